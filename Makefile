@@ -1,0 +1,73 @@
+# The named tasks that people, hooks and CI run. `make demo` in a fresh clone shows the whole loop.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed-from-lock
+
+# uv does not read pip's own variables: whoever set those meant both
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_EXTRA_INDEX_URL
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo up down test test-all bench lint lock clean
+
+help:
+	@echo "make demo      from nothing to a trained, promoted model, with links to look at"
+	@echo "make setup     the virtual environment in .venv, as requirements.lock says"
+	@echo "make up, down  start and stop the local stack"
+	@echo "make test      the suite for every change; make test-all: the long rest"
+	@echo "make bench     the measurements; make lint; make lock; make clean"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	"Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d. Name another: make setup PYTHON=python3.12" % v)'
+	@echo "== setting up .venv (once for each lock) =="
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --require-hashes requirements.lock
+	$(BIN)/uv pip install --no-deps --editable .
+	@touch $@
+
+demo: setup
+	$(BIN)/evergreen up
+	$(BIN)/evergreen demo
+
+up: setup
+	$(BIN)/evergreen up
+
+down: setup
+	$(BIN)/evergreen down
+
+# tests/conftest.py puts those that need the whole stack last
+test: setup
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: setup
+	$(BIN)/python -m pytest -m long
+
+bench: setup
+	$(BIN)/evergreen bench
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+lock: setup
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev -o requirements.lock
+
+# The stack's data in .evergreen stay: remove that folder yourself, after `make down`
+clean:
+	test ! -x $(BIN)/evergreen || $(BIN)/evergreen down
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.evergreen/*' -prune -exec rm -rf {} +

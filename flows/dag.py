@@ -1,0 +1,240 @@
+"""DVC's graph, and its stages run one at a time in a process of their own.
+
+The flow keeps one such process, in the workspace: DVC is imported once, its output is
+the stage's log, and when the flow dies, the end of its pipe ends the process with whatever it was running.
+
+The process is told a token, prints the stages, then obeys one order a line (`["run", "split"]`). What it prints is
+the log, up to a line that begins with the token: the closing record of the order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import EvergreenError
+from pipelines.stage import TRANSIENT
+
+# This code, and not the workspace's, which may be of another commit and speak another protocol. The stages are the
+# workspace's: they are run as `python -m`, which looks there first.
+OWN_MAIN = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from flows.dag import main; main()"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A node of dvc.yaml."""
+
+    name: str
+    pool: str
+    retries: int
+
+
+class StageError(EvergreenError):
+    """A stage ended red. Its text is what the stage said last."""
+
+
+class TransientStageError(StageError):
+    """A stage met a database that may be back in a minute."""
+
+
+class Runner:
+    """Runs the stages of one workspace, one at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._token = secrets.token_hex(16)  # nothing that a stage prints can be taken for a record
+        stages, said = self._exchange_line(self._token, log=lambda _: None)
+        if stages is None:
+            raise StageError(f"DVC does not read this project. {_closing_words(said)}")
+        self.stages = [Stage(**row) for row in stages]
+
+    def run(self, name: str, log: Callable[[str], None]) -> bool:
+        """Run a stage unless its results are known; returns whether it had to run.
+
+        Raises:
+            TransientStageError: the stage says that running it again can help.
+            StageError: it failed otherwise.
+        """
+        status, said = self._order(["run", name], log)
+        if status == 0:
+            return f"Running stage '{name}':" in said  # DVC's return value counts what it restored, too
+        kind = TransientStageError if status == TRANSIENT else StageError
+        raise kind(f"Stage {name} failed{_cause(status)}. {_closing_words(said)}")
+
+    def exchange(self, what: str, log: Callable[[str], None], name: str = "") -> None:
+        """Move results between machines through the DVC remote, by content.
+
+        Args:
+            what: `push` what this workspace has; `pull` a stage's results, which another machine has pushed;
+                `repro` a stage from what others have pushed, and push its results.
+        """
+        status, said = self._order([what, name], log)
+        if status:
+            raise TransientStageError(f"dvc {what} {name} failed. {_closing_words(said)}")
+
+    def _order(self, order: list[str], log: Callable[[str], None]) -> tuple[int, list[str]]:
+        status, said = self._exchange_line(json.dumps(order), log)
+        return (1 if status is None else status), said
+
+    def _exchange_line(self, line: str, log: Callable[[str], None]) -> tuple[Any, list[str]]:
+        """Send a line; the record that answers it (None: the process ended without one), and what was said before."""
+        assert self._process.stdin and self._process.stdout
+        said: list[str] = []
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        for answer in self._process.stdout:
+            if answer.startswith(self._token):
+                return json.loads(answer[len(self._token) :]), said
+            if answer.strip():
+                said.append(answer.rstrip("\n"))
+                log(said[-1])
+        said.append(f"The stage process ended with {self._process.wait()}: it was killed, or ran out of memory.")
+        return None, said
+
+
+@contextmanager
+def runner(folder: Path, environment: dict[str, str]) -> Iterator[Runner]:
+    """A runner for the workspace in `folder`; ends, with everything it started, when the block does.
+
+    `python` in the stages' commands is this interpreter.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_MAIN],
+        cwd=folder,
+        env=environment | {"PATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    burial = threading.Thread(target=_end_with, args=(process,), daemon=True)
+    burial.start()
+    try:
+        yield Runner(process)
+    finally:
+        assert process.stdin and process.stdout
+        process.stdin.close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        burial.join()
+        process.stdout.close()
+
+
+def _end_with(process: subprocess.Popen[str]) -> None:
+    """A stage whose parent was killed would run on, and hold the pipe that we read."""
+    process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _cause(status: int) -> str:
+    """A signal says more than its number: the kernel kills what takes too much memory."""
+    number = -status if status < 0 else status - 128
+    return f" (ended by signal {number}; out of memory?)" if number in {signal.SIGKILL, signal.SIGTERM} else ""
+
+
+def _closing_words(said: list[str]) -> str:
+    """From the stage's own ERROR on, else its last lines."""
+    ours = [index for index, line in enumerate(said) if line.startswith("ERROR: ")]
+    text = said[ours[-1] :] if ours else said[-20:]
+    return "\n".join(text).removeprefix("ERROR: ")
+
+
+def _stages(repo: Any) -> list[Stage]:
+    """Every stage of dvc.yaml, each after those it depends on. An internal API of DVC's: pinned, and tested."""
+    import networkx
+
+    graph = networkx.lexicographical_topological_sort(repo.index.graph.reverse(), key=lambda stage: stage.addressing)
+    return [
+        Stage(stage.addressing, (stage.meta or {}).get("pool", "cpu"), int((stage.meta or {}).get("retries", 0)))
+        for stage in graph
+    ]
+
+
+def _obey(repo: Any, what: str, name: str) -> int:
+    """Carry out one order; its closing record, which is 0 or the exit code of the stage."""
+    from dvc.exceptions import DvcException
+
+    try:
+        if what == "run":
+            repo.reproduce(name, single_item=True)
+        elif what == "repro":
+            repo.reproduce(name, pull=True)
+        elif what == "pull":  # DVC restores only what the cache holds unless told to pull, and would run the stage here
+            repo.reproduce(name, single_item=True, pull=True)
+        if what in {"push", "repro"}:
+            repo.push(run_cache=True)
+    except DvcException as error:
+        return _status(error)
+    except Exception as error:  # a full disk, say: the flow is to hear of it, and the order to be closed
+        print(f"ERROR: {type(error).__name__} in dvc {what} {name}: {error}", flush=True)
+        return 1
+    return 0
+
+
+def _status(error: BaseException | None) -> int:
+    """The exit code of the stage, where it was the stage that failed."""
+    reasons = []
+    while error is not None:
+        reasons.append(str(error))
+        error = error.__cause__
+    exited = re.search(r"exited with (-?\d+)", " ".join(reasons))
+    if not exited:
+        print(f"ERROR: DVC: {'; '.join(reasons)}", flush=True)
+    return int(exited[1]) if exited else 1
+
+
+def _orders() -> queue.Queue[str | None]:
+    """Lines of stdin, and None at its end. When it ends while a stage runs, the flow is gone: this process and the stage
+    go too."""
+    waiting: queue.Queue[str | None] = queue.Queue()
+    lines = os.fdopen(os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a stage that reads its input must not read our orders
+
+    def read() -> None:
+        for line in lines:
+            waiting.put(line.strip())
+        if waiting.unfinished_tasks:
+            os.killpg(0, signal.SIGKILL)
+        waiting.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return waiting
+
+
+def main() -> None:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    orders = _orders()
+    token = orders.get()
+
+    def answer(record: Any) -> None:
+        orders.task_done()
+        print(f"\n{token}{json.dumps(record)}", flush=True)  # a stage may have ended within a line
+
+    try:
+        with Repo(".") as repo:
+            answer([asdict(stage) for stage in _stages(repo)])
+            while (order := orders.get()) is not None:
+                answer(_obey(repo, *json.loads(order)))
+    except DvcException as error:
+        sys.exit(f"ERROR: {error}")

@@ -1,0 +1,1 @@
+"""An invented telecom company whose customers leave with probabilities that we know."""

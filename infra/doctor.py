@@ -1,0 +1,174 @@
+"""What is wrong with this project's surroundings, and what to do about each."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from infra import pools, postgres_server, processes, stack, store, supervisor_control
+from infra.programs import FRESH_SECONDS, programs
+from pipelines import ledger, postgres
+from pipelines.errors import EvergreenError
+from pipelines.settings import Settings, is_local
+
+LOCK_MEMBERS_NAMED = 5
+PROBE = "evergreen-doctor/probe.txt"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: what, where it was seen, and the next action."""
+
+    what: str
+    where: str
+    next: str
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Everything found wrong; an empty list means that all is well. Changes nothing."""
+    running = supervisor_control.is_running(settings.home)
+    findings = [*_store(settings), *_environment(settings.folder / "requirements.lock")]
+    findings += _programs(settings) if running else _not_running(settings)
+    findings += _servers_elsewhere(settings)
+    findings += _databases(settings, running)
+    if pools.succeeds(f"{settings.mlflow_tracking_uri}/health"):
+        findings += _artifacts(settings)
+    if pools.succeeds(f"{settings.prefect_api_url}/health"):
+        findings += _workers(settings)
+    return findings
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    try:
+        store.check_version(settings.home)
+    except EvergreenError as error:
+        yield _from_error(error, str(settings.home / "version"))
+    secrets = settings.secrets_file
+    if secrets.exists() and (mode := stat.S_IMODE(secrets.stat().st_mode)) & 0o077:
+        yield Finding(f"The passwords can be read by other users (mode {mode:04o}).", str(secrets), f"chmod 600 {secrets}")
+    if settings.embeds_postgres and settings.home.exists():
+        try:
+            postgres_server.account(settings.home)
+        except EvergreenError as error:
+            yield _from_error(error, str(settings.home))
+
+
+def _environment(lock: Path) -> Iterator[Finding]:
+    """One finding for all packages that are not what the lock says."""
+    if not lock.exists():
+        yield Finding("There is no lock file.", str(lock), "Restore it (git checkout requirements.lock), or run `make lock`.")
+        return
+    differing = []
+    for name, version in _pins(lock).items():
+        found = None
+        with suppress(metadata.PackageNotFoundError):
+            found = metadata.version(name)
+        if found != version:
+            differing.append(f"{name} is {found or 'missing'}, locked {version}")
+    if differing:
+        more = f" and {len(differing) - LOCK_MEMBERS_NAMED} more" if len(differing) > LOCK_MEMBERS_NAMED else ""
+        named = "; ".join(differing[:LOCK_MEMBERS_NAMED])
+        yield Finding(f"The environment differs from the lock: {named}{more}.", str(lock), "Run `make setup`.")
+
+
+def _pins(lock: Path) -> dict[str, str]:
+    """Package -> version, of those lines whose markers hold here."""
+    from packaging.requirements import Requirement
+
+    starts = (line for line in lock.read_text(encoding="utf-8").splitlines() if line[:1].isalnum())
+    wanted = [Requirement(line.rstrip("\\ ")) for line in starts]
+    here = [one for one in wanted if one.specifier and (one.marker is None or one.marker.evaluate())]
+    return {one.name: next(iter(one.specifier)).version for one in here}
+
+
+def _not_running(settings: Settings) -> Iterator[Finding]:
+    chosen = programs(settings)
+    if not chosen:
+        return
+    names, where = ", ".join(chosen), str(settings.home)
+    if left := processes.belonging_to(settings.home):
+        what = f"The supervisor does not run, and {len(left)} processes of a killed stack do."
+        yield Finding(what, where, "Run `evergreen up`: it replaces them. Or `evergreen down`.")
+        return
+    yield Finding(f"The supervisor does not run, and so none of {names}.", where, "Run `evergreen up`.")
+    for name, conflict in stack.port_conflicts(settings).items():
+        what, _, then = conflict.partition(". ")
+        yield Finding(f"{what}.", chosen[name].address, then)
+
+
+def _programs(settings: Settings) -> Iterator[Finding]:
+    for row in stack.status(settings):
+        if row.state in {"stopped", "starting"} and row.program not in {f"{pool}-1" for pool in pools.LIMITS}:
+            word = "is down" if row.state == "stopped" else "runs but does not answer"
+            yield Finding(f"{row.program} {word}.", row.address, f"Read {row.log}, then run `evergreen up`.")
+
+
+def _servers_elsewhere(settings: Settings) -> Iterator[Finding]:
+    servers = {
+        "MLFLOW_TRACKING_URI": (settings.mlflow_tracking_uri, "/health"),
+        "PREFECT_API_URL": (settings.prefect_api_url, "/health"),
+        "EVERGREEN_SITE_URL": (settings.site_url, "/"),
+    }
+    for setting, (url, path) in servers.items():
+        if not is_local(url) and not pools.succeeds(f"{url}{path}"):
+            yield Finding("The server does not answer.", url, f"Start it, or correct {setting} in .env.")
+
+
+def _databases(settings: Settings, running: bool) -> Iterator[Finding]:
+    """Asked only where somebody should answer: the embedded ones are down with the stack."""
+    if running or settings.source:
+        try:
+            with postgres.connect(settings.source_url):
+                pass
+        except EvergreenError as error:
+            yield Finding(
+                f"The source database is out of reach: {error}", "SOURCE_URL", _next_for(settings.source, "SOURCE_URL")
+            )
+    if running or settings.evergreen:
+        try:
+            missing = ledger.pending_migrations(settings.evergreen_url)
+        except EvergreenError as error:
+            yield Finding(
+                f"The ledger cannot be used: {error}", "EVERGREEN_URL", _next_for(settings.evergreen, "EVERGREEN_URL")
+            )
+            return
+        if missing:
+            yield Finding(f"Migrations are missing: {', '.join(missing)}.", "schema evergreen", "Run `evergreen up`.")
+
+
+def _next_for(own: str, setting: str) -> str:
+    return f"Start that server, or correct {setting} in .env." if own else "Run `evergreen up`."
+
+
+def _artifacts(settings: Settings) -> Iterator[Finding]:
+    """Upload a few bytes and remove them: the server may answer while its store is full or gone."""
+    url = f"{settings.mlflow_tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{PROBE}"
+    answer = pools.ask("put", url, content=b"probe")
+    if answer is not None and answer.is_success:
+        pools.ask("delete", url)
+    elif answer is None or "--serve-artifacts" not in answer.text:  # a server whose clients write to the store themselves
+        status = "no answer" if answer is None else f"status {answer.status_code}"
+        place = str(settings.home / "mlflow" / "artifacts") if is_local(url) else "that server's artifact store"
+        what = f"MLflow's artifact store is out of reach ({status} to an upload)."
+        act = f"Check that {place} can be written and its disk has room; MLflow's log says more."
+        yield Finding(what, settings.mlflow_tracking_uri, act)
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    for pool in pools.LIMITS:
+        age = pools.heartbeat_age(settings.prefect_api_url, pool)
+        if age is None or age > FRESH_SECONDS:
+            heard = "never heard of" if age is None else f"last heard {age:.0f} s ago"
+            act = f"Start one: prefect worker start --pool {pool}"
+            if is_local(settings.prefect_api_url):
+                act = f"Run `evergreen up`, and read {store.log_file(settings, f'{pool}-1')}."
+            yield Finding(f"No live worker in pool {pool} ({heard}).", settings.prefect_api_url, act)
+
+
+def _from_error(error: EvergreenError, where: str) -> Finding:
+    what, _, then = str(error).partition(". ")
+    return Finding(f"{what}.", where, then)

@@ -1,0 +1,58 @@
+"""What a person wants to know at the end: the champion, its figures, what it beat, and where to look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flows import results
+from pipelines import ledger, publish
+from pipelines.errors import EvergreenError
+from pipelines.settings import Settings
+
+SHOWN = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
+
+
+def champion(here: Settings, model: str) -> str:
+    """The champion's figures with their intervals, as text."""
+    reigning = ledger.champion(here.evergreen_url, model)
+    if reigning is None:
+        return f"{model} has no champion yet: `prefect deployment run 'retrain/{model}' --watch`."
+    bundle = publish.fetch(here.mlflow_tracking_uri, reigning, here.home / "models").folder
+    evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    found = evaluation["candidates"][manifest["candidate"]]
+    lines = [
+        f"{model} {reigning} is champion (epoch {reigning.epoch}): {manifest['candidate']}, as of {manifest['data']['as_of']},",
+        f"on {evaluation['rows']:,} held-out rows of {evaluation['entities']:,} customers, "
+        f"{evaluation['positives']:,} positive:",
+    ]
+    lines += [f"    {name:<18} {_figure(found['metrics'][name])}" for name in SHOWN]
+    beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
+    lines += [f"  it beat: {name}, {evaluation['metric']} {_figure(_metric(evaluation, name))}" for name in beaten]
+    lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
+    lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, reigning).items()]
+    return "\n".join(lines)
+
+
+def oracle(here: Settings, rows: Path) -> str:
+    """The ROC-AUC of the simulated company's own probabilities on these rows, and how many rows that is."""
+    import pyarrow.parquet as pq
+
+    from infra.demo import load
+
+    if not rows.exists():
+        raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen checkout VERSION`.")
+    table = pq.read_table(rows, columns=["customer_id", "snapshot_date", "churned"]).rename_columns({"churned": "label"})
+    auc = load.oracle_auc(here.load_url, rows=table)
+    return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"
+
+
+def _metric(evaluation: dict, candidate: str) -> dict[str, float | None]:
+    return evaluation["candidates"][candidate]["metrics"][evaluation["metric"]]
+
+
+def _figure(value: dict[str, float | None]) -> str:
+    if value["point"] is None:
+        return "none"
+    return f"{value['point']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"

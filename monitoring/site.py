@@ -1,0 +1,138 @@
+"""The report site: static pages, written whole, that work without a network.
+
+`<site>/index.html` lists the models and their decisions; `<site>/<model>/v<version>/` holds a version's verdict, card,
+plots and reports; `<site>/<model>/red/<run>/` what a failed run left to read.
+"""
+
+from __future__ import annotations
+
+import html
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.stage import write_text
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --kept: #9a6700; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2 { line-height: 1.2; } a { color: #2d7d46; } code { overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92em; }
+th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem; }
+.plots img { width: 100%; background: white; border-radius: 4px; }
+.promoted { color: var(--good); font-weight: 600; } .kept { color: var(--kept); font-weight: 600; }
+nav a { margin-right: 1rem; }
+@media (prefers-color-scheme: dark) { :root { --good: #57c271; --kept: #d8a43b; } a { color: #6ccf89; } }
+"""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A row of the index: one decision of the ledger."""
+
+    model: str
+    version: int
+    decision: str
+    reason: str
+    made_at: str  # UTC, to the minute
+    is_champion: bool
+
+
+def write_version(
+    site: Path, model: str, version: int, *, verdict: str, card: str, reports: Mapping[str, Path], links: Mapping[str, str]
+) -> None:
+    """The pages of one version.
+
+    Args:
+        verdict, card: Markdown; HTML in them is shown as text.
+        reports: title -> HTML file, or folder with an index.html, or folder of PNG plots.
+        links: title -> address of pages elsewhere (Prefect, MLflow).
+    """
+    staging = _staging(site / model / f"v{version}")
+    shown, plots = dict(links), []
+    for title, source in reports.items():
+        name = source.name
+        if source.is_dir():
+            shutil.copytree(source, staging / name)
+            plots += sorted(f"{name}/{path.name}" for path in source.glob("*.png"))
+        elif source.exists():
+            shutil.copyfile(source, staging / name)
+        page = f"{name}/index.html" if source.is_dir() else name
+        if (staging / page).exists():
+            shown[title] = page
+    body = [
+        f'<nav><a href="../../index.html">all models</a>{_links(shown)}</nav>',
+        _markdown(verdict),
+        '<div class="plots">'
+        + "".join(f'<img alt="{html.escape(plot)}" src="{html.escape(plot)}">' for plot in plots)
+        + "</div>",
+        _markdown(card),
+    ]
+    write_text(staging / "index.html", _page(f"{model} v{version}", body))
+    _publish(staging, site / model / f"v{version}")
+
+
+def write_red(site: Path, model: str, run: str, *, error: str, reports: Path) -> str:
+    """What a failed run left to read; returns its path within the site."""
+    staging = _staging(site / model / "red" / run)
+    if reports.is_dir():
+        shutil.copytree(reports, staging / "reports")
+    pages = sorted(path.relative_to(staging).as_posix() for path in staging.glob("reports/**/index.html"))
+    entries = "".join(f'<li><a href="{html.escape(page)}">{html.escape(page)}</a></li>' for page in pages)
+    body = ['<nav><a href="../../../index.html">all models</a></nav>', "<h1>Stopped</h1>", f"<pre>{html.escape(error)}</pre>"]
+    write_text(staging / "index.html", _page(f"{model}: stopped", [*body, f"<ul>{entries}</ul>"]))
+    _publish(staging, site / model / "red" / run)
+    return f"{model}/red/{run}/index.html"
+
+
+def write_index(site: Path, decisions: Iterable[Decision]) -> None:
+    """The index: every decision, newest first."""
+    rows = [
+        f'<tr><td><a href="{html.escape(row.model)}/v{row.version}/index.html">{html.escape(row.model)} v{row.version}</a>'
+        f"{' · champion' if row.is_champion else ''}</td>"
+        f'<td class="{row.decision}">{row.decision}</td><td>{html.escape(row.reason)}</td><td>{row.made_at}</td></tr>'
+        for row in decisions
+    ]
+    table = "<table><tr><th>version</th><th>decision</th><th>why</th><th>UTC</th></tr>" + "".join(rows) + "</table>"
+    empty = "<p>No model was published yet: <code>prefect deployment run 'retrain/churn' --watch</code>.</p>"
+    write_text(
+        site / "index.html", _page("Evergreen", ["<h1>Evergreen</h1>", f'<div class="scroll">{table}</div>' if rows else empty])
+    )
+
+
+def _markdown(text: str) -> str:
+    from markdown_it import MarkdownIt
+
+    rendered = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return rendered.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+
+
+def _links(links: Mapping[str, str]) -> str:
+    return "".join(f'<a href="{html.escape(address)}">{html.escape(title)}</a>' for title, address in links.items())
+
+
+def _page(title: str, body: Iterable[str]) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _staging(folder: Path) -> Path:
+    staging = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    return staging
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    """Swap the finished folder in; what it replaces goes after it."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,192 @@
+"""Stage extract: the pinned rows, streamed from Postgres to Parquet in bounded memory.
+
+`pin` chooses what is read, `extract` reads exactly that: both in one snapshot, in which the fingerprint of the
+source rows is compared with the pin before the first row is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines import params, postgres, settings, stage
+from pipelines.errors import EvergreenError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The SQL files of a dataset."""
+
+    folder: Path
+
+    @property
+    def training_set(self) -> Path:
+        return self.folder / "training_set.sql"
+
+    @property
+    def fingerprint(self) -> Path:
+        return self.folder / "fingerprint.sql"
+
+    @property
+    def watermark(self) -> Path:
+        return self.folder / "watermark.sql"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Which rows a training run reads, and how many they are."""
+
+    as_of: str
+    fingerprint: str
+    rows: int
+    positives: int
+
+
+def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None = None) -> Pin:
+    """The pin at `as_of` (a date, YYYY-MM-DD), by default at the newest date that the source has complete.
+
+    Raises:
+        EvergreenError: the date is later than that, not a date, or pins no rows.
+    """
+    with postgres.snapshot(url) as source:
+        complete = _watermark(source, queries)
+        chosen = _chosen(as_of, complete)
+        pinned = data.model_copy(update={"as_of": date.fromisoformat(chosen) if complete else params.TIMELESS})
+        statement = postgres.bind(queries.training_set, pinned.binds)
+        target = postgres.identifier(data.target)
+        rows, positives = source.row(f"select count(*), coalesce(sum({target}::int), 0)::bigint from ({statement}) as pinned")
+        if not rows:
+            raise EvergreenError(f"0 rows are known as of {chosen}: pin a later date, or check {queries.training_set}.")
+        return Pin(chosen, _fingerprint(source, queries, pinned), rows, positives)
+
+
+def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> dict[str, Any]:
+    """Write the pinned rows to `rows`, whole or not at all; returns the manifest.
+
+    Raises:
+        EvergreenError: nothing is pinned, or the source's rows under the pin are no longer those that were pinned.
+    """
+    if data.as_of is None or data.fingerprint is None:
+        raise EvergreenError("Nothing is pinned (data.as_of in params.yaml is null): run `evergreen pin`, then `dvc repro`.")
+    statement = postgres.bind(queries.training_set, data.binds)
+    with postgres.snapshot(url) as source:
+        found = _fingerprint(source, queries, data)
+        if found != data.fingerprint:
+            raise EvergreenError(
+                f"The source's rows up to {data.as_of} are not those that were pinned: fingerprint {found}, pinned "
+                f"{data.fingerprint}. History was changed. Find out why; `evergreen pin --as-of {data.as_of}` accepts it."
+            )
+        with source.batches(statement, order_by=data.keys) as batches:  # one pin, one order, whatever the plan
+            count, schema = _write(batches, rows)
+    return {
+        "rows": count,
+        "rows_sha256": stage.sha256(rows),
+        "columns": {field.name: str(field.type) for field in schema},
+        "as_of": str(data.as_of),
+        "binds": {name: None if value is None else str(value) for name, value in data.binds.items()},
+        "fingerprint": found,
+        "sql_sha256": hashlib.sha256(queries.training_set.read_bytes()).hexdigest(),
+    }
+
+
+def _watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
+    """The newest date up to which every feed is complete; None for a table without a clock."""
+    if not queries.watermark.exists():
+        return None
+    found = source.value(postgres.bind(queries.watermark, {}))
+    if isinstance(found, datetime):
+        found = found.date()
+    if not isinstance(found, date):
+        raise EvergreenError(f"{queries.watermark} gave {found!r}: one date is needed. Is the source empty?")
+    return found
+
+
+def _chosen(as_of: str | None, complete: date | None) -> str:
+    if complete is None:
+        if as_of not in {None, params.TIMELESS}:
+            raise EvergreenError("This dataset has no watermark.sql, so it has no clock: run `evergreen pin` without --as-of.")
+        return params.TIMELESS
+    try:
+        chosen = date.fromisoformat(as_of) if as_of else complete
+    except ValueError:
+        raise EvergreenError(f"--as-of {as_of!r} is not a date: write YYYY-MM-DD.") from None
+    if chosen > complete:
+        raise EvergreenError(f"The source is complete up to {complete} only: --as-of {chosen} would pin rows still to come.")
+    return chosen.isoformat()
+
+
+def _fingerprint(source: postgres.Snapshot, queries: Queries, data: params.DataParams) -> str:
+    return str(source.value(postgres.bind(queries.fingerprint, data.binds)))
+
+
+def _write(batches: pa.RecordBatchReader, path: Path) -> tuple[int, pa.Schema]:
+    """Rows to Parquet in a second thread, so that Postgres, decoding and compression overlap."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.partial")
+    schema = batches.schema.remove_metadata()
+    schema = pa.schema([field.remove_metadata() for field in schema])
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    try:
+        with pq.ParquetWriter(staging, schema, compression="zstd", use_dictionary=text) as writer:
+            count = _write_behind(batches, writer, schema)
+        with staging.open("rb") as written:
+            os.fsync(written.fileno())
+        staging.rename(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    return count, schema
+
+
+def _write_behind(batches: pa.RecordBatchReader, writer: Any, schema: pa.Schema) -> int:
+    import pyarrow as pa
+
+    waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(maxsize=2)
+    failures: list[Exception] = []
+
+    def write() -> None:
+        while (batch := waiting.get()) is not None:
+            try:
+                if not failures:
+                    writer.write_batch(batch)
+            except Exception as error:  # handed to the reading thread, which must not wait for a full queue for ever
+                failures.append(error)
+
+    thread = threading.Thread(target=write, name="parquet")
+    thread.start()
+    count = 0
+    try:
+        for batch in batches:
+            if failures:
+                break
+            count += batch.num_rows
+            waiting.put(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            stage.fault("extract:batch")
+    finally:
+        waiting.put(None)
+        thread.join()
+    if failures:
+        raise EvergreenError(f"Writing {writer.where} failed: {failures[0]}. Free some disk space and run again.")
+    return count
+
+
+def main(*, queries: Path, rows: Path, manifest: Path) -> None:
+    """Extract the pinned rows of a dataset with their manifest."""
+    found = extract(settings.load().source_url, Queries(queries), params.read().data, rows)
+    stage.write_json(manifest, found)
+    stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,116 @@
+"""Features: which columns a model sees, and how a row becomes the inputs of a graph.
+
+Numbers are float32, since that is what the graph compares. A category is its text; the graph holds the known
+ones and sends every other to the unknown bucket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import EvergreenError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from pipelines.params import DataParams, FeaturesParams
+
+
+def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> dict[str, Any]:
+    """What a model sees, learnt from the training side only.
+
+    Returns:
+        `numbers`: names in order; `categories`: name -> known values in order, the most frequent
+        `max_categories` of those with at least `min_category_rows` rows; `ranges`: name -> [lowest, highest].
+
+    Raises:
+        EvergreenError: a column is neither number, boolean nor text, or nothing is left to learn from.
+    """
+    import pyarrow.types as types
+
+    left_out = {*data.keys, data.target, *params.exclude}
+    _check_excluded(train, params)
+    numbers, categories = [], {}
+    for field in train.schema:
+        if field.name in left_out:
+            continue
+        if types.is_integer(field.type) or types.is_floating(field.type) or types.is_boolean(field.type):
+            numbers.append(field.name)
+        elif types.is_string(field.type) or types.is_large_string(field.type):
+            categories[field.name] = _known(train[field.name], params)
+        else:
+            raise EvergreenError(
+                f"Column {field.name!r} is {field.type}: a feature is a number, a boolean or text. "
+                "Cast it in training_set.sql, or name it in features.exclude."
+            )
+    if not numbers and not categories:
+        raise EvergreenError("No feature is left: training_set.sql returns only keys, the target and excluded columns.")
+    return {"numbers": numbers, "categories": categories, "ranges": {name: _range(train[name]) for name in numbers}}
+
+
+def inputs(rows: pa.Table, schema: dict[str, Any]) -> dict[str, NDArray]:
+    """What a graph is fed: `numbers` float32 (rows, numbers), `categories` str objects (rows, categories)."""
+    missing = [name for name in [*schema["numbers"], *schema["categories"]] if name not in rows.column_names]
+    if missing:
+        raise EvergreenError(f"The rows lack what the model reads: {', '.join(missing)}.")
+    feeds = {"numbers": numbers(rows, schema), "categories": texts(rows, schema)}
+    return {name: array for name, array in feeds.items() if array.shape[1]}
+
+
+def numbers(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.float32]:
+    """Shape (rows, numbers); NULL and infinity are NaN."""
+    import numpy as np
+
+    matrix = np.empty((rows.num_rows, len(schema["numbers"])), dtype=np.float32)
+    for index, name in enumerate(schema["numbers"]):
+        column = rows[name].cast("float64", safe=False).to_numpy()  # a bigint loses digits, as in float32
+        with np.errstate(over="ignore"):
+            matrix[:, index] = column
+    matrix[~np.isfinite(matrix)] = np.nan
+    return matrix
+
+
+def texts(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.object_]:
+    """Shape (rows, categories); NULL is ""."""
+    import numpy as np
+
+    matrix = np.empty((rows.num_rows, len(schema["categories"])), dtype=object)
+    for index, name in enumerate(schema["categories"]):
+        matrix[:, index] = rows[name].cast("string").fill_null("").to_numpy(zero_copy_only=False)
+    return matrix
+
+
+def codes(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.float32]:
+    """Categories as the graph encodes them, shape (rows, categories): 0 unknown, 1 missing, 2.. the known ones."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    matrix = np.empty((rows.num_rows, len(schema["categories"])), dtype=np.float32)
+    for index, (name, known) in enumerate(schema["categories"].items()):
+        values = rows[name].cast("string").fill_null("")
+        matrix[:, index] = pc.index_in(values, pa.array(["", *known])).fill_null(-1).to_numpy() + 1
+    return matrix
+
+
+def _known(column: pa.ChunkedArray, params: FeaturesParams) -> list[str]:
+    counted = [(item["counts"], item["values"]) for item in column.value_counts().to_pylist() if item["values"]]
+    frequent = sorted((-count, value) for count, value in counted if count >= params.min_category_rows)
+    return sorted(value for _, value in frequent[: params.max_categories])
+
+
+def _range(column: pa.ChunkedArray) -> list[float | None]:
+    import pyarrow.compute as pc
+
+    numbers = column.cast("float64", safe=False)
+    finite = pc.filter(numbers, pc.is_finite(numbers))
+    ends = pc.min_max(finite).as_py()
+    return [ends["min"], ends["max"]]
+
+
+def _check_excluded(train: pa.Table, params: FeaturesParams) -> None:
+    unknown = [name for name in params.exclude if name not in train.column_names]
+    if unknown:
+        raise EvergreenError(f"features.exclude names columns that the query does not return: {', '.join(unknown)}.")

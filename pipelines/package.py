@@ -1,0 +1,136 @@
+"""Stage package: the bundle, which is what is published, promoted and served.
+
+Its manifest holds the SHA-256 of every file; the SHA-256 of the manifest names the bundle. It holds no time,
+commit or host, so equal inputs give equal bundles.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipelines import params, scoring, stage
+
+LIMITS = """- It ranks and estimates; it does not say why somebody leaves, nor whether an offer would keep them.
+- Its figures hold for customers like those of the window above. What changes later is for monitoring to find.
+- Groups marked "insufficient evidence" were too small to judge: that is not a pass."""
+
+
+def card(config: params.Params, manifest: dict[str, Any], evaluation: dict[str, Any], audit: dict[str, Any]) -> str:
+    """The model card, in Markdown (Mitchell et al. 2019): data, window, metrics, groups, limits, how to reproduce."""
+    name = evaluation["challenger"]
+    found = evaluation["candidates"][name]
+    data = config.data
+    return f"""# {config.model}: {name}
+
+Predicts `{data.target}`{_horizon(data)} for each `{data.entity}`, as a probability.
+Decision: positive at {found["threshold"]:.4f} or more, which costs least when a missed positive costs
+{config.evaluate.cost_false_negative:g} and a false alarm {config.evaluate.cost_false_positive:g}.
+
+## Data
+
+{_window(data, manifest)} Fingerprint of the source rows: `{manifest["fingerprint"]}`.
+
+## Held-out figures
+
+{evaluation["rows"]:,} rows of {evaluation["entities"]:,} customers that training has not seen,
+{evaluation["positives"]:,} of them positive; in brackets the {config.evaluate.confidence:.0%} interval over customers.
+
+| metric | {name} | {evaluation["baseline"]} (baseline) |
+|---|---|---|
+{_metric_rows(found, evaluation["candidates"][evaluation["baseline"]])}
+
+Gain over the baseline in {evaluation["metric"]}: {_figure(found["against_baseline"])}.
+{_newest(found, evaluation)}
+
+## Groups
+
+{_groups(audit)}
+
+## Limits
+
+{LIMITS}
+
+## How to reproduce
+
+`evergreen checkout VERSION` brings `params.yaml` and `dvc.lock` of this version into a clone. At the commit that its git tag
+is made from, `dvc repro` then has nothing to do, and with an empty cache makes the same bytes again.
+"""
+
+
+def _horizon(data: params.DataParams) -> str:
+    return f" within {data.horizon_days} days" if data.time else ""
+
+
+def _window(data: params.DataParams, manifest: dict[str, Any]) -> str:
+    rows = f"`sql/{data.dataset}/training_set.sql`: {manifest['rows']:,} rows"
+    if not data.time:
+        return f"{rows}, of a table without dates."
+    known = f"as known on {manifest['as_of']}, {data.history_days} days of history"
+    return f"{rows}, {known}, labels at least {data.embargo_days} days old."
+
+
+def _metric_rows(challenger: dict[str, Any], baseline: dict[str, Any]) -> str:
+    return "\n".join(
+        f"| {metric} | {_figure(value)} | {_figure(baseline['metrics'][metric])} |"
+        for metric, value in challenger["metrics"].items()
+    )
+
+
+def _figure(value: dict[str, float | None]) -> str:
+    if value["point"] is None:
+        return "none"
+    return f"{value['point']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+
+
+def _newest(found: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    if "newest" not in found:
+        return "No snapshot is held out in time: nothing can be said about how it holds up."
+    figure = _figure(found["newest"][evaluation["metric"]])
+    return (
+        f"On the newest snapshots alone, which training has not seen of anybody ({evaluation['newest_rows']:,} rows): {figure}."
+    )
+
+
+def _groups(audit: dict[str, Any]) -> str:
+    """Selection and error rates by group, as the audit found them."""
+    lines = ["| attribute | group | rows | selection rate | TPR | FPR | evidence |", "|---|---|---|---|---|---|---|"]
+    for attribute, groups in audit["attributes"].items():
+        for group in groups:
+            rates = " | ".join(_figure(group["rates"][rate]["value"]) for rate in ("selection_rate", "tpr", "fpr"))
+            lines.append(f"| {attribute} | {group['group']} | {group['rows']:,} | {rates} | {group['evidence']} |")
+    return "\n".join(lines) if len(lines) > 2 else "No protected attribute is declared (data.protected)."
+
+
+def main(*, manifest: Path, schema: Path, models: Path, evaluation: Path, audit: Path, bundle: Path) -> None:
+    """Gather the challenger's graph and everything that describes it."""
+    config = params.read()
+    found, rows = json.loads(evaluation.read_text()), json.loads(manifest.read_text())
+    groups = json.loads(audit.read_text())
+    name = found["challenger"]
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(parents=True)
+    shutil.copyfile(models / name / "model.onnx", bundle / "model.onnx")
+    shutil.copyfile(schema, bundle / "schema.json")
+    shutil.copyfile(evaluation, bundle / "evaluation.json")
+    shutil.copyfile(audit, bundle / "audit.json")
+    stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": found["candidates"][name]["threshold"]})
+    stage.write_text(bundle / "card.md", card(config, rows, found, groups))
+    stage.write_json(
+        bundle / "manifest.json",
+        {
+            "model": config.model,
+            "candidate": name,
+            "data": rows,
+            "data_manifest_sha256": scoring.sha256(manifest),
+            "split": config.split.model_dump(),
+            "files": {path.name: scoring.sha256(path) for path in sorted(bundle.iterdir()) if path.name != "manifest.json"},
+        },
+    )
+    stage.say(f"Bundle {scoring.sha256(bundle / 'manifest.json')[:12]}: {name}.")
+
+
+if __name__ == "__main__":
+    stage.run(main)

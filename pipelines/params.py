@@ -1,0 +1,214 @@
+"""`params.yaml`, typed: every value that can change a model or a verdict.
+
+Each section belongs to the module of the same name, which takes its own section and never the bag.
+A candidate's section is typed by the candidate's own module (`Params` in pipelines/candidates/<name>.py).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.errors import EvergreenError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+TIMELESS = "timeless"  # the pin of a table that has no clock
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParams(Section):
+    """What the rows are, and the pin that says which of them."""
+
+    dataset: Name
+    as_of: date | Literal["timeless"] | None
+    fingerprint: str | None
+    entity: str
+    time: str | None
+    target: str
+    protected: list[str]
+    history_days: Annotated[int, Field(ge=0)]
+    horizon_days: Annotated[int, Field(ge=0)]
+    embargo_days: Annotated[int, Field(ge=0)]
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns that name a row: the entity, and the snapshot where there is one."""
+        return [self.entity, self.time] if self.time else [self.entity]
+
+    @property
+    def binds(self) -> dict[str, Any]:
+        """Values that the SQL files bind."""
+        as_of = None if self.as_of == TIMELESS else self.as_of
+        return {
+            "as_of": as_of,
+            "history_days": self.history_days,
+            "horizon_days": self.horizon_days,
+            "embargo_days": self.embargo_days,
+        }
+
+
+class ValidateParams(Section):
+    min_rows: Annotated[int, Field(ge=1)]
+    min_positives: Annotated[int, Field(ge=1)]
+    max_rows_checked: Annotated[int, Field(ge=1000)]
+
+
+class SplitParams(Section):
+    salt: str
+    test_share: Share
+    newest_snapshots: Annotated[int, Field(ge=0)]
+
+
+class FeaturesParams(Section):
+    exclude: list[str]
+    min_category_rows: Annotated[int, Field(ge=1)]
+    max_categories: Annotated[int, Field(ge=1)]
+
+
+class TrainParams(Section):
+    cv_rows: Annotated[int, Field(ge=100)]
+    folds: Annotated[int, Field(ge=2)]
+    seed: int
+    threads: Annotated[int, Field(ge=1)]
+    explain_rows: Annotated[int, Field(ge=10)]
+
+
+class EvaluateParams(Section):
+    metric: Literal["roc_auc", "pr_auc"]
+    bootstrap: Annotated[int, Field(ge=100)]
+    confidence: Share
+    seed: int
+    cost_false_negative: Annotated[float, Field(gt=0)]
+    cost_false_positive: Annotated[float, Field(gt=0)]
+
+
+class AuditParams(Section):
+    min_rows: Annotated[int, Field(ge=1)]
+    min_positives: Annotated[int, Field(ge=1)]
+    report_rows: Annotated[int, Field(ge=100)]
+
+
+class PromotionParams(Section):
+    min_effect: Annotated[float, Field(ge=0)]
+    max_calibration_error: Share
+
+
+class Params(Section):
+    """The whole file."""
+
+    model: Name
+    data: DataParams
+    validate_: ValidateParams = Field(alias="validate")
+    split: SplitParams
+    features: FeaturesParams
+    train: TrainParams
+    candidates: dict[str, Any]
+    evaluate: EvaluateParams
+    audit: AuditParams
+    promotion: PromotionParams
+
+    @property
+    def enabled(self) -> list[str]:
+        """Names of the candidates to train."""
+        return list(self.candidates["enabled"])
+
+    def candidate(self, name: str) -> Section:
+        """The section of one candidate, typed by the candidate's own module."""
+        return _candidate_section(name, self.candidates.get(name, {}))
+
+
+def read(path: Path = Path("params.yaml")) -> Params:
+    """`params.yaml` of the current folder, checked as a whole.
+
+    Raises:
+        EvergreenError: the file is missing or not YAML, or a key is unknown, missing or out of its range;
+            each such key is named with what was found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise EvergreenError(f"{path} is missing: run this in the project's folder.") from None
+    params = parse(text, str(path))
+    _check_candidates(params)
+    return params
+
+
+def parse(text: str, where: str) -> Params:
+    """The text of a `params.yaml`, all of it checked but the candidates' own sections."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return Params.model_validate(YAML(typ="safe").load(text))
+    except YAMLError as error:
+        raise EvergreenError(f"{where} is not YAML: {error}") from None
+    except ValidationError as error:
+        raise EvergreenError(_explain(where, error)) from None
+
+
+def write_pin(path: Path, as_of: str, fingerprint: str) -> None:
+    """Set the pin in `params.yaml`, leaving every other line and comment as it is."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    from pipelines.stage import write_text
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 1000
+    values = yaml.load(path)
+    # quoted, because DVC cannot read bare dates
+    values["data"]["as_of"] = DoubleQuotedScalarString(as_of)
+    values["data"]["fingerprint"] = DoubleQuotedScalarString(fingerprint)
+    text = StringIO()
+    yaml.dump(values, text)
+    write_text(path, text.getvalue())
+
+
+def _check_candidates(params: Params) -> None:
+    """Every candidate's section belongs to a module, and every enabled name has both."""
+    enabled = params.candidates.get("enabled")
+    if not isinstance(enabled, list) or not enabled:
+        raise EvergreenError("params.yaml: candidates.enabled is empty: name at least one, such as [linear, lightgbm].")
+    for name in [*enabled, *(key for key in params.candidates if key != "enabled")]:
+        params.candidate(name)
+
+
+def _candidate_section(name: str, values: dict[str, Any]) -> Section:
+    import importlib
+
+    try:
+        module = importlib.import_module(f"pipelines.candidates.{name}")
+    except ModuleNotFoundError:
+        known = sorted(path.stem for path in (Path(__file__).parent / "candidates").glob("[a-z]*.py"))
+        raise EvergreenError(
+            f"params.yaml: candidates.{name} has no module pipelines/candidates/{name}.py. Known: {', '.join(known)}."
+        ) from None
+    try:
+        return module.Params.model_validate(values)
+    except ValidationError as error:
+        raise EvergreenError(_explain("params.yaml", error, prefix=f"candidates.{name}.")) from None
+
+
+def _explain(where: str, error: ValidationError, prefix: str = "") -> str:
+    """One line a wrong key: where, what is wrong, and what stands there."""
+    lines = []
+    for item in error.errors(include_url=False):
+        key = prefix + ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"  {key}: no such key. Check its spelling, or delete it.")
+        elif item["type"] == "missing":
+            lines.append(f"  {key}: missing. Give it a value.")
+        else:
+            lines.append(f"  {key}: {item['msg']}, found {item['input']!r}.")
+    return f"{where} is not usable:\n" + "\n".join(lines)

@@ -1,0 +1,223 @@
+"""The one door to Postgres: connections that end, queries from files with bound values, and streams.
+
+SQL is read from files with `:name` placeholders. Values are bound by psycopg, client-side, because COPY, by
+which rows are streamed, takes no server-side parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from pipelines.errors import EvergreenError, TransientError
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 900  # a training query over years of history; a hung server is noticed by keepalives sooner
+LOCK_TIMEOUT_S = 30
+BATCH_BYTES = 4 * 2**20
+
+
+@contextmanager
+def connect(url: str, *, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> Iterator[psycopg.Connection]:
+    """A connection that commits when the block succeeds, and is closed in any case.
+
+    Args:
+        url: as SQLAlchemy writes it, `postgresql+psycopg://...`.
+
+    Raises:
+        EvergreenError: the server is out of reach, refuses, ends the connection, or has no such table or column.
+    """
+    import psycopg
+
+    try:
+        with psycopg.connect(**_arguments(url, statement_timeout_s)) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise _explained(url, error) from None
+
+
+def bind(query: Path, values: Mapping[str, Any]) -> str:
+    """The statement in a file with its `:name` placeholders replaced by quoted literals.
+
+    Raises:
+        EvergreenError: the file is missing or names a value that is not bound.
+    """
+    from psycopg import sql
+    from sqlalchemy import text
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+    try:
+        statement = query.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise EvergreenError(f"{query} is missing: a dataset has this file (data.dataset in params.yaml).") from None
+    compiled = text(_without_comments(statement)).compile(dialect=PGDialect_psycopg())
+    unknown = sorted(set(compiled.params) - set(values))
+    if unknown:
+        raise EvergreenError(f"{query}: nothing binds :{', :'.join(unknown)}. Known: :{', :'.join(values)}.")
+    return str(compiled) % {name: sql.Literal(values[name]).as_string(None) for name in compiled.params}
+
+
+def identifier(*names: str) -> str:
+    """A table's or column's name, quoted: it may hold anything."""
+    from psycopg import sql
+
+    return sql.Identifier(*names).as_string(None)
+
+
+class Snapshot:
+    """One REPEATABLE READ READ ONLY transaction: every query in it sees the same rows."""
+
+    def __init__(self, url: str, connection: Any) -> None:
+        self._url, self._connection = url, connection
+
+    def value(self, statement: str) -> Any:
+        """The one value of a statement that gives one row of one column."""
+        with self._executed(statement) as cursor:
+            rows = cursor.fetchall()
+        if len(rows) != 1 or len(rows[0]) != 1:
+            raise EvergreenError(f"Expected one row of one column, found {len(rows)} rows: {statement[:200]}")
+        return rows[0][0]
+
+    def row(self, statement: str) -> tuple[Any, ...]:
+        """The first row of a statement."""
+        with self._executed(statement) as cursor:
+            return cursor.fetchone()
+
+    @contextmanager
+    def batches(self, statement: str, order_by: Sequence[str] = ()) -> Iterator[pa.RecordBatchReader]:
+        """Rows as Arrow batches of about 4 MB, by COPY: integers keep their width, NULL integers stay integers.
+
+        Types that Arrow has no exact match for leave Postgres as float8 (numeric) or text (all others).
+        """
+        with self._executed(f"{self._castable(statement, order_by)}") as cursor, cursor.fetch_record_batch() as reader:
+            yield reader
+
+    @contextmanager
+    def _executed(self, statement: str) -> Iterator[Any]:
+        import adbc_driver_manager.dbapi as dbapi
+
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+                cursor.execute(statement)
+                yield cursor
+        except (dbapi.Error, OSError) as error:  # a connection that ends in mid-stream is an OSError of Arrow's
+            raise _explained(self._url, error) from None
+
+    def _castable(self, statement: str, order_by: Sequence[str]) -> str:
+        with self._executed(f"select * from ({statement}) as described limit 0") as cursor:
+            schema = cursor.fetch_arrow_table().schema
+        doubled = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if doubled:
+            raise EvergreenError(f"The query returns two columns named {', '.join(doubled)}: rename one.")
+        columns = [f"{identifier(field.name)}{_cast(field)} as {identifier(field.name)}" for field in schema]
+        order = f" order by {', '.join(identifier(name) for name in order_by)}" if order_by else ""
+        return f"select {', '.join(columns)} from ({statement}) as source{order}"
+
+
+@contextmanager
+def snapshot(url: str) -> Iterator[Snapshot]:
+    """A read-only snapshot of the source; ends, reading nothing more, with the block."""
+    import adbc_driver_manager.dbapi as dbapi
+    import adbc_driver_postgresql.dbapi as driver
+
+    arguments = _arguments(url, STATEMENT_TIMEOUT_S)
+    uri = arguments.pop("conninfo")
+    query = urlencode(arguments, quote_via=quote)
+    try:
+        connection = driver.connect(f"{uri}{'&' if '?' in uri else '?'}{query}")
+    except dbapi.Error as error:
+        raise _explained(url, error) from None
+    with connection:
+        opened = Snapshot(url, connection)
+        with opened._executed("set transaction isolation level repeatable read read only"):
+            pass
+        yield opened
+
+
+def _cast(field: pa.Field) -> str:
+    """The driver gives numeric, uuid, json, enum and the like as extension types."""
+    import pyarrow as pa
+
+    if not isinstance(field.type, pa.BaseExtensionType):
+        return ""
+    return "::float8" if (field.metadata or {}).get(b"POSTGRESQL:type") == b"numeric" else "::text"
+
+
+def _without_comments(statement: str) -> str:
+    """Comments may hold colons and percent signs that mean nothing; what looks like one within quotes is kept."""
+    quoted_or_comment = r"('(?:[^']|'')*'|\"[^\"]*\")|--[^\n]*|/\*.*?\*/"
+    return re.sub(quoted_or_comment, lambda found: found[1] or " ", statement, flags=re.DOTALL).strip().rstrip(";")
+
+
+def _arguments(url: str, statement_timeout_s: int) -> dict[str, Any]:
+    return {
+        "conninfo": url.replace("postgresql+psycopg://", "postgresql://", 1),
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "evergreen",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+        # ISO dates and UTC: the text of a date, which a fingerprint hashes, must not depend on a server's settings
+        "options": f"-c statement_timeout={statement_timeout_s * 1000} -c lock_timeout={LOCK_TIMEOUT_S * 1000}"
+        " -c datestyle=ISO -c timezone=UTC -c extra_float_digits=1",
+    }
+
+
+def _explained(url: str, error: Exception) -> EvergreenError:
+    """What the server said, where, and what to do; without the password, and without DETAIL, which quotes rows."""
+    parts = urlsplit(url)
+    where = f"Postgres at {parts.hostname}:{parts.port or 5432}{parts.path}"
+    said = _words(error)
+    for secret in {parts.password, unquote(parts.password or "")} - {None, ""}:
+        said = said.replace(secret, "***")
+    state = getattr(error, "sqlstate", None)
+    if state in {"42P01", "42703", "3F000"} and re.search(r'"evergreen[".]', said):  # our own tables
+        return EvergreenError(f"{where}: {said} Run `evergreen up`, which brings our own tables up to date.")
+    for sqlstates, words, advice in ADVICE:
+        if state in sqlstates or any(word in said for word in words):
+            return EvergreenError(f"{where}: {said} {advice}")
+    # in mid-stream the driver gives no SQLSTATE: an ERROR is of the query, anything else of the connection
+    lost = (
+        "ERROR: " not in str(error) or "conflict with recovery" in said
+        if state is None
+        else state[:2] in {"08", "40", "53", "57"}
+    )
+    if lost:
+        return TransientError(f"{where}: {said} Check that it runs (`evergreen status`) and try again: nothing was changed.")
+    return EvergreenError(f"{where}: {said} Check the query and the source's tables.")
+
+
+def _words(error: Exception) -> str:
+    """The server's message in one line; libpq's own where the server said nothing."""
+    diagnosis = getattr(error, "diag", None)
+    if diagnosis is not None and diagnosis.message_primary:
+        return diagnosis.message_primary.rstrip(".") + "."
+    lines = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    said = re.sub(r" (LINE \d+: |Query was: |DETAIL: |CONTEXT: ).*", "", lines).removeprefix("IO: ")
+    query = re.search(r"^LINE \d+: *(.+)$", str(error), re.MULTILINE)  # of the query: it names the column
+    return re.sub(r"^([A-Z_]+: Failed to|\[libpq\]) .*?ERROR: +", "", said) + (f" near `{query[1]}`." if query else "")
+
+
+# SQLSTATEs, words where the driver gives no SQLSTATE, and what to do
+ADVICE = [
+    ({"42703", "42P01"}, (), "The source no longer has what the query reads: compare sql/ with the source's tables."),
+    (
+        {"42883", "42804", "42846", "22P02"},
+        ("invalid input syntax",),
+        "A column has another type than the query takes: compare sql/ with the source's tables.",
+    ),
+    ({"42501"}, ("permission denied",), "Grant the role of this URL the right, such as SELECT on what the query reads."),
+    ({"57014"}, (), "The statement ran into its time limit: look for a lock or a missing index."),
+    ({"28P01", "28000"}, ("authentication failed",), "Check user and password in SOURCE_URL and EVERGREEN_URL (.env)."),
+    ({"3D000"}, ('FATAL:  database "', "percent-encoded"), "Check the address in SOURCE_URL and EVERGREEN_URL (.env)."),
+]

@@ -1,0 +1,157 @@
+"""Addresses and secrets: what differs between machines and can change no model.
+
+The environment enters here and nowhere else. A value comes from the process environment, else from
+`.env` in the project folder (the user's own file, ignored by git), else from its default below.
+Passwords of the embedded Postgres are generated into `<home>/secrets.env` by `evergreen up`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from dotenv import dotenv_values
+
+from pipelines.errors import EvergreenError
+
+NAMES = (
+    "EVERGREEN_HOME",
+    "SOURCE_URL",
+    "EVERGREEN_URL",
+    "LOAD_URL",
+    "EVERGREEN_POSTGRES_PORT",
+    "PREFECT_API_URL",
+    "MLFLOW_TRACKING_URI",
+    "EVERGREEN_SITE_URL",
+    "EVERGREEN_DVC_REMOTE",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is. Ports of the local servers are the ports of their addresses."""
+
+    folder: Path  # the project folder these settings were read for
+    home: Path  # the one folder everything is written below
+    source: str = field(default="", repr=False)  # the company's database, when it is the user's own
+    evergreen: str = field(default="", repr=False)  # ours, when it is the user's own
+    load: str = field(default="", repr=False)  # a role that may write to the source: `evergreen load` and the demo data
+    postgres_port: int = 54329
+    prefect_api_url: str = "http://127.0.0.1:4200/api"
+    mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    site_url: str = "http://127.0.0.1:8090"
+    dvc_remote: str = ""  # a folder or bucket that all machines share
+
+    @classmethod
+    def load_from(cls, folder: Path, environ: Mapping[str, str]) -> Settings:
+        """Settings of the project in `folder`."""
+        folder = folder.resolve()
+        values = {**dotenv_values(folder / ".env"), **environ}
+        found = {name: values[name] for name in NAMES if values.get(name)}
+        port = found.get("EVERGREEN_POSTGRES_PORT", "54329")
+        if not port.isdigit():
+            raise EvergreenError(f"EVERGREEN_POSTGRES_PORT is {port!r}: give a port number in .env or the environment.")
+        home = (folder / found.get("EVERGREEN_HOME", ".evergreen")).resolve()
+        return cls(
+            folder=folder,
+            home=home,
+            source=_database("SOURCE_URL", found),
+            evergreen=_database("EVERGREEN_URL", found),
+            load=_database("LOAD_URL", found),
+            postgres_port=int(port),
+            prefect_api_url=found.get("PREFECT_API_URL", cls.prefect_api_url),
+            mlflow_tracking_uri=found.get("MLFLOW_TRACKING_URI", cls.mlflow_tracking_uri),
+            site_url=found.get("EVERGREEN_SITE_URL", cls.site_url),
+            dvc_remote=found.get("EVERGREEN_DVC_REMOTE", str(home / "dvc" / "remote")),
+        )
+
+    @property
+    def source_url(self) -> str:
+        """SQLAlchemy URL of the company's data; its role needs nothing but SELECT."""
+        return self.source or self.embedded_url("reader", "company")
+
+    @property
+    def evergreen_url(self) -> str:
+        """SQLAlchemy URL of our own database, schema `evergreen`."""
+        return self.evergreen or self.embedded_url("evergreen", "evergreen")
+
+    @property
+    def load_url(self) -> str:
+        """SQLAlchemy URL of a role that may create tables in the source."""
+        if self.source and not self.load:
+            raise EvergreenError(
+                "LOAD_URL is not set. SOURCE_URL is your own database, and loading writes to it: "
+                "put a role that may create tables into LOAD_URL in .env."
+            )
+        return self.load or self.embedded_url("company", "company")
+
+    @property
+    def embeds_postgres(self) -> bool:
+        """Whether the local stack runs a Postgres: unless both databases are the user's own."""
+        return not (self.source and self.evergreen)
+
+    @property
+    def shares_remote(self) -> bool:
+        """Whether other machines may read the DVC remote: the default one is only as far away as our own cache."""
+        return not Path(self.dvc_remote).is_relative_to(self.home)
+
+    @property
+    def secrets_file(self) -> Path:
+        return self.home / "secrets.env"
+
+    def embedded_url(self, role: str, database: str) -> str:
+        """URL of a role in the embedded Postgres.
+
+        Raises:
+            EvergreenError: `evergreen up` has not generated the passwords yet.
+        """
+        password = dotenv_values(self.secrets_file).get(f"{role.upper()}_PASSWORD") if self.secrets_file.exists() else None
+        if not password:
+            raise EvergreenError(
+                f"No password for role {role!r} in {self.secrets_file}: run `evergreen up`, "
+                "or set SOURCE_URL and EVERGREEN_URL in .env to use databases of your own."
+            )
+        return f"postgresql+psycopg://{role}:{quote(password, safe='')}@127.0.0.1:{self.postgres_port}/{database}"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, for a process that works in another folder."""
+        own = {"SOURCE_URL": self.source, "EVERGREEN_URL": self.evergreen, "LOAD_URL": self.load}
+        return {name: value for name, value in own.items() if value} | {
+            "EVERGREEN_HOME": str(self.home),
+            "EVERGREEN_POSTGRES_PORT": str(self.postgres_port),
+            "PREFECT_API_URL": self.prefect_api_url,
+            "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
+            "EVERGREEN_SITE_URL": self.site_url,
+            "EVERGREEN_DVC_REMOTE": self.dvc_remote,
+        }
+
+
+def load() -> Settings:
+    """Settings of the project in the current folder."""
+    return Settings.load_from(Path.cwd(), os.environ)
+
+
+def is_local(url: str) -> bool:
+    """Whether the local stack is to run the server at this address."""
+    return urlsplit(url).hostname in {"127.0.0.1", "localhost"}
+
+
+def _database(name: str, values: Mapping[str, str]) -> str:
+    """The URL of a database of the user's own, or "". `postgresql://` alone means another driver from one SQLAlchemy to
+    the next, so psycopg is named."""
+    url = values.get(name, "")
+    try:
+        parts = urlsplit(url)
+        readable = not url or ((parts.port is None or parts.port > 0) and bool(parts.hostname))
+    except ValueError:
+        readable = False
+    if not readable:
+        raise EvergreenError(
+            f"{name} is not a URL that can be read. Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and odd characters "
+            "of the password percent-encoded (# is %23, / is %2F, @ is %40)."
+        )
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else url

@@ -1,0 +1,19 @@
+-- Grain: one row, the refusal, with the champion of the epoch it was judged in; or none when the latest decision about
+-- this version already says the same.
+insert into evergreen.promotions (model, epoch, decision, from_version, to_version, actor, reason, verdict)
+select
+    %(model)s, %(epoch)s, 'kept',
+    (
+        select to_version
+        from evergreen.promotions
+        where model = %(model)s and epoch = %(epoch)s and decision = 'promoted'
+    ),
+    %(to_version)s, %(actor)s, %(reason)s, cast(%(verdict)s as jsonb)
+where not exists (
+    select
+    from evergreen.promotions
+    where
+        sequence = (select max(sequence) from evergreen.promotions where model = %(model)s and to_version = %(to_version)s)
+        and epoch = %(epoch)s and decision = 'kept' and verdict = cast(%(verdict)s as jsonb)
+)
+returning *

@@ -1,0 +1,19 @@
+"""Model versions and promotions. The statements are in the SQL file of the same name."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    statements = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    op.get_bind().exec_driver_sql(statements, execution_options={"no_parameters": True})
+
+
+def downgrade() -> None:
+    raise NotImplementedError("The ledger is append-only: restore a backup instead.")

@@ -1,0 +1,119 @@
+"""Databases and a stack for tests. Every server is private to the session, on free ports, and gone at its end."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra import postgres_server, processes
+from infra import stack as local_stack
+from infra.demo.load import load_demo
+from pipelines.settings import Settings
+from tests.clones import Clone, FlowRun
+
+AS_OF = "2024-12-31"  # of the first retraining
+_numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast ones first: what needs the stack comes after them, what needs a retraining last; otherwise as found."""
+    items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("project", "stack")])
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def write_env_file(folder: Path) -> Settings:
+    """A project folder whose `.env` puts a stack of its own on free ports, with its home inside the folder.
+
+    Copied into another folder, that file makes it share the stack.
+    """
+    postgres, prefect, mlflow, site = free_ports(4)
+    lines = {
+        "EVERGREEN_HOME": folder / ".evergreen",
+        "EVERGREEN_POSTGRES_PORT": postgres,
+        "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
+        "EVERGREEN_SITE_URL": f"http://127.0.0.1:{site}",
+    }
+    (folder / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()))
+    return Settings.load_from(folder, {})
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Superuser's URL of a Postgres for this session."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with postgres_server.running(folder / "data", free_ports(1)[0], "only-for-tests") as url:
+        yield url
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def company_url(postgres_url: str) -> Iterator[str]:
+    """Superuser's URL of an empty database, gone after the test."""
+    yield from _fresh_database(postgres_url, "company")
+
+
+@pytest.fixture
+def ledger_url(postgres_url: str) -> Iterator[str]:
+    """Superuser's URL of another empty database, gone after the test: for schema evergreen."""
+    yield from _fresh_database(postgres_url, "ledger")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The whole local stack, running; its settings. Its `.env` is in `settings.folder`."""
+    settings = write_env_file(tmp_path_factory.mktemp("stack"))
+    try:
+        local_stack.up(settings, print)
+        yield settings
+    finally:
+        local_stack.down(settings, print)
+    assert processes.belonging_to(settings.home) == []
+
+
+@dataclass(frozen=True)
+class Project:
+    """A clone on the stack, deployed, and retrained once through a worker."""
+
+    clone: Clone
+    run: FlowRun
+
+    @property
+    def settings(self) -> Settings:
+        return self.clone.settings
+
+
+@pytest.fixture(scope="session")
+def project(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """2,000 customers of the demo company and the first retraining on them, as of the end of 2024."""
+    load_demo(stack.load_url, customers=2_000, say=print)
+    env_file = (stack.folder / ".env").read_text()
+    clone = Clone.make(tmp_path_factory.mktemp("project") / "clone", env_file, {"evaluate.bootstrap": 200})
+    clone.deploy()
+    return Project(clone, clone.retrain(as_of=AS_OF))
+
+
+def _fresh_database(admin_url: str, purpose: str) -> Iterator[str]:
+    name = f"{purpose}_{next(_numbers)}"
+    with postgres_server.connect(admin_url) as admin:
+        admin.autocommit = True
+        admin.execute(f"create database {name}")
+    yield postgres_server.on_database(admin_url, name)
+    with postgres_server.connect(admin_url) as admin:
+        admin.autocommit = True
+        admin.execute(f"drop database {name} with (force)")

@@ -1,0 +1,130 @@
+"""Flows and workers killed in the middle of a stage: the next run takes up where they were and converges."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from infra import processes
+from infra import stack as local_stack
+from pipelines import ledger
+from pipelines.errors import EvergreenError
+from pipelines.settings import Settings
+from tests.clones import FlowRun, wait_for
+from tests.conftest import Project
+from tests.e2e.conftest import exact
+
+pytestmark = pytest.mark.long
+AS_OF = "2024-11-30"  # a pin that no other test has run
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A run that was killed, and what could be seen of it afterwards."""
+
+    run: FlowRun
+    state: dict
+    seconds_until_free: float
+    orphans: list[psutil.Process]
+    finished: set[str]  # stages done before
+
+
+@dataclass(frozen=True)
+class Story:
+    """A retraining whose worker was killed, whose flow was killed when it was run again, and that then completed."""
+
+    worker: Killed
+    flow: Killed
+    last: FlowRun
+
+
+@pytest.fixture(scope="module")
+def story(project: Project) -> Story:
+    worker = kill(project, "train@lightgbm", worker_of)
+    wait_for(lambda: ready(project.settings), 60, "the worker back")
+    flow = kill(project, "audit", flow_of)
+    return Story(worker, flow, project.clone.retrain(as_of=AS_OF))
+
+
+def kill(project: Project, stage: str, victims) -> Killed:
+    """Begin a retraining and send SIGKILL once its `stage` has begun to run."""
+    home = project.settings.home
+    run = project.clone.begin(as_of=AS_OF)
+    run.wait_for_stage(stage)
+    family = [one for one in processes.belonging_to(home, ["cpu-1"]) if works_on(one, run)]
+    assert any(stage.split("@")[0] in " ".join(one.cmdline()) for one in family), "the stage's own process is not to be seen"
+    finished = {name for name, one in run.tasks().items() if one["state_type"] == "COMPLETED"}
+    for process in victims(project.settings, run):
+        process.send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    wait_for(lambda: is_free(project.settings), 30, "the model's lock")
+    seconds = time.monotonic() - began
+    _, orphans = psutil.wait_procs(family, timeout=10)
+    return Killed(run, run.wait(120), seconds, orphans, finished)
+
+
+def works_on(process: psutil.Process, run: FlowRun) -> bool:
+    """Whether a process is the flow's of this run or one of its stages'."""
+    try:
+        return process.environ().get("PREFECT__FLOW_RUN_ID") == run.id
+    except psutil.Error:
+        return False
+
+
+def flow_of(settings: Settings, run: FlowRun) -> list[psutil.Process]:
+    found = [one for one in processes.belonging_to(settings.home, ["cpu-1"]) if works_on(one, run)]
+    return [one for one in found if "prefect.engine" in " ".join(one.cmdline())]
+
+
+def worker_of(settings: Settings, _run: FlowRun) -> list[psutil.Process]:
+    """The worker and everything it started: what a machine that loses power does."""
+    return processes.belonging_to(settings.home, ["cpu-1"])
+
+
+def is_free(settings: Settings) -> bool:
+    try:
+        with ledger.retraining_lock(settings.evergreen_url, "churn"):
+            return True
+    except EvergreenError:
+        return False
+
+
+def ready(settings: Settings) -> bool:
+    return {row.program: row.state for row in local_stack.status(settings)}["cpu-1"] == "ready"
+
+
+@pytest.mark.parametrize("victim", ["worker", "flow"])
+def test_a_killed_run_ends_as_crashed(story: Story, victim: str) -> None:
+    assert getattr(story, victim).state["type"] == "CRASHED"
+
+
+@pytest.mark.parametrize("victim", ["worker", "flow"])
+def test_the_lock_of_a_killed_run_is_free_within_10_seconds(story: Story, victim: str) -> None:
+    assert getattr(story, victim).seconds_until_free < 10
+
+
+@pytest.mark.parametrize("victim", ["worker", "flow"])
+def test_no_stage_outlives_a_killed_run(story: Story, victim: str) -> None:
+    assert getattr(story, victim).orphans == []
+
+
+def test_the_next_run_restores_the_stages_that_were_finished(story: Story) -> None:
+    assert {"extract", "validate", "split"} <= story.worker.finished
+    assert not story.flow.run.executed() & story.worker.finished
+    assert {"train@lightgbm", "evaluate"} <= story.flow.finished
+    assert story.last.executed() == {"audit", "package"}
+
+
+def test_the_next_run_publishes_once(project: Project, story: Story) -> None:
+    assert story.last.state["type"] == "COMPLETED"
+    versions = ledger.versions(project.settings.evergreen_url, "churn")
+    assert [one.git_ref for one in versions if story.last.id in one.git_ref] == [story.last.ref]
+    assert not [one for one in versions if story.worker.run.id in one.git_ref or story.flow.run.id in one.git_ref]
+
+
+def test_it_converges_to_the_hashes_of_an_undisturbed_run_by_hand(project: Project, story: Story, by_hand) -> None:
+    assert by_hand(project.clone, story.last.ref) == exact(project.clone.lock(story.last.ref))

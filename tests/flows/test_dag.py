@@ -1,0 +1,124 @@
+"""The graph as the flow reads it, and the process that runs its stages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import dag
+from flows.workspace import git
+from pipelines.errors import EvergreenError
+from tests.clones import REPOSITORY, bare_environment, wait_for
+
+DVC_YAML = """
+stages:
+  second:
+    cmd: cp first.txt second.txt
+    deps: [first.txt]
+    outs: [second.txt]
+    meta: {pool: gpu}
+  first:
+    cmd: COMMAND
+    params: [n]
+    outs: [first.txt]
+    meta: {retries: 2}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project of two stages, written in the wrong order."""
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(f"[core]\n    analytics = false\n    site_cache_dir = {tmp_path / 'site'}\n")
+    (tmp_path / "flows").symlink_to(REPOSITORY / "flows")
+    (tmp_path / "pipelines").symlink_to(REPOSITORY / "pipelines")
+    (tmp_path / "params.yaml").write_text("n: 1\n")
+    write(tmp_path, "echo made by the first && echo 1 > first.txt")
+    return tmp_path
+
+
+def write(folder: Path, command: str) -> None:
+    (folder / "dvc.yaml").write_text(DVC_YAML.replace("COMMAND", command))
+
+
+def test_stages_come_after_those_they_depend_on_with_pool_and_retries(folder: Path) -> None:
+    with dag.runner(folder, bare_environment()) as runner:
+        assert runner.stages == [dag.Stage("first", "cpu", 2), dag.Stage("second", "gpu", 0)]
+
+
+def test_a_stage_runs_once_and_its_output_is_its_log(folder: Path) -> None:
+    said: list[str] = []
+    with dag.runner(folder, bare_environment()) as runner:
+        assert runner.run("first", said.append)
+        assert "made by the first" in said
+        assert not runner.run("first", said.append)
+        assert runner.run("second", said.append)
+    assert (folder / "second.txt").read_text() == "1\n"
+
+
+def test_a_stage_that_fails_is_told_by_its_own_words(folder: Path) -> None:
+    write(folder, "\"echo noise; echo 'ERROR: column age is missing'; echo 'Pin again.'; exit 1\"")
+    with dag.runner(folder, bare_environment()) as runner, pytest.raises(dag.StageError) as failed:
+        runner.run("first", lambda _: None)
+    assert not isinstance(failed.value, dag.TransientStageError)
+    assert str(failed.value).startswith("Stage first failed. column age is missing\nPin again.")
+
+
+def test_exit_code_75_says_that_running_again_can_help(folder: Path) -> None:
+    write(folder, "test -e back && echo 2 > first.txt || exit 75")
+    with dag.runner(folder, bare_environment()) as runner:
+        with pytest.raises(dag.TransientStageError):
+            runner.run("first", lambda _: None)
+        (folder / "back").touch()
+        assert runner.run("first", lambda _: None)
+
+
+def test_a_stage_process_that_is_killed_is_named_and_leaves_no_stage(folder: Path) -> None:
+    write(folder, "echo $$ > pid && kill -9 $PPID && exec sleep 600")
+    with dag.runner(folder, bare_environment()) as runner, pytest.raises(EvergreenError, match="was killed, or ran"):
+        runner.run("first", lambda _: None)
+    wait_for(lambda: not psutil.pid_exists(int((folder / "pid").read_text())), 5, "the end of the stage")
+
+
+def test_nothing_of_a_stage_outlives_a_killed_flow(folder: Path) -> None:
+    write(folder, "echo $$ > pid && sleep 600 && touch first.txt")
+    flow = "import os; from pathlib import Path; from flows import dag\n"
+    flow += "with dag.runner(Path.cwd(), dict(os.environ)) as runner: runner.run('first', print)"
+    killed = subprocess.Popen([sys.executable, "-c", flow], cwd=folder, env=bare_environment(), stdout=subprocess.DEVNULL)
+    wait_for((folder / "pid").exists, 30, "the stage running")
+    stage = wait_for(lambda: (folder / "pid").read_text().strip(), 5, "the stage's pid")
+    family = psutil.Process(killed.pid).children(recursive=True)
+    assert int(stage) in {process.pid for process in family}
+    killed.kill()
+    killed.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+@pytest.mark.parametrize("words", ["printf 'half a line'", "printf '\\0360\\n'", "env", "cat"])
+def test_nothing_that_a_stage_prints_or_reads_is_taken_for_the_protocol(folder: Path, words: str) -> None:
+    write(folder, f"{words}; exit 3")
+    with dag.runner(folder, bare_environment()) as runner:
+        for _ in "twice":
+            with pytest.raises(dag.StageError, match="Stage first failed"):
+                runner.run("first", lambda _: None)
+
+
+def test_a_stage_that_was_killed_is_said_to_be(folder: Path) -> None:
+    write(folder, "kill -9 $$")
+    with dag.runner(folder, bare_environment()) as runner, pytest.raises(dag.StageError, match="ended by signal 9; out of mem"):
+        runner.run("first", lambda _: None)
+
+
+def test_a_dag_that_dvc_cannot_read_is_explained(folder: Path) -> None:
+    (folder / "dvc.yaml").write_text("stages: [1")
+    with (
+        pytest.raises(dag.StageError, match=r"DVC does not read this project.*dvc\.yaml"),
+        dag.runner(folder, bare_environment()),
+    ):
+        pass

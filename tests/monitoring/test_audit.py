@@ -1,0 +1,150 @@
+"""The bias audit: planted differences are found, thin evidence is called so, and the page is inert."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+from monitoring import audit, report
+from pipelines.errors import EvergreenError
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def scored(group: str | None, positives: int, recall: float, negatives: int, fall_out: float) -> list[dict]:
+    """Rows of one group, a customer each; exactly these shares of them score above 0.5."""
+    rows = [(1, row < round(recall * positives)) for row in range(positives)]
+    rows += [(0, row < round(fall_out * negatives)) for row in range(negatives)]
+    return [
+        {"customer_id": f"canary {group} {number}", "churned": label, "gender": group, "score_lightgbm": 0.9 if high else 0.1}
+        for number, (label, high) in enumerate(rows)
+    ]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Audit rows in a project folder of its own; returns audit.json's content."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(rows: list[dict], bootstrap: int = 200, **limits) -> dict:
+        values = YAML(typ="safe").load(PARAMS)
+        values["data"] |= {"entity": "customer_id", "target": "churned", "protected": ["gender"]}
+        values["audit"] = {"min_rows": 100, "min_positives": 20, "report_rows": 500} | limits
+        values["evaluate"] |= {"bootstrap": bootstrap, "confidence": 0.95, "seed": 1}
+        YAML().dump(values, Path("params.yaml"))
+        schema = [
+            ("customer_id", pa.string()),
+            ("churned", pa.int32()),
+            ("gender", pa.string()),
+            ("score_lightgbm", pa.float64()),
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(schema)), "scores.parquet")
+        evaluation = {"challenger": "lightgbm", "candidates": {"lightgbm": {"threshold": 0.5}}}
+        Path("evaluation.json").write_text(json.dumps(evaluation))
+        audit.main(
+            scores=Path("scores.parquet"),
+            evaluation=Path("evaluation.json"),
+            audit=Path("audit.json"),
+            report=Path("audit.html"),
+        )
+        return json.loads(Path("audit.json").read_text())
+
+    return run
+
+
+def groups_of(found: dict) -> dict[str, dict]:
+    return {group["group"]: group for group in found["attributes"]["gender"]}
+
+
+def test_planted_recalls_are_in_the_json_and_on_the_page(run):
+    found = groups_of(run(scored("f", 200, 0.95, 400, 0.1) + scored("m", 200, 0.30, 400, 0.1)))
+
+    assert found["f"]["rates"]["tpr"]["value"]["point"] == pytest.approx(0.95)
+    assert found["m"]["rates"]["tpr"]["value"]["point"] == pytest.approx(0.30)
+    assert found["m"]["rates"]["tpr"]["difference"]["point"] == pytest.approx(0.30 - 0.625)
+    assert found["m"]["rates"]["tpr"]["ratio"]["point"] == pytest.approx(0.30 / 0.625)
+    page = Path("audit.html").read_text()
+    assert "0.950 [" in page
+    assert "0.300 [" in page
+    assert "0.650" in page  # the largest difference
+
+
+def test_every_rate_is_of_its_own_group(run):
+    found = groups_of(run(scored("f", 100, 0.8, 300, 0.2) + scored("m", 40, 0.5, 60, 0.1)))["m"]
+
+    points = {name: rate["value"]["point"] for name, rate in found["rates"].items()}
+    assert (found["rows"], found["entities"], found["positives"]) == (100, 100, 40)
+    assert points == pytest.approx({"base_rate": 0.4, "selection_rate": 0.26, "tpr": 0.5, "fpr": 0.1, "precision": 20 / 26})
+
+
+def test_small_groups_are_insufficient_evidence_and_null_is_a_group(run):
+    rows = scored("f", 50, 0.8, 150, 0.2) + scored("m", 19, 0.8, 150, 0.2) + scored(None, 30, 0.8, 60, 0.2)
+
+    evidence = {name: group["evidence"] for name, group in groups_of(run(rows)).items()}
+
+    assert evidence == {"f": "sufficient", "m": "insufficient evidence", "missing": "insufficient evidence"}
+
+
+def test_a_rate_of_nothing_is_null(run):
+    found = groups_of(run(scored("f", 50, 0.8, 150, 0.2) + scored("m", 0, 0.0, 150, 0.2)))
+
+    assert found["m"]["rates"]["tpr"] == {"value": None, "difference": None, "ratio": None}
+
+
+def test_markup_formulas_and_direction_marks_are_inert_on_the_page_and_no_customer_is_there(run):
+    names = ["<script>alert('x')</script>", "=cmd()", "\u202eevil", "+1"]
+    rows = [row for name in names for row in scored(name, 30, 0.5, 90, 0.1)]
+
+    found = run(rows)
+
+    page = Path("audit.html").read_text()
+    assert set(groups_of(found)) == set(names)  # the machine's copy is exact
+    assert "canary" not in page
+    for hostile in ["<script>alert", "=cmd()", "\u202e", '"+1"']:
+        assert hostile not in page
+    assert "_script_alert(_x_)__script_" in page
+    assert len(page) < 6_000_000
+
+
+def test_intervals_resample_customers_not_rows():
+    """Ten rows of each customer that agree in everything are worth one row, not ten."""
+    rng = np.random.default_rng(0)
+    label, score = rng.integers(0, 2, 300), rng.random(300)
+    widths = []
+    for repeats in (1, 10):
+        rows = audit.pd.DataFrame({"entity": np.arange(300), "label": label, "score": score, "group_g": "a"})
+        params = audit.parameters.read(PARAMS)
+        found = audit.measure(audit.pd.concat([rows] * repeats), 0.5, ["g"], params.audit, params.evaluate)
+        tpr = found["whole"]["rates"]["tpr"]["value"]
+        widths.append(tpr["high"] - tpr["low"])
+
+    assert widths[1] == pytest.approx(widths[0])
+
+
+def test_an_attribute_of_many_values_is_refused(run):
+    rows = [row for number in range(51) for row in scored(f"group {number}", 1, 1, 1, 0)]
+
+    with pytest.raises(EvergreenError, match="gender has 51 values, at most 50"):
+        run(rows)
+
+
+def test_no_held_out_rows_are_named(run):
+    with pytest.raises(EvergreenError, match="has no rows: nothing was held out"):
+        run([])
+
+
+def test_two_runs_write_the_same_figures(run):
+    rows = scored("f", 50, 0.8, 150, 0.2) + scored("m", 30, 0.8, 150, 0.2)
+    run(rows)
+    first = Path("audit.json").read_bytes()
+    run(rows)
+
+    assert Path("audit.json").read_bytes() == first
+
+
+def test_values_that_would_look_alike_stay_apart():
+    assert report.inert_names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}

@@ -1,0 +1,86 @@
+"""Small bundles, and rows they can score, for the tests of gate, ledger and registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+from onnx import TensorProto, helper
+
+from pipelines import scoring
+from pipelines.params import EvaluateParams, PromotionParams
+
+EVALUATE = EvaluateParams(
+    metric="roc_auc", bootstrap=200, confidence=0.95, seed=1, cost_false_negative=5, cost_false_positive=1
+)
+PROMOTION = PromotionParams(min_effect=0.002, max_calibration_error=0.25)
+SPLIT = {"salt": "salt", "test_share": 0.3, "newest_snapshots": 0}
+
+
+def sigmoid(margin):
+    return 1 / (1 + np.exp(-margin))
+
+
+def customers(seed: int, rows: int = 3000):
+    """Two features that matter, a label drawn from sigmoid(1.5 strong + weak), and a customer for every three rows."""
+    random = np.random.default_rng(seed)
+    strong, weak = random.normal(size=rows), random.normal(size=rows)
+    labels = (random.random(rows) < sigmoid(1.5 * strong + weak)).astype(np.int64)
+    return strong, weak, labels, np.arange(rows) // 3
+
+
+def held_out_rows() -> pa.Table:
+    strong, weak, labels, entities = customers(1)
+    return pa.table({"customer_id": entities, "strong": strong, "weak": weak, "churned": labels})
+
+
+def evaluation(challenger: str = "lightgbm", gain: float = 0.01, **points: float | None) -> dict:
+    """evaluation.json of a good model, with some figures replaced."""
+    figures = {"roc_auc": 0.8, "log_loss": 0.3, "brier": 0.1, "calibration_error": 0.01, "precision": None} | points
+    candidate = {
+        "metrics": {name: _around(value) for name, value in figures.items()},
+        "against_baseline": _around(gain, 0.005),
+    }
+    counts = {"rows": 1000, "entities": 400, "positives": 200, "base_rate": 0.2}
+    return {"challenger": challenger, "baseline": "linear", **counts, "candidates": {challenger: candidate}}
+
+
+def _around(point: float | None, margin: float = 0.01) -> dict[str, float | None]:
+    ends = (None, None, None) if point is None else (point, point - margin, point + margin)
+    return dict(zip(("point", "low", "high"), ends, strict=True))
+
+
+def write(folder: Path, weights: dict[str, float], model: str = "churn", split: dict = SPLIT) -> Path:
+    """A bundle whose probability is sigmoid(sum of weight * number)."""
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(_graph(list(weights.values())))
+    (folder / "schema.json").write_text(json.dumps({"numbers": list(weights), "categories": {}}))
+    (folder / "evaluation.json").write_text(json.dumps(evaluation()))
+    (folder / "card.md").write_text("# card")
+    manifest = {
+        "model": model,
+        "candidate": "lightgbm",
+        "data": {"as_of": "2024-12-31", "fingerprint": "abc", "binds": {"as_of": "2024-12-31"}},
+        "data_manifest_sha256": "d" * 64,
+        "split": split,
+        "files": {path.name: scoring.sha256(path) for path in folder.iterdir()},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def _graph(weights: list[float]) -> bytes:
+    product = helper.make_node("MatMul", ["numbers", "weights"], ["margin"])
+    graph = helper.make_graph(
+        [product, helper.make_node("Sigmoid", ["margin"], ["probability"])],
+        "weighted",
+        [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, [None, len(weights)])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor("weights", TensorProto.FLOAT, [len(weights), 1], weights)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

@@ -1,0 +1,82 @@
+"""Who is the challenger, and at which threshold it decides."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines import evaluate, params
+
+CONFIG = params.read()
+JUDGING = CONFIG.evaluate.model_copy(update={"bootstrap": 100})
+RANDOM = np.random.default_rng(2)
+LABELS = (RANDOM.random(1200) < 0.3).astype(int)
+GOOD = np.clip(0.3 + 0.3 * (LABELS - 0.3) + RANDOM.normal(0, 0.1, 1200), 0.01, 0.99)
+POOR = np.clip(0.3 + 0.1 * (LABELS - 0.3) + RANDOM.normal(0, 0.1, 1200), 0.01, 0.99)
+
+
+def held_out(late=False):
+    return pa.table(
+        {
+            "customer_id": np.repeat(np.arange(400), 3),
+            "churned": pa.array(LABELS, pa.int32()),
+            "held_out_in_time": pa.array(np.tile([False, False, late], 400)),
+        }
+    )
+
+
+def evaluated(table, challenger="lightgbm"):
+    scores = {"linear": POOR, "lightgbm": GOOD} if challenger == "lightgbm" else {"linear": GOOD, "lightgbm": POOR}
+    config = CONFIG.model_copy(update={"evaluate": JUDGING})
+    return evaluate.evaluate(table, scores, {"linear": 0.3, "lightgbm": 0.3}, config)
+
+
+@pytest.mark.parametrize(("missed", "alarm"), [(5.0, 1.0), (1.0, 1.0), (1.0, 4.0)])
+def test_no_other_threshold_costs_less(missed, alarm):
+    judging = JUDGING.model_copy(update={"cost_false_negative": missed, "cost_false_positive": alarm})
+
+    def cost(threshold):
+        chosen = threshold <= GOOD
+        return missed * (LABELS[~chosen] == 1).sum() + alarm * (LABELS[chosen] == 0).sum()
+
+    found = evaluate.threshold_by_cost(LABELS, GOOD, judging)
+    assert cost(found) == min(cost(threshold) for threshold in np.quantile(GOOD, np.linspace(0, 1, evaluate.THRESHOLDS)))
+
+
+def test_the_best_candidate_is_the_challenger_and_its_gain_is_paired():
+    found = evaluated(held_out())
+    assert (found["challenger"], found["baseline"]) == ("lightgbm", "linear")
+    gain = found["candidates"]["lightgbm"]["against_baseline"]
+    points = [found["candidates"][name]["metrics"]["roc_auc"]["point"] for name in ("lightgbm", "linear")]
+    assert gain["point"] == pytest.approx(points[0] - points[1])
+    assert 0 < gain["low"] < gain["point"] < gain["high"]
+
+
+def test_a_baseline_that_wins_is_the_challenger():
+    found = evaluated(held_out(), challenger="linear")
+    assert found["challenger"] == "linear"
+    assert found["candidates"]["linear"]["against_baseline"] == {"point": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_a_tie_goes_to_the_baseline():
+    config = CONFIG.model_copy(update={"evaluate": JUDGING})
+    scores = {"linear": GOOD, "lightgbm": np.clip(GOOD + RANDOM.normal(0, 0.001, 1200), 0, 1)}
+    assert evaluate.evaluate(held_out(), scores, {"linear": 0.3, "lightgbm": 0.3}, config)["challenger"] == "linear"
+
+
+def test_counts_are_of_the_rows():
+    found = evaluated(held_out())
+    assert (found["rows"], found["entities"], found["positives"]) == (1200, 400, LABELS.sum())
+    assert sum(found["candidates"]["linear"]["confusion"].values()) == 1200
+
+
+def test_the_newest_snapshots_are_judged_on_their_own():
+    assert "newest" not in evaluated(held_out())["candidates"]["lightgbm"]
+    found = evaluated(held_out(late=True))
+    newest, whole = (found["candidates"]["lightgbm"][part] for part in ("newest", "metrics"))
+    assert found["newest_rows"] == 400
+    assert newest["roc_auc"]["high"] - newest["roc_auc"]["low"] > whole["roc_auc"]["high"] - whole["roc_auc"]["low"]
+
+
+def test_a_ratio_over_nothing_is_null():
+    found = evaluate.judge(LABELS, GOOD, 2.0, np.arange(1200), JUDGING)
+    assert found["metrics"]["precision"] == {"point": None, "low": None, "high": None}

@@ -1,0 +1,53 @@
+"""params.yaml: one owner a key, and a pin that changes nothing else."""
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from pipelines import params
+from pipelines.errors import EvergreenError
+
+TEXT = Path("params.yaml").read_text(encoding="utf-8")
+
+
+def test_a_pin_changes_two_lines_and_no_comment(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(TEXT, encoding="utf-8")
+    params.write_pin(file, "2024-12-31", "abc")
+    changed = [line for line in difflib.ndiff(TEXT.splitlines(), file.read_text().splitlines()) if line[0] in "+-"]
+    assert [line.split("#")[0].split() for line in changed if line[0] == "+"] == [
+        ["+", "as_of:", '"2024-12-31"'],
+        ["+", "fingerprint:", '"abc"'],
+    ]
+    assert len(changed) == 4
+    assert params.read(file).data.binds["as_of"].isoformat() == "2024-12-31"
+
+
+def test_a_table_without_a_clock_binds_no_date(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(TEXT, encoding="utf-8")
+    params.write_pin(file, params.TIMELESS, "abc")
+    assert params.read(file).data.binds["as_of"] is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("  folds: 3", "  folds: many", r"train\.folds: .*found 'many'"),
+        ("  test_share: 0.3 ", "  test_share: 1.3 ", r"split\.test_share: .*found 1\.3"),
+        ("audit:\n", "audits:\n", r"audit: missing"),
+        ("enabled: [linear, lightgbm]", "enabled: []", r"candidates\.enabled is empty"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_found(tmp_path, old, new, said):
+    file = tmp_path / "params.yaml"
+    file.write_text(TEXT.replace(old, new), encoding="utf-8")
+    with pytest.raises(EvergreenError, match=said):
+        params.read(file)
+
+
+def test_text_that_is_not_yaml_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: [1")
+    with pytest.raises(EvergreenError, match="is not YAML"):
+        params.read(tmp_path / "params.yaml")

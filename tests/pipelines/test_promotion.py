@@ -1,0 +1,224 @@
+"""Verdicts from numbers alone, then the gate on two small ONNX files."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipelines import gate, promotion
+from pipelines.errors import EvergreenError
+from pipelines.params import DataParams
+from pipelines.publish import bundle_digests
+from pipelines.verdict import Check, Verdict
+from tests.pipelines import bundles
+from tests.pipelines.bundles import EVALUATE, PROMOTION, SPLIT, customers, evaluation, sigmoid
+
+
+def compare(labels, challenger, champion, entities, **changes):
+    settings = PROMOTION.model_copy(update=changes)
+    return promotion.challenger_verdict(labels, challenger, champion, entities, evaluate=EVALUATE, promotion=settings)
+
+
+def failed(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+GOOD_SCORES = np.linspace(0.01, 0.9, 1000)
+
+
+def test_a_good_first_model_becomes_champion():
+    verdict = promotion.first_verdict(evaluation(), GOOD_SCORES, PROMOTION)
+    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("promoted", "fit to serve", [])
+    assert verdict.evidence == {"rows": 1000, "entities": 400, "positives": 200}
+
+
+@pytest.mark.parametrize(
+    ("found", "check"),
+    [
+        (evaluation(log_loss=0.51), "log loss below the prior's"),  # the prior's is 0.5004 nats at a base rate of 0.2
+        (evaluation(brier=0.161), "Brier score below the prior's"),  # the prior's is 0.16
+        (evaluation(roc_auc=0.505), "ROC-AUC beyond chance"),  # its lower bound is 0.495
+        (evaluation(gain=0.001), "better than linear, or it"),
+        (evaluation(calibration_error=0.06), "calibrated"),
+        (evaluation(log_loss=None), "log loss below the prior's"),
+        (evaluation(calibration_error=None), "calibrated"),
+    ],
+)
+def test_each_floor_alone_blocks_a_first_champion(found, check):
+    verdict = promotion.first_verdict(found, GOOD_SCORES, PROMOTION)
+    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("kept", "unfit", [check])
+    assert check in verdict.headline
+
+
+def test_the_baseline_itself_may_be_the_first_champion():
+    assert promotion.first_verdict(evaluation("linear", gain=0.0), GOOD_SCORES, PROMOTION).outcome == "promoted"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
+def test_one_score_that_is_no_probability_blocks(value):
+    strong, weak, labels, entities = customers(1)
+    scores = sigmoid(1.5 * strong + weak)
+    broken = np.where(np.arange(len(scores)) == 7, value, scores)
+    assert "probabilities" in failed(promotion.first_verdict(evaluation(), broken, PROMOTION))
+    verdict = compare(labels, broken, sigmoid(weak), entities)
+    assert (verdict.outcome, verdict.finding) == ("kept", "unfit")
+    assert "probabilities" in failed(verdict)
+
+
+def test_one_score_for_everybody_blocks():
+    _, weak, labels, entities = customers(1)
+    constant = np.full(len(labels), labels.mean())
+    assert failed(compare(labels, constant, sigmoid(weak), entities)) == ["not constant"]
+    assert failed(promotion.first_verdict(evaluation(), constant, PROMOTION)) == ["not constant"]
+
+
+def test_a_planted_gain_promotes():
+    strong, weak, labels, entities = customers(1)
+    verdict = compare(labels, sigmoid(1.5 * strong + weak), sigmoid(1.5 * strong), entities)
+    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("promoted", "better", [])
+    assert 0 < verdict.evidence["low"] < verdict.evidence["gain"] < verdict.evidence["high"]
+    assert {name: verdict.evidence[name] for name in ("rows", "entities")} == {"rows": 3000, "entities": 1000}
+
+
+def test_a_worse_challenger_is_called_worse():
+    strong, weak, labels, entities = customers(1)
+    verdict = compare(labels, sigmoid(1.5 * strong), sigmoid(1.5 * strong + weak), entities, max_calibration_error=5.0)
+    assert (verdict.outcome, verdict.finding) == ("kept", "worse")
+
+
+def test_an_equal_challenger_is_kept_out():
+    """A/A: two models that differ by noise alone; promoting on the estimate would let about half of these in."""
+    promoted, ahead = 0, 0
+    for seed in range(20):
+        strong, weak, labels, entities = customers(seed, rows=1500)
+        noise = np.random.default_rng(1000 + seed).normal(scale=0.3, size=(2, len(labels)))
+        verdict = compare(labels, *sigmoid(1.5 * strong + weak + noise), entities, min_effect=0.0)
+        promoted += verdict.outcome == "promoted"
+        ahead += verdict.evidence["gain"] > 0
+    assert promoted <= 2
+    assert ahead >= 5
+
+
+def test_the_very_same_scores_are_insufficient_evidence():
+    strong, weak, labels, entities = customers(1)
+    scores = sigmoid(1.5 * strong + weak)
+    assert compare(labels, scores, scores, entities).finding == "insufficient evidence"
+
+
+def test_a_real_gain_below_the_minimum_effect_is_not_worth_a_version():
+    strong, weak, labels, entities = customers(1)
+    verdict = compare(labels, sigmoid(1.5 * strong + weak), sigmoid(1.5 * strong), entities, min_effect=0.5)
+    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("kept", "too small a gain", ["worth a new version"])
+
+
+def test_an_uncalibrated_challenger_is_unfit_however_well_it_ranks():
+    strong, weak, labels, entities = customers(1)
+    verdict = compare(labels, sigmoid(1.5 * strong + weak) ** 3, sigmoid(weak), entities)
+    assert (verdict.outcome, failed(verdict)) == ("kept", ["calibrated"])
+
+
+def test_a_customers_repeated_rows_are_no_new_evidence():
+    strong, weak, labels, _ = (np.repeat(column, 9) for column in customers(1, rows=900))
+    pair = (labels, sigmoid(1.5 * strong + weak), sigmoid(1.5 * strong))
+    by_customer = compare(*pair, np.arange(8100) // 9, max_calibration_error=5.0).evidence
+    by_row = compare(*pair, np.arange(8100), max_calibration_error=5.0).evidence
+    assert by_customer["high"] - by_customer["low"] > 2 * (by_row["high"] - by_row["low"])
+
+
+@pytest.mark.parametrize("labels", [np.zeros(10, int), np.ones(10, int), np.zeros(0, int)])
+def test_rows_of_one_class_are_insufficient_evidence(labels):
+    scores = np.linspace(0.1, 0.9, len(labels))
+    verdict = compare(labels, scores, scores, np.arange(len(labels)))
+    assert (verdict.outcome, verdict.finding) == ("kept", "insufficient evidence")
+
+
+def test_a_champion_without_numbers_is_an_error_and_no_promotion():
+    strong, weak, labels, entities = customers(1)
+    with pytest.raises(EvergreenError, match="evergreen promote VERSION"):
+        compare(labels, sigmoid(1.5 * strong + weak), np.full(len(labels), np.nan), entities)
+
+
+def test_a_verdict_is_finite_json_and_comes_back():
+    verdict = Verdict("unfit", "No.", [Check("a", False, math.nan, math.inf, "why", "next")], {"gain": math.nan, "rows": 3})
+    saved = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+    assert (saved["evidence"], saved["checks"][0]["observed"]) == ({"gain": None, "rows": 3}, None)
+    assert Verdict.from_dict(saved).to_dict() == saved
+
+
+def test_the_page_starts_with_the_verdict_and_survives_any_column_name():
+    page = promotion.incomparable_verdict(["a|b <script> is missing"]).markdown()
+    assert page.startswith("# Kept: not comparable\n")
+    assert "<script>" not in page
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in table} == {7}
+
+
+# The gate: what scores is the file in the bundle.
+
+
+def write_bundle(folder, weights, split=SPLIT) -> gate.Bundle:
+    return gate.Bundle(bundles.write(folder, weights, split=split), bundle_digests(folder))
+
+
+@pytest.fixture
+def held_out():
+    return bundles.held_out_rows()
+
+
+@pytest.fixture
+def params():
+    data = DataParams(
+        dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
+        history_days=1, horizon_days=1, embargo_days=1,
+    )  # fmt: skip
+    return SimpleNamespace(data=data, evaluate=EVALUATE, promotion=PROMOTION)
+
+
+def test_the_gate_promotes_the_better_file(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
+    challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
+    assert gate.judge(challenger, champion, held_out, {}, params).finding == "better"
+    assert gate.judge(champion, challenger, held_out, {}, params).outcome == "kept"
+
+
+def test_the_gate_asks_the_floors_where_there_is_no_champion(tmp_path, held_out, params):
+    good = write_bundle(tmp_path / "good", {"strong": 1.5, "weak": 1.0})
+    constant = write_bundle(tmp_path / "constant", {"strong": 0.0})
+    assert gate.judge(good, None, held_out, evaluation(), params).finding == "fit to serve"
+    assert failed(gate.judge(constant, None, held_out, evaluation(), params)) == ["not constant"]
+
+
+def test_the_champions_own_file_is_identical(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
+    again = write_bundle(tmp_path / "again", {"strong": 1.5}, split=SPLIT | {"salt": "other"})
+    verdict = gate.judge(again, champion, held_out, {}, params)
+    assert (verdict.outcome, verdict.finding) == ("kept", "identical")
+
+
+def test_a_champion_that_lacks_its_columns_is_not_comparable(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5, "gone": 1.0, "weak": 1.0})
+    challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5})
+    as_text = held_out.set_column(2, "weak", held_out["weak"].cast("string"))
+    verdict = gate.judge(challenger, champion, as_text, {}, params)
+    assert (verdict.outcome, verdict.finding) == ("kept", "not comparable")
+    assert verdict.checks[0].observed == "gone is missing; weak was a number and is string"
+
+
+def test_a_changed_bundle_is_not_judged(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
+    challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
+    (challenger.folder / "schema.json").write_text("{}")
+    with pytest.raises(EvergreenError, match=r"schema\.json: changed"):
+        gate.judge(challenger, champion, held_out, {}, params)
+
+
+def test_only_rows_that_neither_was_trained_on_count(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5}, split=SPLIT | {"salt": "older", "test_share": 0.5})
+    challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
+    verdict = gate.judge(challenger, champion, held_out, {}, params)
+    assert 0.4 < verdict.evidence["entities"] / 1000 < 0.6
+    assert verdict.evidence["rows"] == 3 * verdict.evidence["entities"]

@@ -1,0 +1,258 @@
+"""Publishing and deciding on a real Postgres and a real MLflow: twice is once, a kill leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines import ledger, publish, registry, scoring
+from pipelines.errors import EvergreenError, TransientError
+from pipelines.params import DataParams
+from pipelines.verdict import Verdict
+from tests.pipelines import bundles
+
+BETTER = Verdict("better", "The challenger becomes champion.")
+WEAKER = Verdict("insufficient evidence", "The champion stays.")
+CHILD = """
+import json, sys
+from pathlib import Path
+from pipelines import ledger, publish
+from pipelines.verdict import Verdict
+url, uri, fields, verdict = json.loads(sys.argv[1])
+paths = {name: Path(fields[name]) for name in ("bundle", "params", "query")}
+release = publish.Release(**fields | paths | {"reports": ()})
+version = publish.publish_version(url, uri, release)
+publish.record_decision(url, version, Verdict.from_dict(verdict), epoch=0, actor="child")
+publish.reconcile(url, uri, version.model)
+"""
+
+
+@pytest.fixture
+def url(ledger_url):
+    ledger.migrate(ledger_url)
+    return ledger_url
+
+
+@pytest.fixture
+def uri(stack):
+    return stack.mlflow_tracking_uri
+
+
+@pytest.fixture
+def client(uri):
+    with registry._client(uri) as client:
+        yield client
+
+
+@pytest.fixture
+def release(tmp_path):
+    return write_release(tmp_path / "one", model=f"churn-{uuid.uuid4().hex[:8]}")
+
+
+def write_release(folder: Path, model: str, weights: dict[str, float] | None = None) -> publish.Release:
+    """What the DAG leaves behind, in small."""
+    bundle = bundles.write(folder / "bundle", weights or {"strong": 1.5}, model)
+    (folder / "plots").mkdir()
+    (folder / "plots" / "roc.png").write_bytes(b"png")
+    (folder / "audit.html").write_text("<p>audit</p>")
+    (folder / "training_set.sql").write_text("select 1")
+    (folder / "params.yaml").write_text("model: churn\ntrain: {folds: 3}\n" + "".join(f"key{n}: {n}\n" for n in range(250)))
+    return publish.Release(
+        bundle=bundle,
+        params=folder / "params.yaml",
+        query=folder / "training_set.sql",
+        reports=(folder / "plots", folder / "audit.html"),
+        git_commit="c0ffee",
+        git_ref="refs/evergreen/runs/1",
+    )
+
+
+def model_of(release: publish.Release) -> str:
+    return json.loads((release.bundle / "manifest.json").read_text())["model"]
+
+
+def runs_of(client, model: str):
+    return client.search_runs([client.get_experiment_by_name(model).experiment_id])
+
+
+def aliases_of(client, model: str) -> dict[str, str]:
+    return {alias: str(version) for alias, version in client.get_registered_model(model).aliases.items()}
+
+
+def test_a_publication_shows_all_of_a_run_and_holds_the_bundle(url, uri, client, release, tmp_path):
+    version = publish.publish_version(url, uri, release)
+    run = client.get_run(version.mlflow_run_id)
+    assert run.info.status == "FINISHED"
+    assert (len(run.data.params), run.data.params["train.folds"]) == (252, "3")
+    wanted = {"roc_auc": 0.8, "roc_auc.low": 0.79, "lightgbm/roc_auc": 0.8, "gain_over_baseline.low": 0.005}
+    assert run.data.metrics.items() >= wanted.items()
+    assert "precision" not in run.data.metrics
+    assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
+    (dataset,) = [used.dataset for used in run.inputs.dataset_inputs]
+    assert json.loads(dataset.source)["sql"] == "select 1"
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "reports")} == {"reports/plots", "reports/audit.html"}
+    registered = client.get_model_version(model_of(release), str(version.mlflow_version))
+    assert registered.run_id == version.mlflow_run_id
+    assert (version.bundle_sha256, version.metrics["roc_auc"]) == (scoring.sha256(release.bundle / "manifest.json"), 0.8)
+    fetched = registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
+    scoring.verify(fetched, version.manifest)
+
+
+def test_publishing_twice_is_publishing_once(url, uri, client, release):
+    first = publish.publish_version(url, uri, release)
+    assert publish.publish_version(url, uri, release) == first
+    assert len(runs_of(client, first.model)) == 1
+    assert len(client.search_model_versions(f"name = '{first.model}'")) == 1
+
+
+def test_a_ledger_that_lost_its_row_finds_mlflows_version_again(ledger_url, uri, client, release, monkeypatch):
+    """Killed after registering in MLflow and before the ledger row."""
+    ledger.migrate(ledger_url)
+    monkeypatch.setenv("EVERGREEN_FAULT", "publish:registered:raise")
+    with pytest.raises(EvergreenError, match="Fault injected"):
+        publish.publish_version(ledger_url, uri, release)
+    assert ledger.versions(ledger_url, model_of(release)) == []
+    monkeypatch.delenv("EVERGREEN_FAULT")
+    publish.publish_version(ledger_url, uri, release)
+    assert len(client.search_model_versions(f"name = '{model_of(release)}'")) == 1
+
+
+def run_child(url: str, uri: str, release: publish.Release, fault: str) -> int:
+    fields = {name: str(value) for name, value in asdict(release).items() if name != "reports"}
+    argument = json.dumps([url, uri, fields, BETTER.to_dict()])
+    environ = {**os.environ, "EVERGREEN_FAULT": fault}
+    child = subprocess.run([sys.executable, "-c", CHILD, argument], env=environ, capture_output=True, text=True, timeout=120)
+    assert child.returncode in {0, -signal.SIGKILL}, child.stderr
+    return child.returncode
+
+
+@pytest.mark.parametrize("point", ["publish:uploaded", "promote:before", "promote:after"])
+def test_a_kill_then_a_rerun_leaves_one_version_and_one_champion(url, uri, client, release, point):
+    model = model_of(release)
+    assert run_child(url, uri, release, f"{point}:kill") == -signal.SIGKILL
+    champion = ledger.champion(url, model)
+    assert (champion is not None) == (point == "promote:after")
+    version = publish.publish_version(url, uri, release)
+    if champion is None:
+        publish.record_decision(url, version, BETTER, epoch=0, actor="tester")
+    publish.reconcile(url, uri, model)
+    assert [run.info.status for run in runs_of(client, model)] == ["FINISHED"]
+    assert len(client.search_model_versions(f"name = '{model}'")) == 1
+    assert len(ledger.versions(url, model)) == len(ledger.history(url, model)) == 1
+    assert aliases_of(client, model) == {"champion": str(version.mlflow_version)}
+
+
+def test_an_upload_cut_short_is_closed_and_done_again(url, uri, client, release):
+    model = model_of(release)
+    experiment = client.create_experiment(model)
+    half = client.create_run(experiment, tags={registry.KEY: scoring.sha256(release.bundle / "manifest.json")})
+    version = publish.publish_version(url, uri, release)
+    assert version.mlflow_run_id != half.info.run_id
+    assert {run.info.run_id: run.info.status for run in runs_of(client, model)} == {
+        half.info.run_id: "FAILED",
+        version.mlflow_run_id: "FINISHED",
+    }
+
+
+def test_an_upload_that_fails_leaves_no_version(url, uri, client, release):
+    broken = publish.Release(**{**vars(release), "reports": (release.bundle / "not there",)})
+    with pytest.raises(FileNotFoundError):
+        publish.publish_version(url, uri, broken)
+    model = model_of(release)
+    assert [run.info.status for run in runs_of(client, model)] == ["FAILED"]
+    assert client.search_model_versions(f"name = '{model}'") == []
+    assert ledger.versions(url, model) == []
+
+
+def test_a_changed_bundle_is_not_published(url, uri, release):
+    (release.bundle / "model.onnx").write_bytes(b"swapped")
+    with pytest.raises(EvergreenError, match=r"model\.onnx: changed"):
+        publish.publish_version(url, uri, release)
+
+
+def test_aliases_follow_the_ledger_and_are_repaired_from_it(url, uri, client, release, tmp_path):
+    model = model_of(release)
+    first = publish.publish_version(url, uri, release)
+    publish.record_decision(url, first, BETTER, epoch=0, actor="tester")
+    second = publish.publish_version(url, uri, write_release(tmp_path / "two", model, {"strong": 1.0}))
+    publish.record_decision(url, second, WEAKER, epoch=1, actor="tester")
+    assert publish.reconcile(url, uri, model) == ["@champion: none -> 1", "@challenger: none -> 2"]
+    assert aliases_of(client, model) == {"champion": "1", "challenger": "2"}
+    client.set_registered_model_alias(model, "champion", "2")  # by hand, in MLflow's pages
+    assert publish.reconcile(url, uri, model) == ["@champion: 2 -> 1"]
+    publish.record_decision(url, second, BETTER, epoch=1, actor="tester")
+    publish.reconcile(url, uri, model)
+    assert aliases_of(client, model) == {"champion": "2"}
+    assert publish.reconcile(url, uri, model) == []
+
+
+def test_deciding_again_decides_nothing_new(url, uri, client, release, tmp_path, monkeypatch):
+    model = model_of(release)
+    data = DataParams(
+        dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
+        history_days=1, horizon_days=1, embargo_days=1,
+    )  # fmt: skip
+    params = SimpleNamespace(data=data, evaluate=bundles.EVALUATE, promotion=bundles.PROMOTION)
+
+    def decide(version):
+        rows = bundles.held_out_rows()
+        return publish.decide(url, uri, version, rows, params, cache=tmp_path / "cache", actor="tester").finding
+
+    first = publish.publish_version(url, uri, release)
+    monkeypatch.setenv("EVERGREEN_FAULT", "promote:after:raise")
+    with pytest.raises(EvergreenError, match="Fault injected"):
+        decide(first)
+    monkeypatch.delenv("EVERGREEN_FAULT")
+    assert aliases_of(client, model) == {}
+    assert decide(first) == "fit to serve"
+    assert aliases_of(client, model) == {"champion": "1"}
+    better = publish.publish_version(url, uri, write_release(tmp_path / "two", model, {"strong": 1.5, "weak": 1.0}))
+    worse = publish.publish_version(url, uri, write_release(tmp_path / "three", model, {"strong": 1.5, "weak": 0.1}))
+    assert [decide(better), decide(better), decide(worse), decide(worse)] == ["better", "better", "worse", "worse"]
+    moves = [(row.decision, row.from_version, row.to_version) for row in ledger.history(url, model)]
+    assert moves == [("kept", 2, 3), ("promoted", 1, 2), ("promoted", None, 1)]
+    assert aliases_of(client, model) == {"champion": "2", "challenger": "3"}
+
+
+def test_a_damaged_copy_is_fetched_again_and_a_swapped_original_is_refused(url, uri, client, release, tmp_path):
+    version = publish.publish_version(url, uri, release)
+    cached = publish.fetch(uri, version, tmp_path / "cache").folder
+    (cached / "model.onnx").write_bytes(b"bit rot")
+    publish.fetch(uri, version, tmp_path / "cache")
+    assert scoring.sha256(cached / "model.onnx") == version.onnx_sha256
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [version.bundle_sha256]
+    swapped = tmp_path / "model.onnx"
+    swapped.write_bytes(b"swapped")
+    client.log_artifact(version.mlflow_run_id, str(swapped), "bundle")
+    with pytest.raises(EvergreenError, match=r"model\.onnx: changed"):
+        publish.fetch(uri, version, tmp_path / "elsewhere")
+
+
+def test_a_bundle_that_mlflow_lost_is_said(uri, client, tmp_path):
+    run = client.create_run(client.create_experiment(f"empty-{uuid.uuid4().hex[:8]}"))
+    with pytest.raises(EvergreenError, match="does not hand out an artifact"):
+        registry.download(uri, run.info.run_id, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_mlflow_that_is_down_is_said_in_seconds_and_without_a_password(url, release):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    with pytest.raises(TransientError) as refused:
+        publish.publish_version(url, f"http://someone:hunter2@127.0.0.1:{port}", release)
+    assert time.monotonic() - started < 10
+    assert str(refused.value) == f"MLflow at http://127.0.0.1:{port} does not answer: run `evergreen status`, then try again."
+    assert ledger.versions(url, model_of(release)) == []

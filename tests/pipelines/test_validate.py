@@ -1,0 +1,228 @@
+"""The gate in front of training: what turns it red, what it then says, and what never appears on its pages."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines import expectations as owned
+from pipelines import stage, validate
+from pipelines.errors import EvergreenError
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+ROWS = 40
+
+
+def good(**changed) -> pa.Table:
+    """40 rows of 20 customers at two snapshots, every fifth a churner; `None` drops a column."""
+    columns = {
+        "customer_id": [f"customer {row // 2}" for row in range(ROWS)],
+        "snapshot_date": [datetime.date(2025, 1 + row % 2, 1) for row in range(ROWS)],
+        "churned": pa.array([int(row % 5 == 0) for row in range(ROWS)], pa.int32()),
+        "gender": ["f", "m"] * (ROWS // 2),
+        "age": [None, *range(21, 20 + ROWS)],
+        "plan": ["month", "year"] * (ROWS // 2),
+    }
+    return pa.table({name: cells for name, cells in (columns | changed).items() if cells is not None})
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Validate a table in a project folder of its own; returns the verdict, or raises as the stage does."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(
+        table: pa.Table, expectations: list | None = None, manifest_rows: int | None = None, digest: str = "", **limits
+    ) -> dict:
+        values = YAML(typ="safe").load(PARAMS)
+        values["data"] |= {"entity": "customer_id", "time": "snapshot_date", "target": "churned", "protected": ["gender"]}
+        values["features"]["exclude"] = ["gender"]
+        values["validate"] = {"min_rows": 10, "min_positives": 5, "max_rows_checked": 1000} | limits
+        YAML().dump(values, Path("params.yaml"))
+        YAML().dump({"expectations": expectations or []}, Path("expectations.yaml"))
+        pq.write_table(table, "rows.parquet", row_group_size=7)
+        types = {field.name: str(field.type) for field in table.schema}
+        rows = table.num_rows if manifest_rows is None else manifest_rows
+        Path("manifest.json").write_text(
+            json.dumps({"rows": rows, "columns": types, "rows_sha256": digest or stage.sha256(Path("rows.parquet"))})
+        )
+        names = {"rows": "rows.parquet", "manifest": "manifest.json", "expectations": "expectations.yaml"}
+        validate.main(**{k: Path(v) for k, v in names.items()}, verdict=Path("verdict.json"), docs=Path("docs"))
+        return json.loads(Path("verdict.json").read_text())
+
+    return run
+
+
+def expect(kind: str, severity: str = "critical", **kwargs) -> dict:
+    return {"type": f"expect_{kind}", "severity": severity, "kwargs": kwargs}
+
+
+def test_good_rows_pass(run):
+    verdict = run(good())
+
+    assert verdict["success"]
+    assert verdict["rows"] == ROWS
+    assert all(check["success"] for check in verdict["checks"])
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        pytest.param(good().slice(0, 0), "0 rows, at least 10 needed", id="empty table"),
+        pytest.param(good().slice(0, 9), "9 rows, at least 10 needed", id="too few rows"),
+        pytest.param(good(gender=None, sex=["f"] * ROWS), "missing: gender; unexpected: age, plan, sex", id="renamed"),
+        pytest.param(good(churned=[0] * ROWS), "labels are all 0", id="one class, 0"),
+        pytest.param(good(churned=[1] * ROWS), "labels are all 1", id="one class, 1"),
+        pytest.param(good(churned=[1] * 4 + [0] * 36), "found 4 labels of 1, 36 of 0", id="too few positives"),
+        pytest.param(good(churned=[2, None] + [1, 0] * 19), "found 2 NULL or of another value", id="labels of another value"),
+        pytest.param(good(churned=["yes", "no"] * 20), "an integer, 0 or 1, found text (string)", id="text labels"),
+        pytest.param(good(customer_id=[None, *"a" * 39]), "keys_present [customer_id, snapshot_date]", id="NULL key"),
+        pytest.param(good(age=[1.0, float("inf"), float("nan")] + [None] * 37), "[age]: expected finite", id="not finite"),
+        pytest.param(good(age=pa.nulls(ROWS, pa.int64())), "[age]: expected some values, found 40 of 40 NULL", id="all NULL"),
+        pytest.param(good(plan=["x" * 10_001] * ROWS), "[plan]: expected at most 10000 characters", id="long text"),
+        pytest.param(
+            good(plan=[datetime.date(2025, 1, 1)] * ROWS), "found date32[day]. Cast it in training_set.sql", id="date"
+        ),
+    ],
+)
+def test_unusable_rows_stop_the_stage_and_the_report_is_there(run, table, said):
+    with pytest.raises(EvergreenError) as error:
+        run(table)
+
+    assert said in str(error.value)
+    assert not json.loads(Path("verdict.json").read_text())["success"]
+    assert "Validation failed" in Path("docs/index.html").read_text()
+
+
+def test_duplicate_keys_are_counted_and_so_are_conflicting_labels(run):
+    first = good()
+    again = first.slice(0, 3).set_column(2, "churned", pa.array([1, 1, 0], pa.int32()))  # rows 0 to 2 are 1, 0, 0
+
+    with pytest.raises(EvergreenError, match="3 rows repeat a key, 1 keys with conflicting labels"):
+        run(pa.concat_tables([first, again]))
+
+
+def test_another_file_than_the_manifest_describes_is_refused(run):
+    with pytest.raises(EvergreenError, match=r"expected 41 rows and 6 columns, found 40 rows and 6 columns.*run extract"):
+        run(good(), manifest_rows=41)
+    with pytest.raises(EvergreenError, match="found 40 rows and 6 columns, another content"):
+        run(good(), digest="0" * 64)
+
+
+def test_an_excluded_column_may_be_of_any_type(run):
+    assert run(good(gender=[True, None] * 20))["success"]
+
+
+def test_text_in_a_numeric_column_names_both_types(run):
+    with pytest.raises(EvergreenError, match=r"\[age\]: expected a number, found text \(string\)"):
+        run(good(age=["old"] * ROWS), [expect("column_values_to_be_between", column="age", min_value=0)])
+
+
+def test_an_expectation_on_a_missing_column_fails_and_names_it(run):
+    with pytest.raises(EvergreenError, match=r"not_be_null \[plan\].*found column missing") as error:
+        run(good(plan=None, tariff=["a"] * ROWS), [expect("column_values_to_not_be_null", column="plan")])
+
+    assert "missing: plan; unexpected: age, tariff" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (expect("column_values_to_be_nice", column="age"), "unknown type 'expect_column_values_to_be_nice'"),
+        (expect("column_values_to_not_be_null"), "names no column"),
+        (expect("column_values_to_not_be_null", "fatal", column="age"), "expectations.0.severity"),
+        (expect("column_values_to_not_be_null", column="age") | {"colum": "age"}, "expectations.0.colum"),
+    ],
+)
+def test_a_wrong_entry_of_the_expectations_is_named(run, entry, said):
+    with pytest.raises(EvergreenError) as error:
+        run(good(), [entry])
+
+    assert said in str(error.value)
+
+
+def test_unknown_kwargs_are_named(run):
+    with pytest.raises(EvergreenError, match="min_valu"):
+        run(good(), [expect("column_values_to_be_between", column="age", min_valu=0)])
+
+
+def test_expectations_are_judged_by_severity(run, capsys):
+    warning = expect("column_mean_to_be_between", "warning", column="age", max_value=30)
+    verdict = run(good(), [expect("column_values_to_be_in_set", column="plan", value_set=["month", "year"]), warning])
+
+    passed, failed = verdict["checks"][-2:]
+    assert verdict["success"]
+    assert passed["success"]
+    assert (failed["success"], failed["column"], failed["expected"], failed["observed"]) == (False, "age", "max_value 30", "40")
+    assert "WARNING: expect_column_mean_to_be_between [age]" in capsys.readouterr().out
+
+
+def test_no_cell_and_no_markup_reaches_verdict_pages_or_error(run):
+    name = "<u><script>alert(1)</script></u>"
+    cells = [f"{name} canary {row}" for row in range(ROWS)]
+    table = good(plan=cells, customer_id=[f"canary {row // 2}" for row in range(ROWS)], **{name: cells})
+    expectations = [
+        expect("column_values_to_be_in_set", column="plan", value_set=["month"]),
+        expect("column_values_to_match_regex", column="customer_id", regex="^c[0-9]"),
+        expect("column_values_to_be_unique", column="customer_id"),
+        expect("column_value_lengths_to_be_between", column=name, max_value=3),
+        expect("column_unique_value_count_to_be_between", column=name, max_value=3),
+        expect("column_values_to_be_null", "warning", column="plan"),
+    ]
+
+    with pytest.raises(EvergreenError, match=r"be_in_set \[plan\]: expected value_set .*, found 40 of 40 unexpected") as error:
+        run(table, expectations)
+
+    pages = [path.read_text() for path in Path("docs").iterdir()]
+    assert len(pages) == 2
+    for text in [*pages, str(error.value), Path("verdict.json").read_text()]:
+        assert "canary" not in text
+    for page in pages:
+        assert "<script" not in page
+        assert "<u>" not in page
+        assert "http" not in page.replace("http-equiv", "")
+    assert not any(
+        "cannot be computed" in check["observed"] for check in json.loads(Path("verdict.json").read_text())["checks"]
+    )
+    assert "values must belong to this set" in Path("docs/great_expectations.html").read_text()
+
+
+def test_two_runs_write_the_same_verdict(run):
+    expectations = [expect("column_mean_to_be_between", column="age", max_value=99)]
+    verdict = run(good(), expectations)
+    first = Path("verdict.json").read_bytes()
+
+    assert run(good(), expectations) == verdict
+    assert Path("verdict.json").read_bytes() == first
+
+
+def test_the_sample_is_bounded_and_meets_every_snapshot(tmp_path):
+    rows = pa.table({"row": range(12_000), "snapshot": [row % 12 for row in range(12_000)]})
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=1000)
+
+    drawn = owned.sample(tmp_path / "rows.parquet", ["row", "snapshot"], 1000)
+
+    assert len(drawn) == 1000
+    assert drawn["snapshot"].nunique() == 12
+    assert drawn["row"].is_unique
+    assert drawn.equals(owned.sample(tmp_path / "rows.parquet", ["row", "snapshot"], 1000))
+
+
+def test_a_sample_is_stated(run):
+    table = pa.concat_tables([good(customer_id=[f"{part} {row // 2}" for row in range(ROWS)]) for part in range(30)])
+    verdict = run(table, [expect("column_values_to_not_be_null", column="plan")])
+
+    assert (verdict["rows"], verdict["checked_rows"]) == (1200, 1000)
+    assert verdict["checks"][-1]["observed"] == "0 of 1000 unexpected (0%)"
+    assert "a sample of 1000" in Path("docs/index.html").read_text()
+
+
+def test_what_a_sample_cannot_show_is_not_judged_on_one(run):
+    many = pa.concat_tables([good(customer_id=[f"{block} {row // 2}" for row in range(ROWS)]) for block in range(26)])
+    unique = expect("column_values_to_be_unique", column="age")
+    with pytest.raises(EvergreenError, match=r"be_unique \[age\]: expected all rows to be judged, found a sample"):
+        run(many, [unique])

@@ -1,0 +1,140 @@
+"""The house rules: what keeps a stage from going stale, a key from being ignored, and a room from reaching upward."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+from dvc.repo import Repo
+
+from pipelines import params
+from pipelines.errors import EvergreenError
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("flows", "infra", "monitoring", "pipelines")
+LEARNS = {"evaluate", "train"}  # their outputs can change with a library
+
+
+@pytest.fixture(scope="module")
+def stages():
+    with Repo(str(ROOT)) as repo:
+        yield {stage.addressing: stage for stage in repo.index.stages}
+
+
+@pytest.fixture(scope="module")
+def imports():
+    return grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True)
+
+
+def module_of(stage):
+    return re.search(r"python -m (\S+)", stage.cmd)[1]
+
+
+def names(stage, kind):
+    return {item.def_path for item in getattr(stage, kind)}
+
+
+def test_what_a_stage_imports_is_among_its_deps(stages, imports):
+    for name, stage in stages.items():
+        module = module_of(stage)
+        needed = {module, *imports.find_upstream_modules(module)}
+        if module == "pipelines.train":
+            candidate = f"pipelines.candidates.{name.partition('@')[2]}"
+            needed |= {candidate, *imports.find_upstream_modules(candidate)}
+        files = {path_of(one) for one in needed} - {None}
+        assert files <= names(stage, "deps"), f"{name} lacks {sorted(files - names(stage, 'deps'))}"
+        python = {path for path in names(stage, "deps") if path.endswith(".py")}
+        assert python <= files, f"{name} names {sorted(python - files)}, which it does not import"
+
+
+def path_of(module):
+    """The module's file; None for a package that only gathers others."""
+    folder = ROOT / module.replace(".", "/")
+    if folder.is_dir():
+        init = folder / "__init__.py"
+        return init.relative_to(ROOT).as_posix() if init.stat().st_size else None
+    return folder.with_suffix(".py").relative_to(ROOT).as_posix()
+
+
+def test_what_a_stage_reads_of_params_is_among_its_params(stages):
+    owned = {field.alias or name for name, field in params.Params.model_fields.items()}
+    for name, stage in stages.items():
+        source = (ROOT / f"{module_of(stage).replace('.', '/')}.py").read_text()
+        read = {section.rstrip("_") for section in re.findall(r"\b(?:config|params)\.([a-z]+_?)\b", source)} & owned
+        declared = {key.partition(".")[0] for dep in stage.deps for key in getattr(dep, "params", None) or []}
+        assert read <= declared, f"{name} reads {sorted(read - declared)}, which dvc.yaml does not name"
+
+
+def test_a_stage_that_learns_depends_on_the_lock(stages):
+    for name, stage in stages.items():
+        if name.partition("@")[0] in LEARNS:
+            assert "requirements.lock" in names(stage, "deps"), name
+
+
+def test_a_stage_has_the_name_of_its_module(stages):
+    for name, stage in stages.items():
+        assert module_of(stage).rpartition(".")[2] == name.partition("@")[0]
+        assert stage.meta["pool"] in {"cpu", "gpu"}
+
+
+def test_the_dag_is_as_it_was_agreed():
+    with Repo(str(ROOT)) as repo:
+        edges = {f"{one.addressing} -> {other.addressing}" for other, one in repo.index.graph.edges}
+    assert sorted(edges) == sorted((ROOT / "tests/project/dag.txt").read_text().splitlines())
+
+
+def test_an_unknown_key_stops_with_its_name(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("  folds: 3", "  foldz: 3"))
+    with pytest.raises(EvergreenError, match=r"train\.foldz: no such key"):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_a_candidate_without_a_module_is_named(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("enabled: [linear, lightgbm]", "enabled: [linear, lightbgm]"))
+    with pytest.raises(EvergreenError, match=r"candidates\.lightbgm has no module.*Known: lightgbm, linear"):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_a_candidates_misspelt_key_is_named(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("num_leaves", "num_leafs"))
+    with pytest.raises(EvergreenError, match=r"candidates\.lightgbm\.num_leafs: no such key"):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_imports_run_one_way():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_default_prefect_address_is_the_settings_own():
+    import tomllib
+
+    from pipelines.settings import Settings
+
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["prefect"]["api"]["url"]
+    assert configured == Settings.prefect_api_url
+
+
+def test_importing_does_nothing_heavy():
+    heavy = {
+        "dvc",
+        "evidently",
+        "great_expectations",
+        "lightgbm",
+        "mlflow",
+        "numpy",
+        "pandas",
+        "prefect",
+        "sklearn",
+        "sqlalchemy",
+    }
+    code = f"import sys, infra.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

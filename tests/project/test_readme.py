@@ -1,0 +1,116 @@
+"""The README is run before it is believed."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import typer
+from ruamel.yaml import YAML
+
+from infra.cli import app
+from pipelines import features, params, settings, stage
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL) + re.findall(r"`([^`\n]+)`", README)
+CANDIDATE = README.split("**A candidate.**")[1].split("**A feature.**")[0]
+
+
+def test_every_evergreen_command_exists():
+    known = typer.main.get_command(app).commands
+    named = set(re.findall(r"\bevergreen ([a-z]+)", "\n".join(COMMANDS)))
+    assert named - known.keys() == set()
+    run_by_make = set(re.findall(r"evergreen ([a-z]+)", (ROOT / "Makefile").read_text()))
+    assert known.keys() - named - run_by_make == set(), "commands that nobody is told of"
+
+
+def test_every_option_exists():
+    commands = typer.main.get_command(app).commands
+    for line in "\n".join(COMMANDS).splitlines():
+        found = re.match(r"evergreen ([a-z]+)(.*)", line.strip())
+        if found:
+            known = {option for parameter in commands[found[1]].params for option in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", found[2])) <= known, line
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", "\n".join(COMMANDS))) <= targets
+
+
+def test_every_file_and_link_is_there():
+    linked = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    named = [
+        text
+        for text in re.findall(r"`([^`\n]+)`", README)
+        if re.fullmatch(r"[a-z_]+(/[a-z_]+)*(/|\.(py|sql|yaml|txt|md))", text)
+    ]
+    missing = [path for path in linked + named if "<" not in path and not (ROOT / path).exists()]
+    lone = {"watermark.sql", "training_set.sql", "scoring_set.sql"}  # said of any dataset
+    assert set(missing) - lone == set()
+
+
+def test_every_setting_is_described():
+    described = set(re.findall(r"`((?:EVERGREEN|SOURCE|LOAD|PREFECT|MLFLOW)_[A-Z_]+)`", README))
+    assert described == set(settings.NAMES)
+
+
+def test_the_recipe_for_a_candidate_works(tmp_path, monkeypatch):
+    for folder in ("pipelines", "monitoring"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(re.search(r"```bash\n(.*?)```", CANDIDATE, re.DOTALL)[1], shell=True, check=True)
+    yaml = YAML()
+    values = yaml.load(Path("params.yaml"))
+    values["candidates"].update(yaml.load(re.search(r"```yaml\n(.*?)```", CANDIDATE, re.DOTALL)[1])["candidates"])
+    yaml.dump(values, Path("params.yaml"))
+    _write_training_rows(tmp_path)
+    command = ["-m", "pipelines.train", "--candidate", "ridge", "--train", "train.parquet", "--schema", "schema.json"]
+    done = subprocess.run([sys.executable, *command, "--model", "models/ridge"], capture_output=True, text=True, check=False)
+    assert "ridge: out-of-fold ROC-AUC" in done.stdout, done.stderr
+    assert {path.name for path in Path("models/ridge").iterdir()} == {"model.onnx", "oof.parquet", "cv.json", "shap.json"}
+
+
+def _write_training_rows(folder):
+    import numpy as np
+    import pyarrow as pa
+
+    random = np.random.default_rng(1)
+    tenure = random.integers(0, 70, 600)
+    table = pa.table(
+        {
+            "customer_id": np.arange(600),
+            "snapshot_date": pa.array([0] * 600, pa.date32()),
+            "churned": pa.array((random.random(600) < 0.1 + 0.4 * (tenure < 12)).astype("int32")),
+            "tenure_months": pa.array(tenure, pa.int32()),
+            "plan": random.choice(["basic", "fiber"], 600),
+        }
+    )
+    config = params.read(ROOT / "params.yaml")
+    pq.write_table(table, folder / "train.parquet")
+    learnt = features.learn_schema(table, config.data, config.features.model_copy(update={"exclude": []}))
+    stage.write_json(folder / "schema.json", learnt)
+
+
+def test_an_error_ends_a_command_with_its_text_alone(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.cli", "pin"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "ERROR: params.yaml is missing: run this in the project's folder."
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "sql/telco/params.yaml"])
+def test_params_that_we_ship_are_usable(name):
+    assert params.read(ROOT / name).enabled
