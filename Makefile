@@ -17,7 +17,7 @@ endif
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo up down test test-all bench lint lock clean
+.PHONY: help setup demo up down test test-all bench tables lint lock clean
 
 help:
 	@echo "make demo      from nothing to a trained, promoted model, with links to look at"
@@ -28,6 +28,8 @@ help:
 
 setup: $(STAMP)
 
+# torch is not in the lock: its builds differ by device, and the index's default one brings gigabytes of CUDA.
+# Choose another with UV_FIND_LINKS or UV_DEFAULT_INDEX, or install yours into .venv afterwards.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	"Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d. Name another: make setup PYTHON=python3.12" % v)'
@@ -35,6 +37,7 @@ $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --require-hashes requirements.lock
+	$(BIN)/uv pip install torch==2.13.0
 	$(BIN)/uv pip install --no-deps --editable .
 	@touch $@
 
@@ -58,13 +61,17 @@ test-all: setup
 bench: setup
 	$(BIN)/evergreen bench
 
+# The real tables lie beside the project: ../shared/data
+tables: setup
+	$(BIN)/evergreen tables --data ../shared/data
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
 lock: setup
-	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev --extra xgboost -o requirements.lock
 
 # The stack's data in .evergreen stay: remove that folder yourself, after `make down`
 clean:

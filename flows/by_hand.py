@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from flows import results, workspace
@@ -73,6 +74,7 @@ def checkout(here: Settings, number: int, *, force: bool) -> list[str]:
         with Repo(str(here.folder)) as repo:
             repo.fetch()
             repo.checkout(force=True)
+            _remove_others(here.folder / results.MODELS, params.read(here.folder / "params.yaml").enabled)
     except DvcException as error:
         _write(before)
         raise EvergreenError(f"DVC could not bring {version} in: {error}. params.yaml and dvc.lock are as they were.") from None
@@ -89,6 +91,13 @@ def _stale(here: Settings) -> list[str]:
             return sorted(repo.status())
     except DvcException as error:
         raise EvergreenError(f"DVC does not read this project: {error}") from None
+
+
+def _remove_others(models: Path, enabled: list[str]) -> None:
+    """Stages that read all models would take for an input what a candidate that is no longer enabled left here."""
+    for folder in models.iterdir():
+        if folder.is_dir() and folder.name not in enabled:
+            shutil.rmtree(folder)
 
 
 def _write(files: dict[Path, str | None]) -> None:

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 from pipelines.errors import EvergreenError
 from pipelines.stage import TRANSIENT
 
+UNKNOWN = 3  # closes an order to restore what nobody has made yet
 # This code, and not the workspace's, which may be of another commit and speak another protocol. The stages are the
 # workspace's: they are run as `python -m`, which looks there first.
 OWN_MAIN = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from flows.dag import main; main()"
@@ -39,6 +40,8 @@ class Stage:
     name: str
     pool: str
     retries: int
+    needs: tuple[str, ...] = ()  # stages whose outputs it reads
+    together: int = 1  # how many processes can share its work
 
 
 class StageError(EvergreenError):
@@ -50,42 +53,69 @@ class TransientStageError(StageError):
 
 
 class Runner:
-    """Runs the stages of one workspace, one at a time."""
+    """Runs the stages of one workspace, one at a time: threads that share it take turns."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._turn = threading.RLock()
         self._token = secrets.token_hex(16)  # nothing that a stage prints can be taken for a record
         stages, said = self._exchange_line(self._token, log=lambda _: None)
         if stages is None:
             raise StageError(f"DVC does not read this project. {_closing_words(said)}")
-        self.stages = [Stage(**row) for row in stages]
+        self.stages = [Stage(**row | {"needs": tuple(row["needs"])}) for row in stages]
 
-    def run(self, name: str, log: Callable[[str], None]) -> bool:
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """While this is held, no stage runs and nothing writes dvc.lock but its holder."""
+        with self._turn:
+            yield
+
+    def end(self) -> None:
+        """End the process and what it runs. The order that it is at, and every later one, fails."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def run(self, name: str, log: Callable[[str], None], variables: Mapping[str, str] | None = None) -> bool:
         """Run a stage unless its results are known; returns whether it had to run.
+
+        Args:
+            variables: set for the stage's process; they must not change what it makes.
 
         Raises:
             TransientStageError: the stage says that running it again can help.
             StageError: it failed otherwise.
         """
-        status, said = self._order(["run", name], log)
+        status, said = self._order(["run", name, dict(variables or {})], log)
         if status == 0:
             return f"Running stage '{name}':" in said  # DVC's return value counts what it restored, too
         kind = TransientStageError if status == TRANSIENT else StageError
         raise kind(f"Stage {name} failed{_cause(status)}. {_closing_words(said)}")
 
+    def restore(self, name: str, log: Callable[[str], None], *, pull: bool = False) -> bool:
+        """Bring a stage's results in without running it; returns whether they were known.
+
+        Args:
+            pull: look for them in the DVC remote as well, where another machine may have pushed them.
+        """
+        status, said = self._order(["pull" if pull else "restore", name], log)
+        if status not in {0, UNKNOWN}:
+            raise TransientStageError(f"The results of {name} could not be restored. {_closing_words(said)}")
+        return status == 0
+
     def exchange(self, what: str, log: Callable[[str], None], name: str = "") -> None:
         """Move results between machines through the DVC remote, by content.
 
         Args:
-            what: `push` what this workspace has; `pull` a stage's results, which another machine has pushed;
-                `repro` a stage from what others have pushed, and push its results.
+            what: `push` what this workspace has; `repro` a stage from what others have pushed; `assist` with one: run
+                its command on what others have pushed, and leave what it makes alone.
         """
         status, said = self._order([what, name], log)
         if status:
             raise TransientStageError(f"dvc {what} {name} failed. {_closing_words(said)}")
 
-    def _order(self, order: list[str], log: Callable[[str], None]) -> tuple[int, list[str]]:
-        status, said = self._exchange_line(json.dumps(order), log)
+    def _order(self, order: list[Any], log: Callable[[str], None]) -> tuple[int, list[str]]:
+        with self._turn:
+            status, said = self._exchange_line(json.dumps(order), log)
         return (1 if status is None else status), said
 
     def _exchange_line(self, line: str, log: Callable[[str], None]) -> tuple[Any, list[str]]:
@@ -163,14 +193,27 @@ def _stages(repo: Any) -> list[Stage]:
     import networkx
 
     graph = networkx.lexicographical_topological_sort(repo.index.graph.reverse(), key=lambda stage: stage.addressing)
-    return [
-        Stage(stage.addressing, (stage.meta or {}).get("pool", "cpu"), int((stage.meta or {}).get("retries", 0)))
-        for stage in graph
-    ]
+    return [_stage(stage, needs=repo.index.graph.successors(stage)) for stage in graph]
 
 
-def _obey(repo: Any, what: str, name: str) -> int:
+def _stage(stage: Any, needs: Iterable[Any]) -> Stage:
+    meta = stage.meta or {}
+    before = tuple(sorted(one.addressing for one in needs))
+    numbers = (int(meta.get("retries", 0)), before, int(meta.get("together", 1)))
+    return Stage(stage.addressing, meta.get("pool", "cpu"), *numbers)
+
+
+def _obey(repo: Any, what: str, name: str, variables: Mapping[str, str] | None = None) -> int:
     """Carry out one order; its closing record, which is 0 or the exit code of the stage."""
+    os.environ.update(variables or {})
+    try:
+        return _carry_out(repo, what, name)
+    finally:
+        for variable in variables or {}:
+            del os.environ[variable]
+
+
+def _carry_out(repo: Any, what: str, name: str) -> int:
     from dvc.exceptions import DvcException
 
     try:
@@ -178,15 +221,43 @@ def _obey(repo: Any, what: str, name: str) -> int:
             repo.reproduce(name, single_item=True)
         elif what == "repro":
             repo.reproduce(name, pull=True)
-        elif what == "pull":  # DVC restores only what the cache holds unless told to pull, and would run the stage here
-            repo.reproduce(name, single_item=True, pull=True)
-        if what in {"push", "repro"}:
+        elif what in {"restore", "pull"}:
+            return _restore(repo, name, pull=what == "pull")
+        elif what == "push":
             repo.push(run_cache=True)
+        elif what == "assist":
+            _assist(repo, name)
     except DvcException as error:
         return _status(error)
     except Exception as error:  # a full disk, say: the flow is to hear of it, and the order to be closed
         print(f"ERROR: {type(error).__name__} in dvc {what} {name}: {error}", flush=True)
         return 1
+    return 0
+
+
+def _assist(repo: Any, name: str) -> None:
+    """Run a stage's command on its inputs, outside DVC's books."""
+    from dvc.stage.run import cmd_run
+
+    stage = repo.stage.load_one(name=name)
+    for needed in stage.deps:
+        if not needed.exists:
+            repo.pull(needed.def_path)
+    cmd_run(stage)
+
+
+def _restore(repo: Any, name: str, *, pull: bool) -> int:
+    """Bring a stage's results in and enter them into dvc.lock; UNKNOWN where `reproduce` would have to run it."""
+    from dvc.stage.cache import RunCacheNotFoundError
+
+    with repo.lock:
+        if pull:
+            repo.stage_cache.pull(None)
+        try:
+            repo.stage_cache.restore(repo.stage.load_one(name=name), pull=pull)
+        except RunCacheNotFoundError:
+            return UNKNOWN
+    repo.reproduce(name, single_item=True)
     return 0
 
 

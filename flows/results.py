@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from monitoring import site
@@ -10,23 +11,36 @@ from pipelines.settings import Settings
 from pipelines.verdict import Verdict
 
 BUNDLE = "bundle"
+TRAIN = "data/train.parquet"
 HELD_OUT = "data/test.parquet"
+SCHEMA = "data/schema.json"
+SCORES = "evaluation/scores.parquet"
+EVALUATION = "evaluation/evaluation.json"
 PLOTS = "evaluation/plots"
-AUDIT_REPORT = "reports/audit.html"
+MODEL_REPORTS = "reports/model"
 VALIDATION_REPORT = "reports/validation"
 REPORTS = "reports"
+MODELS, TRIALS = "models", "trials.json"
 
 
-def publish_results(here: Settings, folder: Path, *, git_commit: str, git_ref: str) -> ledger.Version:
-    """Publish the bundle that the DAG made in `folder`, with its plots and reports."""
+def publish_results(
+    here: Settings, folder: Path, *, git_commit: str, git_ref: str, ran: Mapping[str, str] | None = None
+) -> ledger.Version:
+    """Publish the bundle that the DAG made in `folder`, with its plots, reports and trials.
+
+    Args:
+        ran: stage of another pool -> where it ran, and why there.
+    """
     config = params.read(folder / "params.yaml")
     release = publish.Release(
         bundle=folder / BUNDLE,
         params=folder / "params.yaml",
         query=folder / "sql" / config.data.dataset / "training_set.sql",
-        reports=tuple(folder / path for path in (PLOTS, AUDIT_REPORT, VALIDATION_REPORT)),
+        reports=tuple(folder / path for path in (PLOTS, MODEL_REPORTS, VALIDATION_REPORT)),
         git_commit=git_commit,
         git_ref=git_ref,
+        trials=tuple(path for name in config.enabled if (path := folder / MODELS / name / TRIALS).exists()),
+        ran=ran or {},
     )
     return publish.publish_version(here.evergreen_url, here.mlflow_tracking_uri, release)
 
@@ -51,17 +65,23 @@ def links(here: Settings, version: ledger.Version, run_id: str | None = None) ->
     return found | ({"prefect": f"{prefect}/runs/flow-run/{run_id}"} if run_id else {})
 
 
-def write_pages(here: Settings, folder: Path, version: ledger.Version, verdict: Verdict, run_id: str | None = None) -> None:
-    """The version's pages on the report site, and the index."""
+def write_pages(
+    here: Settings, folder: Path, version: ledger.Version, verdict: Verdict, run_id: str | None = None, *, where: str = ""
+) -> None:
+    """The version's pages on the report site, and the index.
+
+    Args:
+        where: Markdown about where the stages ran.
+    """
     elsewhere = {title: address for title, address in links(here, version, run_id).items() if title != "report"}
     site.write_version(
         here.home / "site",
         version.model,
         version.version,
         verdict=verdict.markdown(),
-        card=(folder / BUNDLE / "card.md").read_text(encoding="utf-8"),
+        card="\n\n".join([(folder / BUNDLE / "card.md").read_text(encoding="utf-8"), where]),
         reports={
-            "bias audit": folder / AUDIT_REPORT,
+            "reports": folder / MODEL_REPORTS,
             "data validation": folder / VALIDATION_REPORT,
             "plots": folder / PLOTS,
         },

@@ -5,6 +5,7 @@ What a run used (its pin) and what it made (dvc.lock) are committed on `refs/eve
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pipelines.settings import Settings
 
 # signing asks people for something, and hooks are meant for people
 UNATTENDED = ["-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false", "-c", f"core.hooksPath={os.devnull}"]
+CHECKPOINTS = "checkpoints"  # dvc.yaml hands it to stages that can continue; nothing there is a result
 AUTHOR = {
     "GIT_AUTHOR_NAME": "evergreen",
     "GIT_AUTHOR_EMAIL": "evergreen@localhost",
@@ -34,6 +36,7 @@ class Workspace:
     folder: Path
     clone: Path
     run_id: str
+    repository: str  # where git on another machine finds the clone
 
     @property
     def ref(self) -> str:
@@ -71,7 +74,7 @@ def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None
 
 def at(settings: Settings, run_id: str) -> Workspace:
     """Where a run works, whether it is there or not."""
-    return Workspace(settings.home / "runs" / run_id, settings.folder, run_id)
+    return Workspace(settings.home / "runs" / run_id, settings.folder, run_id, settings.repository)
 
 
 def create(settings: Settings, run_id: str, commit: str) -> Workspace:
@@ -81,7 +84,16 @@ def create(settings: Settings, run_id: str, commit: str) -> Workspace:
     place.folder.parent.mkdir(parents=True, exist_ok=True)
     git(settings.folder, "worktree", "add", "--quiet", "--force", "--detach", str(place.folder), commit)
     configure_dvc(place.folder, settings)
+    _share_checkpoints(place.folder, settings)
     return place
+
+
+def _share_checkpoints(folder: Path, settings: Settings) -> None:
+    """Let what an interrupted fit had outlive its workspace: the clone's next run of the same fit continues from it."""
+    clone = hashlib.sha256(os.fsencode(settings.folder)).hexdigest()[:12]
+    shared = settings.home / CHECKPOINTS / clone
+    shared.mkdir(parents=True, exist_ok=True)
+    (folder / CHECKPOINTS).symlink_to(shared, target_is_directory=True)
 
 
 def remove(workspace: Workspace) -> None:

@@ -8,11 +8,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines import params, settings
+from pipelines import settings
 from pipelines.errors import EvergreenError
 
+# plain help and errors: to decorate them, Typer would import Rich, which takes longer than all else together
 app = typer.Typer(
-    help="Keeps a tabular classifier fresh.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="Keeps a tabular classifier fresh.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 PARAMS = Path("params.yaml")
 
@@ -70,6 +75,7 @@ def doctor() -> None:
 def deploy() -> None:
     """Put this clone's flows up as Prefect deployments, at its current commit."""
     from infra import deployments
+    from pipelines import params
 
     deployments.deploy(settings.load(), params.read().model, typer.echo)
 
@@ -79,7 +85,7 @@ def pin(
     as_of: Annotated[str | None, typer.Option(help="YYYY-MM-DD; by default the newest date the source has complete")] = None,
 ) -> None:
     """Choose what is trained on: write data.as_of and data.fingerprint into params.yaml."""
-    from pipelines import extract
+    from pipelines import extract, params
 
     data = params.read().data
     found = extract.pin(settings.load().source_url, extract.Queries(Path("sql") / data.dataset), data, as_of)
@@ -130,7 +136,7 @@ def promote(
 @app.command()
 def history(rows: Annotated[int, typer.Option(help="how many, newest first")] = 20) -> None:
     """Decisions about the champion, newest first."""
-    from pipelines import ledger
+    from pipelines import ledger, params
 
     decisions = ledger.history(settings.load().evergreen_url, params.read().model, rows)
     if not decisions:
@@ -143,8 +149,40 @@ def history(rows: Annotated[int, typer.Option(help="how many, newest first")] = 
 def champion() -> None:
     """The version that serves."""
     from infra import summary
+    from pipelines import params
 
     typer.echo(summary.champion(settings.load(), params.read().model))
+
+
+@app.command(name="compare-default")
+def compare_default() -> None:
+    """Compare this clone's candidates with LightGBM as it comes, on the same rows, after `dvc repro`."""
+    from infra import compare
+
+    found = compare.compare(Path())
+    typer.echo(f"{found.model}, salt {found.salt}, {found.counts}:\n\n{found.markdown()}")
+
+
+@app.command()
+def tables(
+    data: Annotated[Path, typer.Option(help="folder with telco_churn, hotel_bookings and online_retail")],
+    folder: Annotated[Path, typer.Option(help="where the clones go; must not exist")] = Path(".evergreen/tables"),
+    out: Annotated[Path, typer.Option(help="where the figures go")] = Path("docs/real-tables-figures.md"),
+    picture: Annotated[Path, typer.Option(help="where the picture of the gains goes")] = Path("docs/pictures/real-gains.png"),
+) -> None:
+    """Load, retrain and compare the three real tables in clones of their own on this stack; write the figures."""
+    from infra import tables
+
+    tables.run(settings.load(), data, folder, out, picture, typer.echo)
+
+
+@app.command()
+def scores(out: Annotated[Path, typer.Option(help="a file to write, .csv or .parquet")]) -> None:
+    """Write the champion's newest scores to a file, the highest first."""
+    from pipelines import params, predictions
+
+    rows = predictions.export(settings.load().evergreen_url, params.read().model, out)
+    typer.echo(f"{out} holds {rows:,} scores.")
 
 
 @app.command()
@@ -202,7 +240,8 @@ def bench(
     out: Annotated[Path, typer.Option(help="where the figures go")] = Path("bench.json"),
     rows: Annotated[int, typer.Option(min=10_000, help="rows of the extraction")] = 2_000_000,
 ) -> None:
-    """Measure the speed claims as ratios against a limit of the same run; exit with 1 when one is missed."""
+    """Measure the speed claims as ratios against a limit of the same run, on a stack of its own that is gone afterwards;
+    exit with 1 when one is missed."""
     from infra import bench
 
     if not bench.run(settings.load(), out, rows=rows, say=typer.echo):

@@ -6,18 +6,25 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 from flows.workspace import git
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 
+MODEL = "{{ $EVERGREEN_MODEL }}"
+
 
 def deploy(settings: Settings, model: str, say: Callable[[str], None]) -> None:
-    """Create or update `retrain/<model>`, `stage/cpu` and `stage/gpu`, at the clone's current commit.
+    """Create or update the deployments of this machine's pools at the clone's current commit.
+
+    With both pools those are `retrain/<model>`, `score/<model>`, `stage/cpu` and `stage/gpu`. A pool of another machine is
+    that machine's to deploy: its clone is at a path of its own.
 
     Raises:
-        EvergreenError: Prefect does not take them; with its words.
+        EvergreenError: there is no such pool, or Prefect does not take them; with its words.
     """
     commit = git(settings.folder, "rev-parse", "HEAD")
     variables = os.environ | {
@@ -28,9 +35,26 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None]) -> None:
         "PREFECT_API_URL": settings.prefect_api_url,
         "DO_NOT_TRACK": "1",
     }
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"]
-    done = subprocess.run(command, cwd=settings.folder, env=variables, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "prefect.yaml"
+        names = _write_own(settings.folder / "infra" / "prefect.yaml", file, settings.pools)
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        done = subprocess.run(command, cwd=settings.folder, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise EvergreenError(f"Prefect did not take the deployments. Is it up (`evergreen status`)? It said:\n{last}")
-    say(f"deployed retrain/{model}, stage/cpu and stage/gpu at {commit[:12]}")
+    say(f"deployed {', '.join(names).replace(MODEL, model)} at {commit[:12]}")
+
+
+def _write_own(template: Path, file: Path, pools: Collection[str]) -> list[str]:
+    """The deployments whose pool is among these; returns their names."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    content = yaml.load(template)
+    known = {one["work_pool"]["name"] for one in content["deployments"]}
+    if unknown := sorted(set(pools) - known):
+        raise EvergreenError(f"EVERGREEN_POOLS in .env names {', '.join(unknown)}; {template} has {', '.join(sorted(known))}.")
+    content["deployments"] = [one for one in content["deployments"] if one["work_pool"]["name"] in pools]
+    yaml.dump(content, file)
+    return [f"{one['entrypoint'].partition(':')[2]}/{one['name']}" for one in content["deployments"]]

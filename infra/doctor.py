@@ -164,7 +164,7 @@ def _workers(settings: Settings) -> Iterator[Finding]:
         if age is None or age > FRESH_SECONDS:
             heard = "never heard of" if age is None else f"last heard {age:.0f} s ago"
             act = f"Start one: prefect worker start --pool {pool}"
-            if is_local(settings.prefect_api_url):
+            if is_local(settings.prefect_api_url) and pool in settings.pools:
                 act = f"Run `evergreen up`, and read {store.log_file(settings, f'{pool}-1')}."
             yield Finding(f"No live worker in pool {pool} ({heard}).", settings.prefect_api_url, act)
 

@@ -1,18 +1,20 @@
 """Prefect's work pools as the stack needs them: made, seen alive, and free of runs whose process is gone.
 
-Spoken over the HTTP API, because importing Prefect takes seconds.
+Spoken over the HTTP API by the standard library: importing Prefect takes seconds, and an HTTP client half of one.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from http.client import HTTPException
+from json import dumps, loads
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 from pipelines.errors import EvergreenError
-
-if TYPE_CHECKING:
-    import httpx
 
 LIMITS = {"cpu": None, "gpu": 1}  # pool -> runs at once; None is no limit
 UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
@@ -67,13 +69,33 @@ def succeeds(url: str) -> bool:
     return answer is not None and answer.is_success
 
 
-def ask(method: str, url: str, **options: Any) -> httpx.Response | None:
-    """One request, past any proxy; None when nobody answers."""
-    import httpx
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
 
+    status_code: int
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        return loads(self.content)
+
+
+def ask(method: str, url: str, json: Any = None, content: bytes | None = None) -> Answer | None:
+    """One request, past any proxy, with `json` or with `content` as it is; None when nobody answers."""
+    data = content if json is None else dumps(json).encode()
+    headers = {"Content-Type": "application/octet-stream" if json is None else "application/json"}
     try:
-        # Reading the certificates takes longer than the request, which is repeated while a stack starts.
-        with httpx.Client(trust_env=False, timeout=5, verify=url.startswith("https:")) as client:
-            return client.request(method, url, **options)
-    except httpx.TransportError:
+        with build_opener(ProxyHandler({})).open(Request(url, data, headers, method=method.upper()), timeout=5) as found:
+            return Answer(found.status, found.read())
+    except HTTPError as error:
+        return Answer(error.code, error.read())
+    except (OSError, HTTPException):
         return None

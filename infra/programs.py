@@ -20,7 +20,7 @@ from pipelines.settings import Settings, is_local
 
 CPU_RUNS = max(4, os.cpu_count() or 1)  # a retraining holds one slot and waits for stages that need another
 # What differs between the clones that a worker serves, passwords among it: each clone's .env has it
-NOT_PASSED_ON = ("SOURCE_URL", "EVERGREEN_URL", "LOAD_URL", "EVERGREEN_DVC_REMOTE")
+NOT_PASSED_ON = ("SOURCE_URL", "EVERGREEN_URL", "LOAD_URL", "EVERGREEN_DVC_REMOTE", "EVERGREEN_POOLS", "EVERGREEN_REPOSITORY")
 FRESH_SECONDS = 30.0  # a worker is heard every 5 s
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -64,7 +64,7 @@ def programs(settings: Settings) -> dict[str, Program]:
     if is_local(settings.site_url):
         chosen.append(_site(settings))
     if is_local(settings.prefect_api_url):
-        chosen.extend(_worker(settings, pool) for pool in pools.LIMITS)
+        chosen.extend(_worker(settings, pool) for pool in pools.LIMITS if pool in settings.pools)
     return {program.name: program for program in chosen}
 
 
@@ -178,7 +178,8 @@ def _worker(settings: Settings, pool: str) -> Program:
         arguments=lambda: [sys.executable, "-m", "prefect", "worker", "start", *options],
         variables=lambda: {
             "PREFECT_HOME": str(settings.home / "prefect"),
-            "PREFECT_WORKER_HEARTBEAT_SECONDS": "5",
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": "5",  # flows take a worker for gone that missed four
+            "PREFECT_WORKER_QUERY_SECONDS": "2",  # a stage that is handed over waits for half of this
         },
         needs=lambda: pools.succeeds(f"{api}/work_pools/{pool}"),
         before=lambda: pools.crash_runs_of(api, name, "The worker that ran this was killed or restarted. Run it again."),

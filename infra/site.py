@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing import TYPE_CHECKING
 
 from pipelines import settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = (
     (b"content-security-policy", b"sandbox allow-scripts"),
@@ -52,5 +50,10 @@ def folder(home: Path) -> Path:
 
 def app() -> ASGIApp:
     """What uvicorn serves (`--factory`)."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
     files = StaticFiles(directory=folder(settings.load().home), html=True)
     return Starlette(routes=[Mount("/", files)], middleware=[Middleware(Sandboxed)])

@@ -29,7 +29,7 @@ def champion(here: Settings, model: str) -> str:
     ]
     lines += [f"    {name:<18} {_figure(found['metrics'][name])}" for name in SHOWN]
     beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
-    lines += [f"  it beat: {name}, {evaluation['metric']} {_figure(_metric(evaluation, name))}" for name in beaten]
+    lines += [f"  beside it: {name}, {evaluation['metric']} {_figure(_metric(evaluation, name))}" for name in beaten]
     lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
     lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, reigning).items()]
     return "\n".join(lines)

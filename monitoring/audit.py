@@ -1,50 +1,51 @@
-"""Does the challenger treat some groups worse? Its error rates by protected attribute, on the held-out rows.
+"""Stage audit: does the challenger treat some groups worse? Its decisions and errors by protected attribute.
 
-Thin on purpose: it measures and says where there is too little evidence, and gives no verdict.
-Rates by group as in Hardt, Price & Srebro 2016 (equality of opportunity); intervals resample customers, not rows.
+On the held-out rows, at its threshold: figures of every group and of every two attributes together, what they prove
+(pipelines/harm.py), and what changes when a model does not see the attribute (monitoring/ablation.py).
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from monitoring import report as reports
+from monitoring import ablation
+from pipelines import fairness, harm, metrics, stage
 from pipelines import params as parameters
-from pipelines import stage
 from pipelines.errors import EvergreenError
-from pipelines.metrics import resample_counts
-from pipelines.params import AuditParams, DataParams, EvaluateParams
+from pipelines.fairness import Floats, Group, Mask
 
-Floats = NDArray[np.float64]
-RATES = ["base_rate", "selection_rate", "tpr", "fpr", "precision"]
-MOST_GROUPS = 50  # of one attribute: more is a measurement, to be put into bands, and no group
+if TYPE_CHECKING:
+    from pipelines.params import AuditParams, DataParams, EvaluateParams
+
 INSUFFICIENT, SUFFICIENT = "insufficient evidence", "sufficient"
+RATES = (*fairness.RATES, "roc_auc")
 
 
-def main(*, scores: Path, evaluation: Path, audit: Path, report: Path) -> None:
-    """Measure the challenger at its threshold; write the figures, and the page that people read."""
+def main(
+    *, scores: Path, evaluation: Path, train: Path, test: Path, schema: Path, models: Path, ensemble: Path, audit: Path
+) -> None:
+    """Measure the challenger by group, with and without each attribute among its features."""
     params = parameters.read()
-    verdict = json.loads(evaluation.read_text("utf-8"))
-    challenger = verdict["challenger"]
-    threshold = float(verdict["candidates"][challenger]["threshold"])
-    rows = read_rows(scores, challenger, params.data)
+    evaluated = json.loads(evaluation.read_text("utf-8"))
+    challenger = evaluated["challenger"]
+    with stage.phase("read"):
+        rows = read_rows(scores, challenger, params.data)
+    threshold = float(evaluated["candidates"][challenger]["threshold"])
     findings = measure(rows, threshold, params.data.protected, params.audit, params.evaluate)
-    findings |= {"model": params.model, "challenger": challenger}
-    stage.write_json(audit, findings)
-    shown = rows.drop(columns="entity").sample(min(len(rows), params.audit.report_rows), random_state=params.evaluate.seed)
-    stage.write_text(report, reports.audit_page(findings, shown))
-    for attribute, groups in findings["attributes"].items():
+    seen = json.loads(schema.read_text("utf-8"))
+    source = ablation.Source(train=train, test=test, scores=scores, schema=seen, models=models, ensemble=ensemble)
+    findings["without"] = ablation.leave_out(source, evaluated, rows["score"].to_numpy() >= threshold, params)
+    stage.write_json(audit, findings | {"model": params.model, "challenger": challenger})
+    for attribute, finding in findings["verdict"]["attributes"].items():
+        groups = {**findings["attributes"], **findings["pairs"]}[attribute]
         few = sum(group["evidence"] == INSUFFICIENT for group in groups)
-        stage.say(f"{attribute}: {len(groups)} groups, {few} of them with insufficient evidence.")
+        stage.say(f"{attribute}: {len(groups)} groups, {few} of them with insufficient evidence; harm: {finding}.")
 
 
 def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
         EvergreenError: no rows, or an attribute of more than 50 values.
     """
     score = f"score_{challenger}"
-    table = pq.read_table(scores, columns=[data.entity, data.target, *data.protected, score])
+    table = pq.read_table(scores, columns=list(dict.fromkeys([data.entity, data.target, *data.protected, score])))
     if not table.num_rows:
         raise EvergreenError(f"{scores} has no rows: nothing was held out. See split.test_share and split.newest_snapshots.")
     frame = pd.DataFrame(
@@ -64,100 +65,113 @@ def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
             "score": table[score].to_numpy(),
         }
     )
-    return frame.assign(**{f"group_{name}": _groups(name, table[name]) for name in data.protected})
+    return frame.assign(**{f"group_{name}": fairness.group_values(name, table[name]) for name in data.protected})
 
 
 def measure(
     rows: pd.DataFrame, threshold: float, protected: list[str], params: AuditParams, bootstrap: EvaluateParams
 ) -> dict[str, Any]:
-    """Counts and rates of all rows and of each group, each rate with its difference and ratio to all rows.
+    """Counts and rates of all rows and of each group, what they differ by, and what that proves.
 
     Args:
         rows: as `read_rows` returns them.
         threshold: a row is selected when its score is at least this.
+
+    Returns:
+        `whole`: counts and rates; `attributes` and `pairs`: name -> groups, each with its evidence, counts and rates
+        (value, and difference and ratio to the whole); `gaps`: name -> rate -> the two groups that are furthest
+        apart; `harm`: every judgement of `harm.harms`; `verdict`: what they come to; and the settings.
     """
-    members = [("", "", np.ones(len(rows), dtype=bool))]
-    for name in protected:
-        column = rows[f"group_{name}"].to_numpy()
-        members += [(name, group, column == group) for group in sorted(set(column))]
-    totals = customer_totals(rows, threshold, [mask for _, _, mask in members])
-    drawn = np.concatenate(
-        [
-            np.tensordot(counts, totals, axes=1)
-            for counts in resample_counts(np.arange(len(totals)), bootstrap.bootstrap, bootstrap.seed)
-        ]
-    )
-    point, spread = group_rates(totals.sum(axis=0)[None]), group_rates(drawn)
-    found = []
-    for index, (_, _, mask) in enumerate(members):
-        counts = {"rows": int(mask.sum()), "positives": int(rows["label"][mask].sum())}
-        rates = _figures(point, spread, index, bootstrap.confidence)
-        found.append(counts | {"entities": int(rows["entity"][mask].nunique()), "rates": rates})
-    attributes: dict[str, list[dict[str, Any]]] = {name: [] for name in protected}
-    for (name, group, _), figures in zip(members[1:], found[1:], strict=True):
-        attributes[name].append({"group": group, "evidence": _evidence(figures, params), **figures})
-    settings = {"threshold": threshold, "confidence": bootstrap.confidence, "resamples": bootstrap.bootstrap}
-    return settings | params.model_dump(exclude={"report_rows"}) | {"whole": found[0], "attributes": attributes}
+    labels, entities = rows["label"].to_numpy(), rows["entity"].to_numpy()
+    groups = fairness.groups_of({name: rows[f"group_{name}"].to_numpy() for name in protected}, len(rows))
+    drawn = resample(rows, threshold, groups, bootstrap)
+    totals, auc = drawn[..., : fairness.CELLS], drawn[..., fairness.CELLS :]
+    rates = np.concatenate([fairness.rates(totals), auc], axis=-1)
+    known = [fairness.enough(labels, entities, group.mask, params) for group in groups]
+    found = [
+        {"evidence": SUFFICIENT if known[index] else INSUFFICIENT}
+        | _counts(rows, group.mask)
+        | {"rates": _figures(rates, index, bootstrap.confidence)}
+        for index, group in enumerate(groups)
+    ]
+    with_rest = [known[index] and fairness.enough(labels, entities, ~group.mask, params) for index, group in enumerate(groups)]
+    judged = [index for index in range(1, len(groups)) if with_rest[index]]
+    measures = harm.apart_from_rest(totals[:, [0, *judged]], params)
+    judgements = harm.harms(measures, [groups[index] for index in judged], bootstrap.confidence)
+    by_name = {name: _listed(groups, found, name) for name in dict.fromkeys(group.attribute for group in groups[1:])}
+    return {
+        "threshold": threshold,
+        "confidence": bootstrap.confidence,
+        "resamples": bootstrap.bootstrap,
+        **params.model_dump(exclude={"report_rows"}),
+        "whole": found[0],
+        "attributes": {name: by_name[name] for name in protected},
+        "pairs": {name: listed for name, listed in by_name.items() if name not in protected},
+        "gaps": {name: _gaps(groups, known, rates, name, bootstrap.confidence) for name in by_name},
+        "harm": judgements,
+        "verdict": harm.summarise(judgements, groups[1:], [groups[index] for index in judged]),
+    }
 
 
-def customer_totals(rows: pd.DataFrame, threshold: float, masks: list[NDArray[np.bool_]]) -> Floats:
-    """Counts of rows, positives, selected and selected positives: shape (customers, groups, 4)."""
-    customer, positive = rows["entity"].to_numpy(), rows["label"].to_numpy() == 1
-    selected = rows["score"].to_numpy() >= threshold
-    cells = [np.ones(len(rows), dtype=bool), positive, selected, positive & selected]
-    size = int(customer.max()) + 1
-    sums = [[np.bincount(customer, weights=mask & cell, minlength=size) for cell in cells] for mask in masks]
-    return np.moveaxis(np.array(sums), 2, 0)
+def resample(rows: pd.DataFrame, threshold: float, groups: list[Group], bootstrap: EvaluateParams) -> Floats:
+    """Sums of cells and ROC-AUC of each group, as `fairness.resample` returns them: (1 + resamples, groups, 7)."""
+    labels, scores = rows["label"].to_numpy(), rows["score"].to_numpy()
+    cells = fairness.cells(labels, scores, scores >= threshold)
+
+    def measured(mask: Mask, weights: metrics.Weights) -> Floats:
+        return np.column_stack([fairness.sums(weights, cells[mask]), metrics.roc_auc(labels[mask], scores[mask], weights)])
+
+    return fairness.resample(groups, measured, rows["entity"].to_numpy(), bootstrap)
 
 
-def group_rates(counts: Floats) -> Floats:
-    """Rates in the order of RATES from counts (n, groups, 4): shape (n, groups, 5); a rate of nothing is NaN."""
-    rows, positives, selected, hits = np.moveaxis(counts, -1, 0)
+def _counts(rows: pd.DataFrame, mask: Mask) -> dict[str, int]:
+    return {
+        "rows": int(mask.sum()),
+        "entities": int(rows["entity"][mask].nunique()),
+        "positives": int(rows["label"][mask].sum()),
+    }
+
+
+def _figures(rates: Floats, index: int, confidence: float) -> dict[str, dict[str, Any]]:
+    """Each rate of group `index`, and its difference and ratio to the whole, which is group 0."""
+    own, whole = rates[:, index], rates[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = [positives / rows, selected / rows, hits / positives, (selected - hits) / (rows - positives), hits / selected]
-    return np.stack(rates, axis=-1)
-
-
-def _evidence(figures: dict[str, Any], params: AuditParams) -> str:
-    enough = figures["rows"] >= params.min_rows and figures["positives"] >= params.min_positives
-    return SUFFICIENT if enough else INSUFFICIENT
-
-
-def _figures(point: Floats, spread: Floats, index: int, confidence: float) -> dict[str, dict[str, Any]]:
-    """Each rate of group `index`, and its difference and ratio to group 0, which is all rows."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        versions = {
-            "value": (point[:, index], spread[:, index]),
-            "difference": (point[:, index] - point[:, 0], spread[:, index] - spread[:, 0]),
-            "ratio": (point[:, index] / point[:, 0], spread[:, index] / spread[:, 0]),
-        }
+        versions = {"value": own, "difference": own - whole, "ratio": own / whole}
+    centred = {"calibration", "calibration_selected"}  # around 0: a ratio of them says nothing
     return {
         rate: {
-            version: _interval(float(at[0, column]), around[:, column], confidence)
-            for version, (at, around) in versions.items()
+            version: None if version == "ratio" and rate in centred else fairness.interval(drawn[:, column], confidence)
+            for version, drawn in versions.items()
         }
         for column, rate in enumerate(RATES)
     }
 
 
-def _interval(point: float, drawn: Floats, confidence: float) -> dict[str, float] | None:
-    """Percentile bootstrap interval; None where the rate is of nothing."""
-    usable = drawn[np.isfinite(drawn)]
-    if not np.isfinite(point) or not len(usable):
-        return None
-    low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"point": round(point, 9), "low": round(float(low), 9), "high": round(float(high), 9)}
+def _listed(groups: list[Group], found: list[dict[str, Any]], attribute: str) -> list[dict[str, Any]]:
+    return [
+        {"group": group.name, "values": list(group.values), **figures}
+        for group, figures in zip(groups, found, strict=True)
+        if group.attribute == attribute
+    ]
 
 
-def _groups(name: str, column: pa.ChunkedArray) -> NDArray[np.object_]:
-    text = column.cast(pa.string())
-    values = text.unique().drop_null().to_pylist()
-    if len(values) > MOST_GROUPS:
-        raise EvergreenError(
-            f"{name} has {len(values)} values, at most {MOST_GROUPS} can be audited: band it in training_set.sql."
-        )
-    missing = "missing" if "missing" not in values else "missing (NULL)"
-    return np.array(pc.fill_null(text, missing).to_pylist(), dtype=object)
+def _gaps(
+    groups: list[Group], known: list[bool], rates: Floats, attribute: str, confidence: float
+) -> dict[str, dict[str, Any] | None]:
+    """Of each rate, the two groups with enough evidence that are furthest apart; None where fewer than two have it.
+
+    The interval is that of these two; that they were chosen for being far apart is what the verdict's band accounts for.
+    """
+    members = [index for index, group in enumerate(groups) if group.attribute == attribute and known[index]]
+    gaps: dict[str, dict[str, Any] | None] = {}
+    for column, rate in enumerate(RATES):
+        usable = [index for index in members if np.isfinite(rates[0, index, column])]
+        gaps[rate] = None
+        if len(usable) > 1:
+            high, low = (choose(usable, key=lambda index: rates[0, index, column]) for choose in (max, min))
+            apart = fairness.interval(rates[:, high, column] - rates[:, low, column], confidence)
+            gaps[rate] = {"highest": groups[high].name, "lowest": groups[low].name, "difference": apart}
+    return gaps
 
 
 if __name__ == "__main__":

@@ -27,6 +27,17 @@ nav a { margin-right: 1rem; }
 @media (prefers-color-scheme: dark) { :root { --good: #57c271; --kept: #d8a43b; } a { color: #6ccf89; } }
 """
 
+# What the reports of a version are, page by page: title, and what is on it.
+SENTENCES = {
+    "bias.html": ("Bias audit", "decisions and errors by protected group and pair of groups, and whether harm is proven."),
+    "classification.html": (
+        "Classification",
+        "the challenger at its threshold on held-out rows: errors, precision, recall.",
+    ),
+    "drift.html": ("Data drift", "the newest snapshots, which training has not seen, against the training rows."),
+    "data.html": ("What the data looks like", "statistics and distribution of every column, and the target's rate by value."),
+}
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -47,31 +58,43 @@ def write_version(
 
     Args:
         verdict, card: Markdown; HTML in them is shown as text.
-        reports: title -> HTML file, or folder with an index.html, or folder of PNG plots.
+        reports: title -> HTML file, or folder with an index.html, or folder of PNG plots. The pages that SENTENCES knows
+            are listed with what is on them.
         links: title -> address of pages elsewhere (Prefect, MLflow).
     """
     staging = _staging(site / model / f"v{version}")
-    shown, plots = dict(links), []
+    shown, plots, pages = dict(links), [], []
     for title, source in reports.items():
         name = source.name
         if source.is_dir():
             shutil.copytree(source, staging / name)
             plots += sorted(f"{name}/{path.name}" for path in source.glob("*.png"))
+            pages += [f"{name}/{known}" for known in SENTENCES if (source / known).exists()]
         elif source.exists():
             shutil.copyfile(source, staging / name)
-        page = f"{name}/index.html" if source.is_dir() else name
-        if (staging / page).exists():
-            shown[title] = page
+        first = f"{name}/index.html" if source.is_dir() else name
+        if (staging / first).exists():
+            shown[title] = first
     body = [
         f'<nav><a href="../../index.html">all models</a>{_links(shown)}</nav>',
         _markdown(verdict),
+        list_pages(pages),
         '<div class="plots">'
         + "".join(f'<img alt="{html.escape(plot)}" src="{html.escape(plot)}">' for plot in plots)
         + "</div>",
         _markdown(card),
     ]
-    write_text(staging / "index.html", _page(f"{model} v{version}", body))
+    write_text(staging / "index.html", page(f"{model} v{version}", body))
     _publish(staging, site / model / f"v{version}")
+
+
+def list_pages(addresses: Iterable[str]) -> str:
+    """Links to report pages, with a sentence each."""
+    entries = []
+    for address in addresses:
+        title, sentence = SENTENCES[Path(address).name]
+        entries.append(f'<li><a href="{html.escape(address)}">{html.escape(title)}</a>: {html.escape(sentence)}</li>')
+    return f"<h2>Reports</h2><ul>{''.join(entries)}</ul>" if entries else ""
 
 
 def write_red(site: Path, model: str, run: str, *, error: str, reports: Path) -> str:
@@ -82,7 +105,7 @@ def write_red(site: Path, model: str, run: str, *, error: str, reports: Path) ->
     pages = sorted(path.relative_to(staging).as_posix() for path in staging.glob("reports/**/index.html"))
     entries = "".join(f'<li><a href="{html.escape(page)}">{html.escape(page)}</a></li>' for page in pages)
     body = ['<nav><a href="../../../index.html">all models</a></nav>', "<h1>Stopped</h1>", f"<pre>{html.escape(error)}</pre>"]
-    write_text(staging / "index.html", _page(f"{model}: stopped", [*body, f"<ul>{entries}</ul>"]))
+    write_text(staging / "index.html", page(f"{model}: stopped", [*body, f"<ul>{entries}</ul>"]))
     _publish(staging, site / model / "red" / run)
     return f"{model}/red/{run}/index.html"
 
@@ -98,7 +121,7 @@ def write_index(site: Path, decisions: Iterable[Decision]) -> None:
     table = "<table><tr><th>version</th><th>decision</th><th>why</th><th>UTC</th></tr>" + "".join(rows) + "</table>"
     empty = "<p>No model was published yet: <code>prefect deployment run 'retrain/churn' --watch</code>.</p>"
     write_text(
-        site / "index.html", _page("Evergreen", ["<h1>Evergreen</h1>", f'<div class="scroll">{table}</div>' if rows else empty])
+        site / "index.html", page("Evergreen", ["<h1>Evergreen</h1>", f'<div class="scroll">{table}</div>' if rows else empty])
     )
 
 
@@ -113,7 +136,8 @@ def _links(links: Mapping[str, str]) -> str:
     return "".join(f'<a href="{html.escape(address)}">{html.escape(title)}</a>' for title, address in links.items())
 
 
-def _page(title: str, body: Iterable[str]) -> str:
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole page of our own style, dark or light as the reader's system is; `body` is HTML."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

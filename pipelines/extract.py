@@ -40,6 +40,10 @@ class Queries:
     def watermark(self) -> Path:
         return self.folder / "watermark.sql"
 
+    @property
+    def outcomes(self) -> Path:
+        return self.folder / "outcomes.sql"
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -58,7 +62,7 @@ def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None =
         EvergreenError: the date is later than that, not a date, or pins no rows.
     """
     with postgres.snapshot(url) as source:
-        complete = _watermark(source, queries)
+        complete = watermark(source, queries)
         chosen = _chosen(as_of, complete)
         pinned = data.model_copy(update={"as_of": date.fromisoformat(chosen) if complete else params.TIMELESS})
         statement = postgres.bind(queries.training_set, pinned.binds)
@@ -98,7 +102,7 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
     }
 
 
-def _watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
+def watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
     """The newest date up to which every feed is complete; None for a table without a clock."""
     if not queries.watermark.exists():
         return None
@@ -141,7 +145,7 @@ def _write(batches: pa.RecordBatchReader, path: Path) -> tuple[int, pa.Schema]:
     try:
         with pq.ParquetWriter(staging, schema, compression="zstd", use_dictionary=text) as writer:
             count = _write_behind(batches, writer, schema)
-        with staging.open("rb") as written:
+        with stage.phase("write"), staging.open("rb") as written:
             os.fsync(written.fileno())
         staging.rename(path)
     finally:
@@ -174,8 +178,9 @@ def _write_behind(batches: pa.RecordBatchReader, writer: Any, schema: pa.Schema)
             waiting.put(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
             stage.fault("extract:batch")
     finally:
-        waiting.put(None)
-        thread.join()
+        with stage.phase("write"):  # what of it did not overlap with reading
+            waiting.put(None)
+            thread.join()
     if failures:
         raise EvergreenError(f"Writing {writer.where} failed: {failures[0]}. Free some disk space and run again.")
     return count
@@ -183,7 +188,9 @@ def _write_behind(batches: pa.RecordBatchReader, writer: Any, schema: pa.Schema)
 
 def main(*, queries: Path, rows: Path, manifest: Path) -> None:
     """Extract the pinned rows of a dataset with their manifest."""
-    found = extract(settings.load().source_url, Queries(queries), params.read().data, rows)
+    source, data = settings.load().source_url, params.read().data
+    with stage.phase("read"):
+        found = extract(source, Queries(queries), data, rows)
     stage.write_json(manifest, found)
     stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
 

@@ -8,27 +8,18 @@ float32, which sends a row that lies between the two to the other leaf (measured
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from scipy.special import expit
+
+if TYPE_CHECKING:
+    from pipelines.calibration import Calibration
 
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
 IR_VERSION = 9
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Platt scaling: probability = sigmoid(slope * margin + offset). Platt 1999."""
-
-    slope: float
-    offset: float
-
-    def __call__(self, margin: NDArray) -> NDArray[np.float64]:
-        return expit(self.slope * margin + self.offset)
 
 
 @dataclass(frozen=True)
@@ -85,6 +76,47 @@ class Graph:
             )
         return self.add("Concat", columns, "codes", axis=1)
 
+    def features(self, schema: dict[str, Any]) -> str:
+        """All features (rows, k), float: the numbers, then the categories' codes."""
+        parts = ["numbers"] if schema["numbers"] else []
+        parts += [self.codes(schema["categories"])] if schema["categories"] else []
+        return self.add("Concat", parts, "features", axis=1)
+
+    def log_odds(self, share: str, doubt: float) -> str:
+        """Margin (rows, 1), double, of shares (rows, 1) that are drawn in from 0 and 1 by `doubt`."""
+        double = self.add("Cast", [share], "share_double", to=TensorProto.DOUBLE)
+        narrowed = self.add("Mul", [double, self.constant("sureness", 1 - 2 * doubt, np.float64)], "narrowed")
+        odds = self.add("Add", [narrowed, self.constant("doubt", doubt, np.float64)], "doubted")
+        rest = self.add("Sub", [self.constant("one", 1.0, np.float64), odds], "rest")
+        return self.add("Log", [self.add("Div", [odds, rest], "odds")], "log_odds")
+
+    def pieces(self, median: NDArray, column: NDArray, low: NDArray, width: NDArray, flagged: NDArray) -> list[str]:
+        """How far each number has come through each of its pieces, 0 to 1 (rows, pieces), and flags for missing ones."""
+        absent = self.add("IsNaN", ["numbers"], "absent")
+        filled = self.add("Where", [absent, self.constant("median", median, np.float32), "numbers"], "filled")
+        spread = self.add("Gather", [filled, self.constant("piece_column", column, np.int64)], "spread", axis=1)
+        above = self.add("Sub", [spread, self.constant("low", low, np.float32)], "above")
+        share = self.add("Div", [above, self.constant("width", width, np.float32)], "piece_share")
+        ends = [self.constant("piece_start", 0.0, np.float32), self.constant("piece_end", 1.0, np.float32)]
+        marked = self.add("Gather", [absent, self.constant("flagged", flagged, np.int64)], "marked", axis=1)
+        return [self.add("Clip", [share, *ends], "pieces"), self.add("Cast", [marked], "flags", to=TensorProto.FLOAT)]
+
+    def embeddings(self, codes: str, table: NDArray, starts: NDArray) -> str:
+        """Rows of `table` (all codes of all categories, size), side by side: (rows, categories x size)."""
+        integers = self.add("Cast", [codes], "codes_integer", to=TensorProto.INT64)
+        places = self.add("Add", [integers, self.constant("starts", starts, np.int64)], "places")
+        found = self.add("Gather", [self.constant("table", table, np.float32), places], "embedded")
+        return self.add("Flatten", [found], "embeddings", axis=1)
+
+    def dense(self, inputs: str, layers: list[tuple[NDArray, NDArray]]) -> str:
+        """Layers of weights (in, out) and offsets (out,), with ReLU between them; the last one's output (rows, out)."""
+        for index, (weights, offsets) in enumerate(layers):
+            if index:
+                inputs = self.add("Relu", [inputs], f"active_{index}")
+            product = self.add("MatMul", [inputs, self.constant(f"weights_{index}", weights, np.float32)], f"product_{index}")
+            inputs = self.add("Add", [product, self.constant(f"offsets_{index}", offsets, np.float32)], f"layer_{index}")
+        return inputs
+
     def sum_of_trees(self, features: str, trees: Trees) -> str:
         """Margin (rows, 1) of `features` (rows, k)."""
         leaf = trees.feature < 0
@@ -114,9 +146,7 @@ class Graph:
     def model(self, margin: str, calibration: Calibration, schema: dict[str, Any]) -> onnx.ModelProto:
         """The finished graph: `probability` float (rows, 1) from a margin (rows, 1)."""
         double = self.add("Cast", [margin], "margin_double", to=TensorProto.DOUBLE)
-        scaled = self.add("Mul", [double, self.constant("slope", calibration.slope, np.float64)], "scaled")
-        shifted = self.add("Add", [scaled, self.constant("offset", calibration.offset, np.float64)], "shifted")
-        self.add("Cast", [self.add("Sigmoid", [shifted], "sigmoid")], "probability", to=TensorProto.FLOAT)
+        self.add("Cast", [calibration.write(self, double)], "probability", to=TensorProto.FLOAT)
         inputs = {
             "numbers": (TensorProto.FLOAT, len(schema["numbers"])),
             "categories": (TensorProto.STRING, len(schema["categories"])),
@@ -135,5 +165,6 @@ class Graph:
 
 def float32_below(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 that is not above each value."""
-    nearest = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # LightGBM's "everything but missing" is the largest double
+        nearest = values.astype(np.float32)
     return np.where(nearest.astype(np.float64) > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)

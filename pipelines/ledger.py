@@ -6,7 +6,7 @@ It is the truth; MLflow's aliases mirror it. A promotion is one compare-and-swap
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -184,14 +184,25 @@ def record_kept(
 
 
 @contextmanager
-def retraining_lock(url: str, model: str) -> Iterator[None]:
+def retraining_lock(url: str, model: str) -> Iterator[Callable[[], None]]:
     """Hold the retraining of a model: one at a time, on however many machines.
+
+    Gives a function that confirms the lock: it raises when the session that holds it was lost, in a restart of Postgres,
+    say, because another retraining may then have begun.
 
     Raises:
         EvergreenError: one is already running.
     """
-    with schema.locked(url, f"evergreen/retrain/{model}", f"A retraining of {model!r} is already running"):
-        yield
+    with schema.locked(url, f"evergreen/retrain/{model}", f"A retraining of {model!r} is already running") as lives:
+
+        def confirm() -> None:
+            if not lives():
+                raise TransientError(
+                    f"The lock on retraining {model!r} was lost: the database ended its session, in a restart, say, and "
+                    "another retraining may have begun. Nothing was published. Run it again: finished stages are restored."
+                )
+
+        yield confirm
 
 
 def _now(connection: Any, model: str) -> Champion | None:

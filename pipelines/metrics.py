@@ -1,126 +1,68 @@
-"""Metrics of a binary classifier, with intervals that resample customers.
-
-Every metric is a weighted one: a resample of customers is a vector of counts, one a row, so no row is ever copied.
-"""
+"""Metrics of a binary classifier, each in n resamples at once: `weights` says what a row counts in each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Measure = Callable[[Floats], Floats]
-BLOCK_CELLS = 2_000_000
+from pipelines.resampling import Floats, Interval, Measure, Weights, draw, intervals, resample_counts
+
+__all__ = ["Floats", "Interval", "Measure", "Weights", "draw", "intervals", "resample_counts"]  # resampling's, offered here too
 CALIBRATION_BINS = 10
 EPSILON = 1e-7  # log loss is bounded: float32 scores may round to 0 or 1
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its two-sided percentile bootstrap interval (Efron & Tibshirani 1993, section 13.3)."""
+def roc_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
+    """Area under the ROC curve, ties counted half (Mann-Whitney), in each of n resamples: shape (n,)."""
 
-    point: float
-    low: float
-    high: float
+    def area(runs: Floats) -> Floats:
+        won, lost = _positives_and_negatives(runs)
+        below = np.cumsum(lost, axis=0)
+        wins = (below[:-1:2] + below[1::2]) / 2
+        return (won * wins).sum(axis=0) / (won.sum(axis=0) * below[-1])
 
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.point:.4f} [{self.low:.4f}, {self.high:.4f}]"
-
-
-def resample_counts(entities: NDArray, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each row is drawn when customers are drawn with replacement.
-
-    Args:
-        entities: customer of each row, shape (rows,).
-
-    Yields:
-        Blocks of counts, shape (n, rows), `resamples` of them in all; rows of one customer share a count.
-        A block is at most 16 MB, so memory does not grow with `resamples`.
-    """
-    _, customer = np.unique(entities, return_inverse=True)
-    customers = int(customer.max()) + 1
-    random = np.random.default_rng(seed)
-    block = max(1, BLOCK_CELLS // len(entities))
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        drawn = random.multinomial(customers, np.full(customers, 1 / customers), size=size)
-        yield drawn.astype(np.float64)[:, customer]
-
-
-def intervals(
-    measures: Mapping[str, Measure], entities: NDArray, *, resamples: int, confidence: float, seed: int
-) -> dict[str, Interval]:
-    """Each measure on all rows, with its interval; all of them on the same resamples.
-
-    A measure maps weights of shape (n, rows) to n figures. Resamples that give no figure (no positive drawn,
-    say) are left out; a measure without a figure on all rows gets NaN three times.
-    """
-    whole = np.ones((1, len(entities)))
-    points = {name: float(measure(whole)[0]) for name, measure in measures.items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in measures}
-    for counts in resample_counts(entities, resamples, seed):
-        for name, measure in measures.items():
-            drawn[name].append(measure(counts))
-    return {name: _percentiles(points[name], np.concatenate(drawn[name]), confidence) for name in measures}
-
-
-def _percentiles(point: float, drawn: Floats, confidence: float) -> Interval:
-    usable = drawn[np.isfinite(drawn)]
-    if not len(usable) or not np.isfinite(point):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(point, float(low), float(high))
-
-
-def roc_auc(labels: NDArray, scores: Floats, weights: NDArray) -> Floats:
-    """Area under the ROC curve, ties counted half (Mann-Whitney), for each row of `weights` (n, rows): shape (n,)."""
-    positives, negatives, below, upto = _ranked(labels, scores)
-    lost = _cumulated(weights[:, negatives])
-    wins = (lost[:, below] + lost[:, upto]) / 2
-    won = weights[:, positives]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (won * wins).sum(axis=1) / (won.sum(axis=1) * lost[:, -1])
+        return Weights.of(weights).of_runs(*_ranked(labels, scores), area)
 
 
-def pr_auc(labels: NDArray, scores: Floats, weights: NDArray) -> Floats:
+def pr_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
     """Average precision (the step-wise area under precision and recall), shape (n,)."""
-    positives, negatives, below, _ = _ranked(labels, scores)
-    lost, found = _cumulated(weights[:, negatives]), _cumulated(weights[:, positives])
-    tied = np.searchsorted(scores[positives], scores[positives], side="left")
-    hits = found[:, -1:] - found[:, tied]  # with at least the score of each positive
-    alarms = lost[:, -1:] - lost[:, below]
-    with np.errstate(invalid="ignore", divide="ignore"):
+
+    def area(runs: Floats) -> Floats:
+        found, lost = _positives_and_negatives(runs)
+        hits = np.cumsum(found[::-1], axis=0)[::-1]  # with at least this score
+        alarms = np.cumsum(lost[:0:-1], axis=0)[1::2][::-1]
         precision = np.where(hits > 0, hits / (hits + alarms), 0.0)
-        return (precision * weights[:, positives]).sum(axis=1) / found[:, -1]
+        return (precision * found).sum(axis=0) / found.sum(axis=0)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Weights.of(weights).of_runs(*_ranked(labels, scores), area)
 
 
-def log_loss(labels: NDArray, scores: Floats, weights: NDArray) -> Floats:
+def log_loss(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
     """Mean negative log likelihood in nats, shape (n,)."""
     clipped = np.clip(scores, EPSILON, 1 - EPSILON)
     return _mean(-np.log(np.where(labels == 1, clipped, 1 - clipped)), weights)
 
 
-def brier(labels: NDArray, scores: Floats, weights: NDArray) -> Floats:
+def brier(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
     """Mean squared difference of score and label, shape (n,)."""
     return _mean((scores - labels) ** 2, weights)
 
 
-def calibration_error(labels: NDArray, scores: Floats, weights: NDArray) -> Floats:
+def calibration_error(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
     """Expected calibration error over ten bins of equal size (Naeini et al. 2015), shape (n,)."""
     edges = np.quantile(scores, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
     bins = np.searchsorted(edges, scores, side="right")
-    member = np.eye(CALIBRATION_BINS)[bins]
-    gap = np.abs(weights @ (member * (scores - labels)[:, None]))
-    return gap.sum(axis=1) / weights.sum(axis=1)
+    gaps = [np.where(bins == number, scores - labels, 0.0) for number in range(CALIBRATION_BINS)]
+    *sums, rows = Weights.of(weights).total(*gaps, np.ones(len(labels)))
+    return np.abs(sums).sum(axis=0) / rows
 
 
-RANKING: dict[str, Callable[[NDArray, Floats, NDArray], Floats]] = {
+RANKING: dict[str, Callable[[NDArray, Floats, Any], Floats]] = {
     "roc_auc": roc_auc,
     "pr_auc": pr_auc,
     "log_loss": log_loss,
@@ -129,7 +71,7 @@ RANKING: dict[str, Callable[[NDArray, Floats, NDArray], Floats]] = {
 }
 
 
-def confusion(labels: NDArray, chosen: NDArray[np.bool_], weights: NDArray) -> dict[str, Floats]:
+def confusion(labels: NDArray, chosen: NDArray[np.bool_], weights: Weights | NDArray) -> dict[str, Floats]:
     """Weighted counts of true and false positives and negatives, each of shape (n,)."""
     positive = labels == 1
     cells = {
@@ -138,7 +80,7 @@ def confusion(labels: NDArray, chosen: NDArray[np.bool_], weights: NDArray) -> d
         "false_negative": ~chosen & positive,
         "true_negative": ~chosen & ~positive,
     }
-    return {name: (weights @ cell.astype(np.float64)) for name, cell in cells.items()}
+    return dict(zip(cells, Weights.of(weights).total(*cells.values()), strict=True))
 
 
 DECISIONS = ("accuracy", "precision", "recall", "f1")
@@ -177,20 +119,28 @@ def paired_interval(
     return intervals(gain, entities, resamples=resamples, confidence=confidence, seed=seed)["gain"]
 
 
-def _ranked(labels: NDArray, scores: Floats) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Rows of the positives and of the negatives, each by rising score; and for each of those positives, how many
-    negatives score less, and how many at most as much."""
+def _ranked(labels: NDArray, scores: Floats) -> tuple[NDArray, NDArray]:
+    """Rows in runs, and where each run ends, for `Weights.of_runs`.
+
+    First the positives by rising score, one run a distinct score of theirs; then the negatives in the same order: those
+    below the first such score, those equal to it, those between it and the next, and so on.
+    """
     order = np.argsort(scores, kind="stable")
     positives, negatives = order[labels[order] == 1], order[labels[order] != 1]
-    below = np.searchsorted(scores[negatives], scores[positives], side="left")
-    upto = np.searchsorted(scores[negatives], scores[positives], side="right")
-    return positives, negatives, below, upto
+    steps = np.unique(scores[positives])
+    found = np.searchsorted(scores[positives], steps, side="right")
+    lost = np.searchsorted(scores[negatives], np.repeat(steps, 2), side="left")
+    lost[1::2] = np.searchsorted(scores[negatives], steps, side="right")
+    ends = np.concatenate([found, len(positives) + lost, [len(order)]])
+    return np.concatenate([positives, negatives]), ends
 
 
-def _cumulated(weights: Floats) -> Floats:
-    """Sums of the first 0, 1, ... columns, shape (n, columns + 1)."""
-    return np.cumsum(np.pad(weights, ((0, 0), (1, 0))), axis=1)
+def _positives_and_negatives(runs: Floats) -> tuple[Floats, Floats]:
+    """The runs of `_ranked`: of k distinct scores of positives there are k and 2k + 1."""
+    steps = len(runs) // 3
+    return runs[:steps], runs[steps:]
 
 
-def _mean(values: Floats, weights: NDArray) -> Floats:
-    return (weights @ values) / weights.sum(axis=1)
+def _mean(values: Floats, weights: Weights | NDArray) -> Floats:
+    total, rows = Weights.of(weights).total(values, np.ones(len(values)))
+    return total / rows

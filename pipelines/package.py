@@ -13,13 +13,29 @@ from typing import Any
 
 from pipelines import params, scoring, stage
 
+ENSEMBLE = "ensemble"
+NOTHING = {"point": None}  # a rate of nothing
 LIMITS = """- It ranks and estimates; it does not say why somebody leaves, nor whether an offer would keep them.
 - Its figures hold for customers like those of the window above. What changes later is for monitoring to find.
 - Groups marked "insufficient evidence" were too small to judge: that is not a pass."""
 
 
-def card(config: params.Params, manifest: dict[str, Any], evaluation: dict[str, Any], audit: dict[str, Any]) -> str:
-    """The model card, in Markdown (Mitchell et al. 2019): data, window, metrics, groups, limits, how to reproduce."""
+CALIBRATIONS = {"none": "no calibration", "platt": "Platt scaling", "isotonic": "isotonic regression"}
+
+
+def card(
+    config: params.Params,
+    manifest: dict[str, Any],
+    evaluation: dict[str, Any],
+    audit: dict[str, Any],
+    trained: dict[str, dict[str, Any]],
+) -> str:
+    """The model card, in Markdown (Mitchell et al. 2019): data, window, training, metrics, groups, limits, how to reproduce.
+
+    Args:
+        trained: training.json of the challenger and, where it is the ensemble, of its members after it; each with the
+            content of its trials.json as `tuning`.
+    """
     name = evaluation["challenger"]
     found = evaluation["candidates"][name]
     data = config.data
@@ -32,6 +48,10 @@ Decision: positive at {found["threshold"]:.4f} or more, which costs least when a
 ## Data
 
 {_window(data, manifest)} Fingerprint of the source rows: `{manifest["fingerprint"]}`.
+
+## Training
+
+{_training(trained)}
 
 ## Held-out figures
 
@@ -72,6 +92,39 @@ def _window(data: params.DataParams, manifest: dict[str, Any]) -> str:
     return f"{rows}, {known}, labels at least {data.embargo_days} days old."
 
 
+def _training(trained: dict[str, dict[str, Any]]) -> str:
+    """A paragraph a trained model, the challenger first."""
+    return "\n\n".join(_trained(name, found) for name, found in trained.items())
+
+
+def _trained(name: str, found: dict[str, Any]) -> str:
+    values, weights = found["params"], found["params"].get("weights")
+    if weights:
+        listed = ", ".join(f"{weight:.2f} {member}" for member, weight in weights.items())
+        made = f"the mean probability of {listed}, by greedy selection out of fold (Caruana et al. 2004)"
+    else:
+        made = ", ".join(f"`{key}` {_short(value)}" for key, value in values.items()) + f"; {_tuned(found['tuning'])}"
+    facts = "".join(f"; {key.replace('_', ' ')} {_short(value)}" for key, value in sorted(found["facts"].items()))
+    return (
+        f"**{name}**: {made}. {CALIBRATIONS[found['calibration']].capitalize()}, chosen out of fold. "
+        f"Out-of-fold ROC-AUC {found['roc_auc']:.4f} on {found['rows']:,} rows{facts}."
+    )
+
+
+def _tuned(tuning: dict[str, Any]) -> str:
+    count, best = len(tuning["trials"]), tuning["best"]
+    if best is None:
+        return "not tuned"
+    early = " before the time ran out" if tuning["stopped"] else ""
+    given_up = sum(trial["state"] == "PRUNED" for trial in tuning["trials"])
+    said = f"of {count} trials{early}, {given_up} of them given up early"
+    return f"trial {best} {said}" if best else f"as they stand in params.yaml, which none {said}, was shown to beat"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _metric_rows(challenger: dict[str, Any], baseline: dict[str, Any]) -> str:
     return "\n".join(
         f"| {metric} | {_figure(value)} | {_figure(baseline['metrics'][metric])} |"
@@ -95,16 +148,38 @@ def _newest(found: dict[str, Any], evaluation: dict[str, Any]) -> str:
 
 
 def _groups(audit: dict[str, Any]) -> str:
-    """Selection and error rates by group, as the audit found them."""
-    lines = ["| attribute | group | rows | selection rate | TPR | FPR | evidence |", "|---|---|---|---|---|---|---|"]
+    """Selection and error rates by group, as the audit found them, and what they prove."""
+    if not audit["attributes"]:
+        return "No protected attribute is declared (data.protected)."
+    lines = [
+        f"Harm against everybody else, by attribute: {_findings(audit['verdict'])}.",
+        "",
+        "| attribute | group | rows | selection rate | TPR | FPR | evidence |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for attribute, groups in audit["attributes"].items():
         for group in groups:
-            rates = " | ".join(_figure(group["rates"][rate]["value"]) for rate in ("selection_rate", "tpr", "fpr"))
+            rates = " | ".join(_figure(group["rates"][rate]["value"] or NOTHING) for rate in ("selection_rate", "tpr", "fpr"))
             lines.append(f"| {attribute} | {group['group']} | {group['rows']:,} | {rates} | {group['evidence']} |")
-    return "\n".join(lines) if len(lines) > 2 else "No protected attribute is declared (data.protected)."
+    return "\n".join(lines)
 
 
-def main(*, manifest: Path, schema: Path, models: Path, evaluation: Path, audit: Path, bundle: Path) -> None:
+def _findings(verdict: dict[str, Any]) -> str:
+    words = {"none": "none beyond the limit", "not judged": "not judged, as no limit is set"}
+    return "; ".join(f"{name}: {words.get(found, found)}" for name, found in verdict["attributes"].items())
+
+
+def read_trained(name: str, models: Path, ensemble: Path) -> dict[str, dict[str, Any]]:
+    """How the challenger was trained, and where it is the ensemble, how its members were."""
+    folder = ensemble if name == ENSEMBLE else models / name
+    training, tuning = (json.loads((folder / f"{part}.json").read_text()) for part in ("training", "trials"))
+    found = {name: training | {"tuning": tuning}}
+    for member in training["params"].get("weights", {}) if name == ENSEMBLE else ():
+        found |= read_trained(member, models, ensemble)
+    return found
+
+
+def main(*, manifest: Path, schema: Path, models: Path, ensemble: Path, evaluation: Path, audit: Path, bundle: Path) -> None:
     """Gather the challenger's graph and everything that describes it."""
     config = params.read()
     found, rows = json.loads(evaluation.read_text()), json.loads(manifest.read_text())
@@ -112,12 +187,14 @@ def main(*, manifest: Path, schema: Path, models: Path, evaluation: Path, audit:
     name = found["challenger"]
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
-    shutil.copyfile(models / name / "model.onnx", bundle / "model.onnx")
-    shutil.copyfile(schema, bundle / "schema.json")
-    shutil.copyfile(evaluation, bundle / "evaluation.json")
-    shutil.copyfile(audit, bundle / "audit.json")
+    graph = (ensemble if name == ENSEMBLE else models / name) / "model.onnx"
+    with stage.phase("write"):
+        shutil.copyfile(graph, bundle / "model.onnx")
+        shutil.copyfile(schema, bundle / "schema.json")
+        shutil.copyfile(evaluation, bundle / "evaluation.json")
+        shutil.copyfile(audit, bundle / "audit.json")
     stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": found["candidates"][name]["threshold"]})
-    stage.write_text(bundle / "card.md", card(config, rows, found, groups))
+    stage.write_text(bundle / "card.md", card(config, rows, found, groups, read_trained(name, models, ensemble)))
     stage.write_json(
         bundle / "manifest.json",
         {

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.errors import EvergreenError
 
+if TYPE_CHECKING:
+    from pipelines.candidates import CandidateParams
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+POOLS = ("cpu", "gpu")  # what Prefect's work pools are called
 TIMELESS = "timeless"  # the pin of a table that has no clock
 
 
@@ -80,6 +84,18 @@ class TrainParams(Section):
     seed: int
     threads: Annotated[int, Field(ge=1)]
     explain_rows: Annotated[int, Field(ge=10)]
+    calibrations: Annotated[list[Literal["none", "platt", "isotonic"]], Field(min_length=1)]
+
+
+class TuneParams(Section):
+    trials: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(gt=0)]
+    generation: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=100)]
+
+
+class EnsembleParams(Section):
+    rounds: Annotated[int, Field(ge=0)]
 
 
 class EvaluateParams(Section):
@@ -95,11 +111,40 @@ class AuditParams(Section):
     min_rows: Annotated[int, Field(ge=1)]
     min_positives: Annotated[int, Field(ge=1)]
     report_rows: Annotated[int, Field(ge=100)]
+    max_tpr_shortfall: Share | None
+    max_fpr_excess: Share | None
 
 
 class PromotionParams(Section):
     min_effect: Annotated[float, Field(ge=0)]
     max_calibration_error: Share
+    max_tpr_loss: Share | None
+    max_fpr_gain: Share | None
+
+
+class MonitorParams(Section):
+    """How a window is judged: monitoring/{histograms,quiet,feed,performance,decide}.py say what each value does."""
+
+    bins: Annotated[int, Field(ge=2)]
+    rates: dict[str, str]
+    trending: list[str]
+    min_rows: Annotated[int, Field(ge=1)]
+    min_positives: Annotated[int, Field(ge=1)]
+    min_blocks: Annotated[int, Field(ge=6)]
+    prior_blocks: Annotated[float, Field(ge=0)]
+    alpha: Share
+    confirm: Annotated[int, Field(ge=1, le=2)]
+    within: Annotated[int, Field(ge=1)]
+    accept: Annotated[int, Field(ge=1)]
+    volume_factor: Annotated[float, Field(gt=1)]
+    max_age_days: Annotated[int, Field(ge=0)]
+    missing_rise: Share
+    unknown_rise: Share
+    outside_rise: Share
+    unit_factor: Annotated[float, Field(gt=1)]
+    max_loss: Annotated[float, Field(ge=0)]
+    cooldown_days: Annotated[int, Field(ge=0)]
+    retrainings_a_month: Annotated[int, Field(ge=0)]
 
 
 class Params(Section):
@@ -111,17 +156,20 @@ class Params(Section):
     split: SplitParams
     features: FeaturesParams
     train: TrainParams
+    tune: TuneParams
     candidates: dict[str, Any]
+    ensemble: EnsembleParams
     evaluate: EvaluateParams
     audit: AuditParams
     promotion: PromotionParams
+    monitor: MonitorParams
 
     @property
     def enabled(self) -> list[str]:
-        """Names of the candidates to train."""
+        """Names of the candidates to train; the values in params.yaml are their pools."""
         return list(self.candidates["enabled"])
 
-    def candidate(self, name: str) -> Section:
+    def candidate(self, name: str) -> CandidateParams:
         """The section of one candidate, typed by the candidate's own module."""
         return _candidate_section(name, self.candidates.get(name, {}))
 
@@ -160,12 +208,15 @@ def write_pin(path: Path, as_of: str, fingerprint: str) -> None:
     from io import StringIO
 
     from ruamel.yaml import YAML
+    from ruamel.yaml.representer import RoundTripRepresenter
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     from pipelines.stage import write_text
 
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000
+    yaml.Representer = type("WithNull", (RoundTripRepresenter,), {})  # adding to the class itself would change it for all
+    yaml.representer.add_representer(type(None), lambda own, _: own.represent_scalar("tag:yaml.org,2002:null", "null"))
     values = yaml.load(path)
     # quoted, because DVC cannot read bare dates
     values["data"]["as_of"] = DoubleQuotedScalarString(as_of)
@@ -178,13 +229,15 @@ def write_pin(path: Path, as_of: str, fingerprint: str) -> None:
 def _check_candidates(params: Params) -> None:
     """Every candidate's section belongs to a module, and every enabled name has both."""
     enabled = params.candidates.get("enabled")
-    if not isinstance(enabled, list) or not enabled:
-        raise EvergreenError("params.yaml: candidates.enabled is empty: name at least one, such as [linear, lightgbm].")
+    if not isinstance(enabled, dict) or not enabled:
+        raise EvergreenError("params.yaml: candidates.enabled is empty: name one with its pool, such as {linear: cpu}.")
+    if unknown := {name: pool for name, pool in enabled.items() if pool not in POOLS}:
+        raise EvergreenError(f"params.yaml: candidates.enabled: {unknown}: the pools are {' and '.join(POOLS)}.")
     for name in [*enabled, *(key for key in params.candidates if key != "enabled")]:
         params.candidate(name)
 
 
-def _candidate_section(name: str, values: dict[str, Any]) -> Section:
+def _candidate_section(name: str, values: dict[str, Any]) -> CandidateParams:
     import importlib
 
     try:

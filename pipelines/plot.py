@@ -131,7 +131,11 @@ def _shap(strength: dict[str, float], candidate: str) -> Any:
     figure = Figure(figsize=(6, 0.3 * len(top) + 1.2), layout="constrained")
     axes = figure.subplots()
     axes.barh([name.replace("$", r"\$") for name, _ in top], [value for _, value in top], color="seagreen")
-    axes.set(title=f"mean |SHAP|, {candidate}", xlabel="log odds")
+    composed = candidate == "ensemble"  # its members' values stand for its own, each in its own log odds
+    axes.set(
+        title=f"{'share of its members' if composed else 'mean'} |SHAP|, {candidate}",
+        xlabel="share" if composed else "log odds",
+    )
     return figure
 
 

@@ -44,6 +44,18 @@ def connect(url: str, *, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> Iter
         raise _explained(url, error) from None
 
 
+def lives(connection: psycopg.Connection) -> bool:
+    """Whether the session of a connection still exists on the server, and with it what the session holds."""
+    import psycopg
+
+    try:
+        connection.execute("select 1")
+        connection.commit()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def bind(query: Path, values: Mapping[str, Any]) -> str:
     """The statement in a file with its `:name` placeholders replaced by quoted literals.
 
@@ -70,6 +82,13 @@ def identifier(*names: str) -> str:
     from psycopg import sql
 
     return sql.Identifier(*names).as_string(None)
+
+
+def literal(value: Any) -> str:
+    """A value, quoted. That of a text has no type yet: beside a column it takes the column's."""
+    from psycopg import sql
+
+    return sql.Literal(value).as_string(None)
 
 
 class Snapshot:
@@ -119,7 +138,8 @@ class Snapshot:
         if doubled:
             raise EvergreenError(f"The query returns two columns named {', '.join(doubled)}: rename one.")
         columns = [f"{identifier(field.name)}{_cast(field)} as {identifier(field.name)}" for field in schema]
-        order = f" order by {', '.join(identifier(name) for name in order_by)}" if order_by else ""
+        # of the source's columns, in their own types: by their bare names it would be of the cast ones
+        order = f" order by {', '.join(identifier('source', name) for name in order_by)}" if order_by else ""
         return f"select {', '.join(columns)} from ({statement}) as source{order}"
 
 

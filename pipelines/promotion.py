@@ -2,6 +2,7 @@
 
 The first champion must hold absolute floors. A later one must gain in the metric on rows that neither version was
 trained on: beyond chance, resampling customers (Efron & Tibshirani 1993), and by enough to be worth a new version.
+Neither may be shown to harm a protected group; what is not shown blocks nothing, and is never called a pass.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipelines import group_checks
 from pipelines.errors import EvergreenError
 from pipelines.verdict import Check, Finding, Verdict
 
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from pipelines.params import EvaluateParams, PromotionParams
 
 RETRAIN = "Look at this candidate's cross-validation, and retrain."
+WAIT = "Nothing: the next retraining will have more rows."
 
 
-def first_verdict(evaluation: Mapping[str, Any], scores: Floats, params: PromotionParams) -> Verdict:
+def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], scores: Floats, params: PromotionParams) -> Verdict:
     """Absolute floors for a model without a champion.
 
     Args:
         evaluation: the content of evaluation.json.
+        audit: `verdict` of audit.json.
         scores: the challenger's, on the held-out rows, shape (rows,).
     """
     name, baseline = evaluation["challenger"], evaluation["baseline"]
@@ -39,10 +43,15 @@ def first_verdict(evaluation: Mapping[str, Any], scores: Floats, params: Promoti
             _number(candidate["metrics"]["calibration_error"]["point"]), evaluation["base_rate"], params.max_calibration_error
         ),
     ]
-    evidence = {key: evaluation[key] for key in ("rows", "entities", "positives")}
+    groups = group_checks.checks(group_checks.APART, audit)
+    evidence = {key: evaluation[key] for key in ("rows", "entities", "positives")} | group_checks.evidence(audit)
+    everything = [*checks, *groups]
     if failed := _failed(checks):
-        return Verdict("unfit", f"There is still no champion: {name} fails {failed}.", checks, evidence)
-    return Verdict("fit to serve", f"{name} becomes the first champion: it passes all {len(checks)} floors.", checks, evidence)
+        return Verdict("unfit", f"There is still no champion: {name} fails {failed}.", everything, evidence)
+    if _failed(groups):
+        return Verdict("unfair", f"There is still no champion: {name} {group_checks.sentence(audit)}.", everything, evidence)
+    headline = f"{name} becomes the first champion: it passes all {len(checks)} floors, and no harm to a group is proven."
+    return Verdict("fit to serve", headline, everything, evidence)
 
 
 def challenger_verdict(
@@ -53,11 +62,13 @@ def challenger_verdict(
     *,
     evaluate: EvaluateParams,
     promotion: PromotionParams,
+    groups: Mapping[str, Mapping[str, Any]],
 ) -> Verdict:
     """Paired comparison on the same rows, none of which either version was trained on.
 
     Args:
         labels, challenger, champion, entities: labels, scores of both, customers; shape (rows,).
+        groups: what was compared by group -> what was found, as `harm.summarise` returns it.
 
     Raises:
         EvergreenError: the champion's scores are no numbers.
@@ -70,6 +81,8 @@ def challenger_verdict(
     if not 0 < evidence["positives"] < evidence["rows"]:
         return _one_class_verdict(evidence)
     floors = _challenger_floors(labels, challenger, promotion)
+    fair = [check for name, found in groups.items() for check in group_checks.checks(name, found)]
+    evidence |= group_checks.evidence(*groups.values())
     if failed := _failed(floors):
         return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", floors, evidence)
     if not np.isfinite(champion).all():
@@ -81,7 +94,13 @@ def challenger_verdict(
     gain = paired_interval(evaluate.metric, labels, challenger, champion, entities, **drawn)
     finding = _compare(gain, promotion.min_effect)
     headline = f"{_sentence(finding, promotion.min_effect)} {_figures(evaluate.metric, gain, evidence)}"
-    return Verdict(finding, headline, [*floors, *_gain_checks(gain, promotion.min_effect)], _gain_evidence(gain) | evidence)
+    if finding == "better" and _failed(fair):
+        finding, harm = "unfair", " and ".join(group_checks.sentence(found) for found in groups.values() if found["harmed"])
+        headline = (
+            f"The champion stays: the challenger is better overall and {harm}. {_figures(evaluate.metric, gain, evidence)}"
+        )
+    checks = [*floors, *_gain_checks(gain, promotion.min_effect), *fair]
+    return Verdict(finding, headline, checks, _gain_evidence(gain) | evidence)
 
 
 def identical_verdict(onnx_sha256: str) -> Verdict:
@@ -175,10 +194,9 @@ def _calibration_check(error: float, base_rate: float, limit: float) -> Check:
 
 
 def _gain_checks(gain: Interval, min_effect: float) -> list[Check]:
-    wait = "Nothing: the next retraining will have more rows."
     return [
-        Check("better beyond chance", gain.low > 0, gain.low, "> 0", "the lower bound of the gain, resampling customers", wait),
-        Check("worth a new version", gain.point >= min_effect, gain.point, min_effect, "the estimate of the gain", wait),
+        Check("better beyond chance", gain.low > 0, gain.low, "> 0", "the lower bound of the gain, resampling customers", WAIT),
+        Check("worth a new version", gain.point >= min_effect, gain.point, min_effect, "the estimate of the gain", WAIT),
     ]
 
 
@@ -203,7 +221,7 @@ def _figures(metric: str, gain: Interval, evidence: Mapping[str, float]) -> str:
 
 
 def _failed(checks: list[Check]) -> str:
-    return ", ".join(f"{check.name!r}" for check in checks if not check.passed)
+    return ", ".join(f"{check.name!r}" for check in checks if check.passed is False)
 
 
 def _number(value: float | None) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class Release:
     reports: tuple[Path, ...]  # plots and pages that MLflow shows; files and folders
     git_commit: str
     git_ref: str
+    trials: tuple[Path, ...] = ()  # trials.json of each candidate, in a folder of its name
+    ran: Mapping[str, str] = field(default_factory=dict)  # stage of another pool -> where it ran, and why there
 
 
 def publish_version(url: str, tracking_uri: str, release: Release) -> ledger.Version:
@@ -161,13 +163,30 @@ def _record(release: Release, manifest: Mapping[str, Any], evaluation: Mapping[s
         metrics=_points(evaluation, evaluation["challenger"]) | _bounds(evaluation) | everyone,
         lineage=registry.Lineage(f"{manifest['model']} rows", manifest["data_manifest_sha256"], source),
         reports=release.reports,
+        trials=[trial for path in release.trials for trial in _trials(path.parent.name, _read(path))],
         tags={
             "evergreen.candidate": manifest["candidate"],
             "evergreen.git_ref": release.git_ref,
             "mlflow.source.git.commit": release.git_commit,
             "mlflow.note.content": (release.bundle / "card.md").read_text(encoding="utf-8")[:8000],
-        },
+        }
+        | {f"evergreen.ran.{stage.replace('@', '.')}": where for stage, where in release.ran.items()},  # MLflow takes no @
     )
+
+
+def _trials(candidate: str, found: Mapping[str, Any]) -> Iterator[registry.Trial]:
+    """What tuning tried, of a candidate's trials.json."""
+    for one in found["trials"]:
+        yield registry.Trial(
+            candidate=candidate,
+            number=one["number"],
+            state=one["state"],
+            params=one["params"],
+            metric=found["metric"],
+            folds=one["folds"],
+            value=one["value"],
+            is_best=one["number"] == found["best"],
+        )
 
 
 def _points(evaluation: Mapping[str, Any], candidate: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,10 @@ BOUNDS = {  # a server that is down is noticed in about 3 s, one that hangs in a
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+PARENT = "mlflow.parentRunId"
+MOST_RUNS = 1000  # below one version's
+TRIALS_AT_ONCE = 4
+TRIAL_STATUS = {"FAILED": "FAILED", "PRUNED": "KILLED"}
 PARAMS_A_BATCH, METRICS_A_BATCH, LONGEST_PARAM = 100, 1000, 6000  # the server refuses more
 
 
@@ -47,6 +52,20 @@ class Lineage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One set of values that tuning tried for a candidate."""
+
+    candidate: str
+    number: int
+    state: str  # COMPLETE, PRUNED or FAILED
+    params: Mapping[str, Any]
+    metric: str
+    folds: Sequence[float]  # the metric on each fold that was reached
+    value: float | None
+    is_best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What a run in MLflow shows besides its bundle."""
 
@@ -55,6 +74,7 @@ class Record:
     lineage: Lineage
     reports: Sequence[Path] = ()  # files and folders
     tags: Mapping[str, str] = field(default_factory=dict)
+    trials: Sequence[Trial] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +184,7 @@ def _finished_run(client: MlflowClient, experiment: str, bundle_sha256: str) -> 
     runs = client.search_runs([experiment], f"tags.`{KEY}` = '{bundle_sha256}'")
     for run in runs:
         if run.info.status == "RUNNING":
-            client.set_terminated(run.info.run_id, "FAILED")
+            _give_up(client, experiment, run.info.run_id)
     return next((run for run in runs if run.info.status == "FINISHED"), None)
 
 
@@ -178,12 +198,41 @@ def _log_run(client: MlflowClient, experiment: str, bundle: Path, tags: Mapping[
                 client.log_artifacts(run.info.run_id, str(report), f"{REPORTS}/{report.name}")
             else:
                 client.log_artifact(run.info.run_id, str(report), REPORTS)
+        _log_trials(client, experiment, run.info.run_id, record.trials)
         client.set_terminated(run.info.run_id, "FINISHED")  # from here on the bundle is known to be whole
     except BaseException:
         with suppress(Exception):
-            client.set_terminated(run.info.run_id, "FAILED")
+            _give_up(client, experiment, run.info.run_id)
         raise
     return run
+
+
+def _give_up(client: MlflowClient, experiment: str, run_id: str) -> None:
+    """Close a half-done run, and take away the trials below it: another run will have them."""
+    for child in client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}'", max_results=MOST_RUNS):
+        client.delete_run(child.info.run_id)
+    client.set_terminated(run_id, "FAILED")
+
+
+def _log_trials(client: MlflowClient, experiment: str, parent: str, trials: Sequence[Trial]) -> None:
+    """Each trial as a run below the version's, several at a time: each takes three requests."""
+    if trials:
+        with ThreadPoolExecutor(TRIALS_AT_ONCE) as threads:
+            list(threads.map(lambda trial: _log_trial(client, experiment, parent, trial), trials))
+
+
+def _log_trial(client: MlflowClient, experiment: str, parent: str, trial: Trial) -> None:
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    tags = {PARENT: parent, "evergreen.candidate": trial.candidate, "evergreen.trial": trial.state.lower()}
+    best = {"evergreen.best": "true"} if trial.is_best else {}
+    run = client.create_run(experiment, start_time=now, tags=tags | best, run_name=f"{trial.candidate} trial {trial.number}")
+    metrics = [Metric(f"{trial.metric}.fold", value, now, fold) for fold, value in enumerate(trial.folds)]
+    metrics += [Metric(trial.metric, trial.value, now, 0)] if trial.value is not None else []
+    params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in trial.params.items()]
+    client.log_batch(run.info.run_id, metrics=metrics, params=params)
+    client.set_terminated(run.info.run_id, TRIAL_STATUS.get(trial.state, "FINISHED"), end_time=now)
 
 
 def _log_figures(client: MlflowClient, run_id: str, record: Record) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,8 +59,10 @@ def query(connection: psycopg.Connection, statement: str, /, **values: Any) -> l
 
 
 @contextmanager
-def locked(url: str, name: str, refusal: str) -> Iterator[None]:
+def locked(url: str, name: str, refusal: str) -> Iterator[Callable[[], bool]]:
     """Hold a lock of this name, or refuse at once. It ends with the session, however that ends.
+
+    Gives a function that tells whether the session, and with it the lock, still lives.
 
     The server probes the holder's machine, so that one that vanished without a word is noticed in about 25 s;
     a process that is killed closes its socket and is noticed at once.
@@ -77,7 +79,7 @@ def locked(url: str, name: str, refusal: str) -> Iterator[None]:
         connection.execute("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3")
         connection.execute("set idle_session_timeout = 0")
         connection.commit()  # the lock is the session's: no transaction stays open for hours
-        yield
+        yield lambda: postgres.lives(connection)
 
 
 def _pending(connection: psycopg.Connection) -> list[str]:

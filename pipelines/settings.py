@@ -27,6 +27,8 @@ NAMES = (
     "MLFLOW_TRACKING_URI",
     "EVERGREEN_SITE_URL",
     "EVERGREEN_DVC_REMOTE",
+    "EVERGREEN_POOLS",
+    "EVERGREEN_REPOSITORY",
 )
 
 
@@ -44,6 +46,11 @@ class Settings:
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     site_url: str = "http://127.0.0.1:8090"
     dvc_remote: str = ""  # a folder or bucket that all machines share
+    pools: tuple[str, ...] = (
+        "cpu",
+        "gpu",
+    )  # whose stages this machine does: what it deploys and, with a local stack, has workers for
+    repository: str = ""  # where git on another machine finds this clone
 
     @classmethod
     def load_from(cls, folder: Path, environ: Mapping[str, str]) -> Settings:
@@ -66,6 +73,8 @@ class Settings:
             mlflow_tracking_uri=found.get("MLFLOW_TRACKING_URI", cls.mlflow_tracking_uri),
             site_url=found.get("EVERGREEN_SITE_URL", cls.site_url),
             dvc_remote=found.get("EVERGREEN_DVC_REMOTE", str(home / "dvc" / "remote")),
+            pools=tuple(name.strip() for name in found.get("EVERGREEN_POOLS", ",".join(cls.pools)).split(",")),
+            repository=found.get("EVERGREEN_REPOSITORY", str(folder)),
         )
 
     @property
@@ -126,6 +135,8 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
             "EVERGREEN_SITE_URL": self.site_url,
             "EVERGREEN_DVC_REMOTE": self.dvc_remote,
+            "EVERGREEN_POOLS": ",".join(self.pools),
+            "EVERGREEN_REPOSITORY": self.repository,
         }
 
 

@@ -86,13 +86,15 @@ def main(*, rows: Path, verdict: Path, train: Path, test: Path, schema: Path) ->
     config = params.read()
     if not verdict.exists() or not json.loads(verdict.read_text(encoding="utf-8"))["success"]:
         raise EvergreenError(f"{verdict} says no, or nothing: only rows that passed validation are split. Run `dvc repro`.")
-    table = pq.read_table(rows)
+    with stage.phase("read"):
+        table = pq.read_table(rows)
     train_rows, test_rows = split(table, config.data, config.split)
     learnt = features.learn_schema(train_rows, config.data, config.features)
     train.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(train_rows, train, compression="zstd")
-    pq.write_table(test_rows, test, compression="zstd")
-    stage.write_json(schema, learnt)
+    with stage.phase("write"):
+        pq.write_table(train_rows, train, compression="zstd")
+        pq.write_table(test_rows, test, compression="zstd")
+        stage.write_json(schema, learnt)
     stage.say(f"{train_rows.num_rows:,} rows to learn from, {test_rows.num_rows:,} held out.")
 
 

@@ -39,21 +39,26 @@ def main(*, rows: Path, manifest: Path, expectations: Path, verdict: Path, docs:
     params = parameters.read()
     data = params.data
     owned = read_expectations(expectations)
-    total, facts = survey(rows)
     described = json.loads(manifest.read_text("utf-8"))
-    checks = check_shape(total, facts, stage.sha256(rows), described, relied(owned, data), params.validate_.min_rows)
+    with stage.phase("read"):
+        (total, facts), digest = survey(rows), stage.sha256(rows)
+    checks = check_shape(total, facts, digest, described, relied(owned, data), params.validate_.min_rows)
     hidden = {*data.keys, data.target, *params.features.exclude} - set(data.protected)
     checks += check_columns(total, {name: fact for name, fact in facts.items() if name not in hidden})
     usable = total > 0 and not absent(declared(data), facts)
     if usable:
-        checks += check_labels(pq.read_table(rows, columns=[*data.keys, data.target]), data, params.validate_)
+        with stage.phase("read"):
+            labels = pq.read_table(rows, columns=[*data.keys, data.target])
+        checks += check_labels(labels, data, params.validate_)
     advice = f"{LOOK} Or change {expectations}."
     fitting, unfit = sort_out(owned, facts, advice, sampled=total > params.validate_.max_rows_checked)
     checked = min(total, params.validate_.max_rows_checked) if usable and fitting else 0
     page = ""
     if checked:
         columns = list(dict.fromkeys(name for item in fitting for name in item.columns))
-        judged, page = judge(sample(rows, columns, checked), fitting, advice)
+        with stage.phase("read"):
+            sampled = sample(rows, columns, checked)
+        judged, page = judge(sampled, fitting, advice)
         checks += judged
     conclude(checks + unfit, total, checked, page, verdict, docs)
 

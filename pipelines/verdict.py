@@ -14,6 +14,7 @@ Finding = Literal[
     "too small a gain",
     "insufficient evidence",
     "worse",
+    "unfair",  # better, or fit to serve, and shown to harm a group
     "identical",
     "not comparable",
     "by hand",  # somebody decided, whatever the figures said
@@ -39,7 +40,8 @@ class Verdict:
     """Whether a version becomes champion, in a sentence a person reads, with its evidence.
 
     `evidence` holds `gain`, `low`, `high` (of the metric, challenger minus champion), `rows`, `entities` and
-    `positives` that were judged on; what could not be computed is absent.
+    `positives` that were judged on, and of how many groups harm is `harm_proven` or `harm_unproven`; what could not be
+    computed is absent.
     """
 
     finding: Finding

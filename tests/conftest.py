@@ -103,7 +103,8 @@ def project(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Projec
     """2,000 customers of the demo company and the first retraining on them, as of the end of 2024."""
     load_demo(stack.load_url, customers=2_000, say=print)
     env_file = (stack.folder / ".env").read_text()
-    clone = Clone.make(tmp_path_factory.mktemp("project") / "clone", env_file, {"evaluate.bootstrap": 200})
+    changes = {"evaluate.bootstrap": 200, "tune.trials": 2, "candidates.enabled": {"linear": "cpu", "lightgbm": "cpu"}}
+    clone = Clone.make(tmp_path_factory.mktemp("project") / "clone", env_file, changes)
     clone.deploy()
     return Project(clone, clone.retrain(as_of=AS_OF))
 

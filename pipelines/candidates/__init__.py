@@ -1,11 +1,17 @@
 """Candidates: one module each, chosen by `candidates.enabled` in params.yaml.
 
-A module owns `Params`, its section of params.yaml, and gives four functions:
+A module owns `Params`, its section of params.yaml (a `CandidateParams`), and gives three functions:
 
-- `fit(rows, params, *, seed, threads)` -> the fitted model, from a `Rows`;
+- `fit(rows, params, *, seed, threads)` -> the fitted model, from a `Rows`. Where it also takes `checkpoint`, a folder
+  or None, an interrupted fit of the same rows and params finds there what it had saved;
 - `margin(model, rows)` -> log odds before calibration, float64 (rows,);
-- `export(model, schema, calibration)` -> the whole as one ONNX graph;
-- `explain(model, rows)` -> SHAP values in log odds, float64 (rows, features), numbers first, then categories.
+- `export(model, schema, calibration)` -> the whole as one ONNX graph, finished by `Graph.model`.
+
+It may give two more:
+
+- `explain(model, rows)` -> SHAP values in log odds, float64 (rows, features), numbers first, then categories;
+  without it they are sampled from `margin`;
+- `facts(model)` -> what the model card says of the fit (device class, epochs), as JSON that is equal in equal runs.
 
 Heavy libraries are imported inside the functions, since every stage reads every section of params.yaml.
 """
@@ -13,11 +19,59 @@ Heavy libraries are imported inside the functions, since every stage reads every
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipelines.params import Section
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Choices = Annotated[list[bool | int | float | str], Field(min_length=2)]
+
+
+class Range(Section):
+    """Values from `low` to `high`, both included; `log`: each factor is as likely as any other."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}: low must be below high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low}: with log it must be above 0")
+        return self
+
+
+class CandidateParams(Section):
+    """A candidate's section: its values, and in `search` where tuning may look for better ones."""
+
+    search: dict[str, Range | Choices] = Field(default={}, exclude=True)  # no part of model_dump: it fits nothing
+
+    def with_values(self, values: dict[str, Any]) -> Self:
+        """The same section with some values changed, checked again."""
+        return type(self).model_validate({**self.model_dump(), **values})
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        """Every name is a key, every end of a range could stand in its place, and what stands there is within."""
+        for name, found in self.search.items():
+            if name == "search" or name not in type(self).model_fields:
+                raise ValueError(f"search.{name}: no such key. Check its spelling, or delete it")
+            for value in found if isinstance(found, list) else (found.low, found.high):
+                try:
+                    self.with_values({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"search.{name}: {value!r} cannot be tried: {error.errors()[0]['msg']}") from None
+            stands = getattr(self, name)
+            if not (stands in found if isinstance(found, list) else found.low <= stands <= found.high):
+                raise ValueError(f"search.{name}: {name} is {stands!r}, outside of it. Widen the range: {name} is tried first")
+        return self
 
 
 @dataclass(frozen=True)

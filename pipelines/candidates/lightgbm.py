@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.candidates import Rows
-from pipelines.params import Section
+from pipelines import stopping
+from pipelines.candidates import CandidateParams, Rows
 
 if TYPE_CHECKING:
     import lightgbm
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from pipelines.graph import Calibration, Trees
+    from pipelines.calibration import Calibration
+    from pipelines.graph import Trees
 
-STOPPING_SHARE = 0.15  # of customers, set aside to choose the number of rounds
 
-
-class Params(Section):
+class Params(CandidateParams):
     learning_rate: Annotated[float, Field(gt=0)]
     max_rounds: Annotated[int, Field(ge=1)]
     early_stopping_rounds: Annotated[int, Field(ge=1)]
@@ -36,7 +35,6 @@ class Params(Section):
 def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm.Booster:
     """Chooses the number of rounds on set-aside customers, then fits all rows with that many."""
     import lightgbm
-    import numpy as np
 
     options = params.model_dump(exclude={"max_rounds", "early_stopping_rounds"}) | {
         "objective": "binary",
@@ -47,15 +45,12 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm.Boos
         "force_row_wise": True,  # the alternative is chosen by timing, which is not reproducible
         "verbosity": -1,
     }
-    customers = np.unique(rows.customers)
-    aside = np.random.default_rng(seed).choice(customers, size=max(1, int(STOPPING_SHARE * len(customers))), replace=False)
-    stopping = np.isin(rows.customers, aside)
-    matrix = rows.matrix()
+    aside, matrix = stopping.set_aside(rows.customers, seed), rows.matrix()
     chosen = lightgbm.train(
         options,
-        lightgbm.Dataset(matrix[~stopping], rows.labels[~stopping]),
+        lightgbm.Dataset(matrix[~aside], rows.labels[~aside]),
         params.max_rounds,
-        valid_sets=[lightgbm.Dataset(matrix[stopping], rows.labels[stopping])],
+        valid_sets=[lightgbm.Dataset(matrix[aside], rows.labels[aside])],
         callbacks=[lightgbm.early_stopping(params.early_stopping_rounds, verbose=False)],
     )
     return lightgbm.train(options, lightgbm.Dataset(matrix, rows.labels), max(1, chosen.best_iteration))
@@ -74,9 +69,7 @@ def export(model: lightgbm.Booster, schema: dict[str, Any], calibration: Calibra
     from pipelines.graph import Graph
 
     graph = Graph()
-    parts = (["numbers"] if schema["numbers"] else []) + ([graph.codes(schema["categories"])] if schema["categories"] else [])
-    features = graph.add("Concat", parts, "features", axis=1)
-    return graph.model(graph.sum_of_trees(features, _trees(model)), calibration, schema)
+    return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
 
 
 def _trees(model: lightgbm.Booster) -> Trees:

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.candidates import Rows
-from pipelines.params import Section
+from pipelines.candidates import CandidateParams, Rows
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
     from numpy.typing import NDArray
 
-    from pipelines.graph import Calibration
+    from pipelines.calibration import Calibration
 
 
-class Params(Section):
+class Params(CandidateParams):
     C: Annotated[float, Field(gt=0)]
     max_iter: Annotated[int, Field(ge=1)]
 

@@ -81,7 +81,7 @@ def test_the_mlflow_run_has_params_metrics_and_the_data_set(project: Project, fi
 def test_mlflow_holds_the_bundle_and_the_reports(project: Project, first: ledger.Version) -> None:
     files = mlflow_files(project, first.mlflow_run_id)
     assert {name for name in first.manifest if not any(file.endswith(f"/{name}") for file in files)} == set()
-    for wanted in ("audit.html", "validation/index.html", "roc.png"):
+    for wanted in ("model/bias.html", "validation/index.html", "roc.png"):
         assert any(file.endswith(wanted) for file in files), f"{wanted} is not in {sorted(files)}"
 
 
@@ -139,7 +139,9 @@ def test_the_workspace_is_gone(project: Project) -> None:
 # the report site
 
 
-@pytest.mark.parametrize("page", ["index.html", "audit.html", "validation/index.html", "plots/roc.png"])
+@pytest.mark.parametrize(
+    "page", ["index.html", "model/bias.html", "model/index.html", "validation/index.html", "plots/roc.png"]
+)
 def test_the_site_has_the_pages_of_the_version(project: Project, page: str) -> None:
     assert httpx.get(f"{project.settings.site_url}/churn/v1/{page}", trust_env=False).status_code == 200
 

@@ -37,15 +37,17 @@ def test_one_candidates_params_rerun_that_candidate_and_what_follows(project: Pr
     place = workspace.create(project.settings, "edited-params", project.run.ref)
     text = (place.folder / "params.yaml").read_text()
     (place.folder / "params.yaml").write_text(re.sub(r"(\n {4}C: )[\d.]+", r"\g<1>0.2", text))
-    assert run_stages(project.clone, place.folder) == ["train@linear", "evaluate", "audit", "package"]
+    assert run_stages(project.clone, place.folder) == ["train@linear", "ensemble", "evaluate", "audit", "package", "report"]
     workspace.remove(place)
 
 
-def test_one_candidates_file_reruns_that_candidate_and_no_more_when_its_result_is_the_same(project: Project) -> None:
+def test_one_candidates_file_reruns_that_candidate_and_the_audit_and_no_more_when_the_result_is_the_same(
+    project: Project,
+) -> None:
     place = workspace.create(project.settings, "edited-file", project.run.ref)
     with (place.folder / "pipelines" / "candidates" / "linear.py").open("a") as file:
         file.write("# seen\n")
-    assert run_stages(project.clone, place.folder) == ["train@linear"]
+    assert run_stages(project.clone, place.folder) == ["train@linear", "audit"]  # the audit fits candidates again
     workspace.remove(place)
 
 
@@ -122,6 +124,7 @@ def test_a_red_validation_stops_the_run_tells_why_and_leaves_the_champion(projec
     assert [word for word in store.read_passwords(project.settings).values() if word in said] == []
 
 
+@pytest.mark.long
 def test_the_weekly_schedule_gains_a_run_when_it_is_resumed(project: Project) -> None:
     """Guards the pin of SQLAlchemy: with 2.1 no scheduled run ever appears, and nothing else looks wrong."""
     api = project.settings.prefect_api_url

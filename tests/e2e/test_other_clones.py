@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -79,26 +80,21 @@ def handed_over(project: Project, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def spread(clone: Clone) -> None:
-    """Give each candidate a pool of its own in dvc.yaml: lightgbm's is gpu."""
-    file = clone.folder / "dvc.yaml"
-    head, train, tail = re.split(r"(?=\n  train:|\n  evaluate:)", file.read_text())
-    train = train.replace("foreach: ${candidates.enabled}", "foreach: {linear: {pool: cpu}, lightgbm: {pool: gpu}}")
-    train = train.replace("meta: {pool: cpu}", "meta: {pool: '${item.pool}'}")
-    train = train.replace("${item}", "${key}")
-    file.write_text(head + train + tail)
+    clone.set_params({"candidates.enabled": {"linear": "cpu", "lightgbm": "gpu"}})
     clone.commit("lightgbm on the pool gpu")
 
 
 def only_gpu(clone: Clone, home: Path) -> None:
-    """What the other machine deploys: stage/gpu, with a home of its own and no way to the databases."""
+    """What the other machine deploys: stage/gpu, with a home of its own, which here shares the local worker, and no way to
+    the databases."""
     file = clone.folder / "infra" / "prefect.yaml"
     yaml = YAML()
     values = yaml.load(file)
-    values["deployments"] = [one for one in values["deployments"] if one["name"] == "gpu"]
-    values["deployments"][0]["work_pool"]["job_variables"]["env"]["EVERGREEN_HOME"] = str(home)
+    for deployment in values["deployments"]:
+        deployment["work_pool"]["job_variables"]["env"]["EVERGREEN_HOME"] = str(home)
     yaml.dump(values, file)
     with (clone.folder / ".env").open("a") as env:
-        env.write(f"EVERGREEN_DVC_REMOTE='{clone.settings.dvc_remote}'\n")
+        env.write(f"EVERGREEN_DVC_REMOTE='{clone.settings.dvc_remote}'\nEVERGREEN_POOLS=gpu\n")
     clone.commit("The machine with the device")
 
 
@@ -114,6 +110,28 @@ def test_a_stage_of_another_pool_runs_on_that_pools_worker(handed_over: tuple[Cl
 def test_its_results_are_those_of_a_run_on_one_machine(handed_over: tuple[Clone, FlowRun, Path], by_hand) -> None:
     near, run, _ = handed_over
     assert by_hand(near, run.ref) == exact(near.lock(run.ref))
+
+
+def test_where_it_ran_stands_on_the_run_in_mlflow_and_on_the_versions_page(handed_over: tuple[Clone, FlowRun, Path]) -> None:
+    near, run, _ = handed_over
+    (table,) = [one for one in run.artifacts() if one["key"] == "handed-where-stages-ran"]
+    rows = {row["stage"]: row for row in json.loads(table["data"])}
+    assert set(rows) == set(near.lock(run.ref))
+    assert (rows["train@lightgbm"]["where"], rows["train@lightgbm"]["worker"]) == ("gpu", "gpu-1")
+    assert (rows["train@linear"]["where"], rows["train@linear"]["worker"]) == ("cpu", "cpu-1")
+    (version,) = ledger.versions(near.settings.evergreen_url, "handed")
+    uri, page = near.settings.mlflow_tracking_uri, near.settings.home / "site" / "handed" / "v1" / "index.html"
+    tags = ask("get", f"{uri}/api/2.0/mlflow/runs/get?run_id={version.mlflow_run_id}")["run"]["data"]["tags"]
+    assert {"key": "evergreen.ran.train.lightgbm", "value": "gpu (worker gpu-1)"} in tags
+    assert "<td>gpu (worker gpu-1)</td>" in page.read_text()
+
+
+def test_its_own_run_tells_which_retraining_asked_for_it(handed_over: tuple[Clone, FlowRun, Path]) -> None:
+    near, run, _ = handed_over
+    wanted = {"flow_runs": {"tags": {"all_": [f"retrain:{run.id}", "pool:gpu"]}}}
+    (own,) = ask("post", f"{near.settings.prefect_api_url}/flow_runs/filter", wanted)
+    assert (own["name"], own["state_type"]) == ("stage-train@lightgbm", "COMPLETED")
+    assert own["labels"]["prefect.worker.name"] == "gpu-1"
 
 
 # a later time
@@ -162,7 +180,9 @@ def test_an_experiment_with_another_value_runs_and_is_shown(project: Project, tm
     git(clone.folder, "checkout", "--quiet", "-b", "pinned", project.run.ref)
     clone.evergreen("checkout", "v1")
     said = clone.run("dvc", "exp", "run", "--name", "stronger", "-S", "candidates.linear.C=0.1").stdout
-    assert re.findall(r"Running stage '(.+)'", said) == ["train@linear", "evaluate", "audit", "package"]
+    ran = re.findall(r"Running stage '(.+)'", said)
+    assert ran[:4] == ["train@linear", "ensemble", "evaluate", "audit"]
+    assert set(ran[4:]) == {"package", "report"}  # neither needs the other
     shown = clone.run("dvc", "exp", "show", "--no-pager", "--csv").stdout
     (row,) = [line for line in shown.splitlines() if "stronger" in line]
     assert "0.1" in row

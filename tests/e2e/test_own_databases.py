@@ -117,7 +117,7 @@ def test_the_challenger_is_within_0_02_of_the_oracle(own: Own) -> None:
     assert best - reached <= 0.02, f"the oracle's AUC is {best:.4f}, the challenger's {reached:.4f}"
 
 
-def test_lightgbm_beats_linear_beyond_the_paired_interval(own: Own) -> None:
+def test_the_challenger_beats_linear_beyond_the_paired_interval(own: Own) -> None:
     assert own.evaluation["baseline"] == "linear"
-    assert own.evaluation["challenger"] == "lightgbm"
-    assert own.evaluation["candidates"]["lightgbm"]["against_baseline"]["low"] > 0
+    assert own.evaluation["challenger"] != "linear"
+    assert own.evaluation["candidates"][own.evaluation["challenger"]]["against_baseline"]["low"] > 0

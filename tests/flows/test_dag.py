@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -48,7 +49,51 @@ def write(folder: Path, command: str) -> None:
 
 def test_stages_come_after_those_they_depend_on_with_pool_and_retries(folder: Path) -> None:
     with dag.runner(folder, bare_environment()) as runner:
-        assert runner.stages == [dag.Stage("first", "cpu", 2), dag.Stage("second", "gpu", 0)]
+        assert runner.stages == [dag.Stage("first", "cpu", 2), dag.Stage("second", "gpu", 0, needs=("first",))]
+
+
+def test_a_stage_is_restored_where_its_results_are_known_and_else_not_run(folder: Path) -> None:
+    with dag.runner(folder, bare_environment()) as runner:
+        assert not runner.restore("first", print)
+        assert not (folder / "first.txt").exists()
+        runner.run("first", print)
+    (folder / "first.txt").unlink()
+    (folder / "dvc.lock").unlink()
+    with dag.runner(folder, bare_environment()) as runner:
+        assert runner.restore("first", print)
+        assert (folder / "first.txt").read_text() == "1\n"
+        assert "first:" in (folder / "dvc.lock").read_text()
+
+
+def test_a_stage_that_was_changed_is_not_restored(folder: Path) -> None:
+    with dag.runner(folder, bare_environment()) as runner:
+        runner.run("first", print)
+    (folder / "params.yaml").write_text("n: 2\n")
+    with dag.runner(folder, bare_environment()) as runner:
+        assert not runner.restore("first", print)
+
+
+def test_threads_take_turns(folder: Path) -> None:
+    """Two orders on one line would mix their logs, and answer each other."""
+    write(folder, "echo begun && sleep 1 && echo 1 > first.txt && echo ended")
+    said: list[str] = []
+    with dag.runner(folder, bare_environment()) as runner, ThreadPoolExecutor() as pool:
+        running = pool.submit(runner.run, "first", said.append)
+        wait_for(lambda: "begun" in said, 10, "the first stage")
+        with runner.still():
+            assert "ended" in said
+        assert running.result()
+
+
+def test_a_runner_that_is_ended_fails_its_order(folder: Path) -> None:
+    write(folder, "echo begun && exec sleep 600")
+    said: list[str] = []
+    with dag.runner(folder, bare_environment()) as runner, ThreadPoolExecutor() as pool:
+        running = pool.submit(runner.run, "first", said.append)
+        wait_for(lambda: "begun" in said, 10, "the first stage")
+        runner.end()
+        with pytest.raises(dag.StageError, match="was killed"):
+            running.result(timeout=5)
 
 
 def test_a_stage_runs_once_and_its_output_is_its_log(folder: Path) -> None:

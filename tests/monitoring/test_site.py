@@ -48,6 +48,18 @@ def test_a_version_links_its_reports_and_shows_its_plots(tmp_path, reports):
     assert (tmp_path / "site/churn/v2/audit.html").exists()
 
 
+def test_a_version_lists_its_reports_with_a_sentence_each_and_none_that_is_not_there(tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in ("index.html", "bias.html", "data.html"):
+        (tmp_path / "model" / name).write_text("<html></html>")
+    page = write(tmp_path / "site", {"reports": tmp_path / "model"})
+    links = {attributes["href"] for tag, attributes in Tags(page).found if tag == "a"}
+    assert {"model/index.html", "model/bias.html", "model/data.html"} <= links
+    assert "model/drift.html" not in links
+    assert "decisions and errors by protected group" in page
+    assert (tmp_path / "site/churn/v2/model/bias.html").exists()
+
+
 def test_markup_in_texts_is_text(tmp_path, reports):
     attack = "<script>alert(1)</script> <img src=x onerror=alert(1)>"
     page = write(tmp_path / "site", {"plots": reports["plots"]}, verdict=attack, card=f"| a |\n|---|\n| {attack} |")

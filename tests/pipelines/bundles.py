@@ -11,12 +11,14 @@ import pyarrow as pa
 from onnx import TensorProto, helper
 
 from pipelines import scoring
-from pipelines.params import EvaluateParams, PromotionParams
+from pipelines.params import AuditParams, EvaluateParams, PromotionParams
 
 EVALUATE = EvaluateParams(
     metric="roc_auc", bootstrap=200, confidence=0.95, seed=1, cost_false_negative=5, cost_false_positive=1
 )
-PROMOTION = PromotionParams(min_effect=0.002, max_calibration_error=0.25)
+AUDIT = AuditParams(min_rows=200, min_positives=20, report_rows=1000, max_tpr_shortfall=0.2, max_fpr_excess=0.2)
+PROMOTION = PromotionParams(min_effect=0.002, max_calibration_error=0.25, max_tpr_loss=0.05, max_fpr_gain=0.1)
+FAIR = {"attributes": {"gender": "none"}, "harmed": [], "unproven": []}
 SPLIT = {"salt": "salt", "test_share": 0.3, "newest_snapshots": 0}
 
 
@@ -53,13 +55,15 @@ def _around(point: float | None, margin: float = 0.01) -> dict[str, float | None
     return dict(zip(("point", "low", "high"), ends, strict=True))
 
 
-def write(folder: Path, weights: dict[str, float], model: str = "churn", split: dict = SPLIT) -> Path:
+def write(folder: Path, weights: dict[str, float], model: str = "churn", split: dict = SPLIT, threshold: float = 0.5) -> Path:
     """A bundle whose probability is sigmoid(sum of weight * number)."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(_graph(list(weights.values())))
     (folder / "schema.json").write_text(json.dumps({"numbers": list(weights), "categories": {}}))
     (folder / "evaluation.json").write_text(json.dumps(evaluation()))
+    (folder / "audit.json").write_text(json.dumps({"verdict": FAIR}))
     (folder / "card.md").write_text("# card")
+    (folder / "decision.json").write_text(json.dumps({"candidate": "lightgbm", "threshold": threshold}))
     manifest = {
         "model": model,
         "candidate": "lightgbm",

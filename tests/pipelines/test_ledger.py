@@ -66,15 +66,15 @@ def at_once(*calls):
 
 
 def test_migrating_twice_changes_nothing_the_second_time(ledger_url):
-    assert ledger.pending_migrations(ledger_url) == ["0001"]
-    assert ledger.migrate(ledger_url) == ["0001"]
+    assert ledger.pending_migrations(ledger_url) == ["0001", "0002"]
+    assert ledger.migrate(ledger_url) == ["0001", "0002"]
     assert ledger.migrate(ledger_url) == []
     assert ledger.pending_migrations(ledger_url) == []
 
 
 def test_of_two_migrations_at_once_one_does_the_work(ledger_url):
     done = at_once(*[lambda: ledger.migrate(ledger_url)] * 4)
-    assert sorted(done) == [[], [], [], ["0001"]]
+    assert sorted(done) == [[], [], [], ["0001", "0002"]]
 
 
 def test_a_store_written_by_a_newer_version_is_named(url):
@@ -235,6 +235,16 @@ def test_the_lock_of_a_killed_holder_is_free_at_once(url):
         except EvergreenError:
             assert time.monotonic() < deadline, "Postgres still holds a dead session's lock"
             time.sleep(0.1)
+
+
+def test_a_lock_whose_session_the_database_ended_is_said_to_be_lost(url):
+    with ledger.retraining_lock(url, "churn") as confirm:
+        confirm()
+        with connect(url) as connection:
+            ended = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()"
+            connection.execute(ended).fetchall()
+        with pytest.raises(EvergreenError, match=r"lock on retraining 'churn' was lost.*Run it again"):
+            confirm()
 
 
 def test_a_ledger_out_of_reach_is_said_without_its_password():

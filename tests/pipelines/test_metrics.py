@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from pipelines import metrics
+from pipelines import metrics, resampling
 
 RANDOM = np.random.default_rng(3)
 SCORES = RANDOM.random(2000).round(2)  # rounded, so that there are ties
@@ -67,11 +67,65 @@ def test_repeating_every_row_does_not_narrow_the_interval():
     assert once.low < once.point < once.high
 
 
-def test_blocks_of_resamples_do_not_change_the_answer(monkeypatch):
+@pytest.mark.parametrize("cells", ["CELLS_DRAWN", "CELLS_SUMMED"])
+def test_blocks_of_resamples_do_not_change_the_answer(monkeypatch, cells):
     entities = np.repeat(np.arange(500), 4)
+    options = {"resamples": 40, "confidence": 0.95, "seed": 2}
+    measure = {"roc_auc": lambda weights: metrics.roc_auc(LABELS, SCORES, weights)}
     whole = np.vstack(list(metrics.resample_counts(entities, 40, seed=2)))
-    monkeypatch.setattr(metrics, "BLOCK_CELLS", 7 * 2000)
+    found = metrics.intervals(measure, entities, **options)
+    monkeypatch.setattr(resampling, cells, 7 * 500)
     assert (np.vstack(list(metrics.resample_counts(entities, 40, seed=2))) == whole).all()
+    assert metrics.intervals(measure, entities, **options) == found
+
+
+@pytest.mark.parametrize("name", metrics.RANKING)
+def test_an_interval_is_that_of_rows_copied_as_often_as_their_customer_is_drawn(name):
+    entities = RANDOM.integers(0, 300, 2000)
+    _, customer = np.unique(entities, return_inverse=True)
+    random = np.random.default_rng(5)
+    figures = []
+    for _ in range(100):
+        copies = random.multinomial(300, np.full(300, 1 / 300))[customer]
+        figures.append(_plain(name, LABELS, SCORES, copies))
+    measure = {name: lambda weights: metrics.RANKING[name](LABELS, SCORES, weights)}
+    found = metrics.intervals(measure, entities, resamples=100, confidence=0.9, seed=5)[name]
+    expected = [_plain(name, LABELS, SCORES, np.ones(2000, dtype=int)), *np.quantile(figures, [0.05, 0.95])]
+    assert [found.point, found.low, found.high] == pytest.approx(expected, abs=1e-9)
+
+
+def _plain(name, labels, scores, copies):
+    """A metric of copied rows, by the reference; calibration error, which the reference lacks, by its definition."""
+    edges = np.quantile(scores, np.linspace(0, 1, 11)[1:-1])
+    bins = np.repeat(np.searchsorted(edges, scores, side="right"), copies)
+    labels, scores = np.repeat(labels, copies), np.repeat(scores, copies)
+    if name == "calibration_error":
+        return sum(abs((scores - labels)[bins == number].sum()) for number in range(10)) / len(labels)
+    if name == "log_loss":
+        return reference.log_loss(labels, np.clip(scores, metrics.EPSILON, 1 - metrics.EPSILON))
+    theirs = {
+        "roc_auc": reference.roc_auc_score,
+        "pr_auc": reference.average_precision_score,
+        "brier": reference.brier_score_loss,
+    }
+    return theirs[name](labels, scores)
+
+
+def test_a_group_of_rows_keeps_the_resamples_of_all_rows():
+    entities, group = np.repeat(np.arange(500), 4), np.arange(2000) % 3 == 0
+    (weights,) = metrics.draw(entities, 20, seed=4)
+    by_row = np.vstack(list(metrics.resample_counts(entities, 20, seed=4)))
+    expected = metrics.pr_auc(LABELS[group], SCORES[group], by_row[:, group])
+    assert metrics.pr_auc(LABELS[group], SCORES[group], weights.take(group)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_resample_without_positives_gives_no_figure_and_none_without_negatives_is_perfect():
+    weights = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    labels, scores = np.array([0, 0, 1]), np.array([0.1, 0.9, 0.5])
+    assert np.isnan(metrics.roc_auc(labels, scores, weights)).all()
+    assert np.isnan(metrics.pr_auc(labels, scores, weights)[0])
+    assert metrics.pr_auc(labels, scores, weights)[1] == 1
+    assert np.isnan(metrics.roc_auc(labels[:2], scores[:2], np.ones((1, 2))))
 
 
 def test_a_metric_that_is_not_defined_has_no_interval():

@@ -24,6 +24,15 @@ GROUP = {"group": "f", "rows": 500, "rates": RATES, "evidence": "insufficient ev
 MANIFEST = {"rows": 1000, "as_of": "2024-12-31", "fingerprint": "abc", "binds": {}, "columns": {}, "sql_sha256": "d"}
 
 
+TRIALS = [{"number": 0, "state": "COMPLETE", "params": {"num_leaves": 15}, "folds": [0.8, 0.8], "value": 0.8},
+          {"number": 1, "state": "PRUNED", "params": {"num_leaves": 3}, "folds": [0.6], "value": None},
+          {"number": 2, "state": "COMPLETE", "params": {"num_leaves": 7}, "folds": [0.9, 0.9], "value": 0.9}]  # fmt: skip
+TRAINING = {
+    "params": {"num_leaves": 7, "lambda_l2": 0.123456789}, "calibration": "isotonic", "roc_auc": 0.85, "rows": 1000,
+    "facts": {"device_class": "cpu"},
+}  # fmt: skip
+
+
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """A packaged bundle, in a folder that holds params.yaml."""
@@ -32,15 +41,18 @@ def made(tmp_path, monkeypatch):
     Path("params.yaml").write_text(text)
     for name, value in {"manifest": MANIFEST, "schema": {}, "evaluation": EVALUATION}.items():
         stage.write_json(Path(f"{name}.json"), value)
-    stage.write_json(Path("audit.json"), {"attributes": {"gender": [GROUP]}})
+    stage.write_json(Path("audit.json"), {"attributes": {"gender": [GROUP]}, "verdict": {"attributes": {"gender": "unproven"}}})
     Path("models/lightgbm").mkdir(parents=True)
     Path("models/lightgbm/model.onnx").write_bytes(b"graph")
+    stage.write_json(Path("models/lightgbm/training.json"), TRAINING)
+    tuning = {"metric": "roc_auc", "best": 2, "stopped": None, "trials": TRIALS}
+    stage.write_json(Path("models/lightgbm/trials.json"), tuning)
     return pack("bundle")
 
 
 def pack(folder):
     inputs = {name: Path(f"{name}.json") for name in ("manifest", "schema", "evaluation", "audit")}
-    package.main(models=Path("models"), bundle=Path(folder), **inputs)
+    package.main(models=Path("models"), ensemble=Path("ensemble"), bundle=Path(folder), **inputs)
     return Path(folder)
 
 
@@ -64,7 +76,46 @@ def test_the_card_says_data_figures_groups_and_limits(made):
     assert "| roc_auc | 0.5000 [0.4000, 0.6000] |" in text
     assert "| precision | none |" in text
     assert "| gender | f | 500 |" in text and "insufficient evidence" in text
+    assert "Harm against everybody else, by attribute: gender: unproven." in text
     assert params.read().data.target in text
+
+
+def test_the_card_says_how_it_was_trained(made):
+    text = (made / "card.md").read_text()
+    assert "`lambda_l2` 0.1235, `num_leaves` 7; trial 2 of 3 trials, 1 of them given up early" in text
+    assert "Isotonic regression, chosen out of fold" in text
+    assert "device class cpu" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"best": 0}, "as they stand in params.yaml, which none of 3 trials, 1 of them given up early, was shown to beat"),
+        ({"stopped": "seconds"}, "trial 2 of 3 trials before the time ran out"),
+        ({"best": None, "trials": []}, "not tuned"),
+    ],
+)
+@pytest.mark.usefixtures("made")
+def test_the_card_says_what_tuning_came_to(change, said):
+    tuning = json.loads(Path("models/lightgbm/trials.json").read_text())
+    stage.write_json(Path("models/lightgbm/trials.json"), tuning | change)
+    assert said in (pack("again") / "card.md").read_text()
+
+
+@pytest.mark.usefixtures("made")
+def test_an_ensemble_goes_along_with_how_its_members_were_trained():
+    evaluation = EVALUATION | {"challenger": "ensemble"}
+    evaluation["candidates"] = EVALUATION["candidates"] | {"ensemble": CANDIDATE}
+    stage.write_json(Path("evaluation.json"), evaluation)
+    Path("ensemble").mkdir()
+    Path("ensemble/model.onnx").write_bytes(b"composed")
+    stage.write_json(Path("ensemble/training.json"), TRAINING | {"params": {"weights": {"lightgbm": 1.0}}, "facts": {}})
+    stage.write_json(Path("ensemble/trials.json"), {"metric": "roc_auc", "best": None, "stopped": None, "trials": []})
+    packed = pack("again")
+    text = (packed / "card.md").read_text()
+    assert (packed / "model.onnx").read_bytes() == b"composed"
+    assert "**ensemble**: the mean probability of 1.00 lightgbm" in text
+    assert "**lightgbm**: `lambda_l2` 0.1235, `num_leaves` 7; trial 2" in text
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_table_without_a_clock_binds_no_date(tmp_path):
         ("  folds: 3", "  folds: many", r"train\.folds: .*found 'many'"),
         ("  test_share: 0.3 ", "  test_share: 1.3 ", r"split\.test_share: .*found 1\.3"),
         ("audit:\n", "audits:\n", r"audit: missing"),
-        ("enabled: [linear, lightgbm]", "enabled: []", r"candidates\.enabled is empty"),
+        ("enabled: {linear: cpu, boosting: cpu, lightgbm: cpu, mlp: gpu}", "enabled: {}", r"candidates\.enabled is empty"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_found(tmp_path, old, new, said):

@@ -15,25 +15,26 @@ from pipelines.params import DataParams
 from pipelines.publish import bundle_digests
 from pipelines.verdict import Check, Verdict
 from tests.pipelines import bundles
-from tests.pipelines.bundles import EVALUATE, PROMOTION, SPLIT, customers, evaluation, sigmoid
+from tests.pipelines.bundles import AUDIT, EVALUATE, FAIR, PROMOTION, SPLIT, customers, evaluation, sigmoid
 
 
 def compare(labels, challenger, champion, entities, **changes):
     settings = PROMOTION.model_copy(update=changes)
-    return promotion.challenger_verdict(labels, challenger, champion, entities, evaluate=EVALUATE, promotion=settings)
+    settings = {"evaluate": EVALUATE, "promotion": settings, "groups": {}}
+    return promotion.challenger_verdict(labels, challenger, champion, entities, **settings)
 
 
 def failed(verdict: Verdict) -> list[str]:
-    return [check.name for check in verdict.checks if not check.passed]
+    return [check.name for check in verdict.checks if check.passed is False]
 
 
 GOOD_SCORES = np.linspace(0.01, 0.9, 1000)
 
 
 def test_a_good_first_model_becomes_champion():
-    verdict = promotion.first_verdict(evaluation(), GOOD_SCORES, PROMOTION)
+    verdict = promotion.first_verdict(evaluation(), FAIR, GOOD_SCORES, PROMOTION)
     assert (verdict.outcome, verdict.finding, failed(verdict)) == ("promoted", "fit to serve", [])
-    assert verdict.evidence == {"rows": 1000, "entities": 400, "positives": 200}
+    assert verdict.evidence == {"rows": 1000, "entities": 400, "positives": 200, "harm_proven": 0, "harm_unproven": 0}
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_a_good_first_model_becomes_champion():
     ],
 )
 def test_each_floor_alone_blocks_a_first_champion(found, check):
-    verdict = promotion.first_verdict(found, GOOD_SCORES, PROMOTION)
+    verdict = promotion.first_verdict(found, FAIR, GOOD_SCORES, PROMOTION)
     assert (verdict.outcome, verdict.finding, failed(verdict)) == ("kept", "unfit", [check])
     assert check in verdict.headline
 
 
 def test_the_baseline_itself_may_be_the_first_champion():
-    assert promotion.first_verdict(evaluation("linear", gain=0.0), GOOD_SCORES, PROMOTION).outcome == "promoted"
+    assert promotion.first_verdict(evaluation("linear", gain=0.0), FAIR, GOOD_SCORES, PROMOTION).outcome == "promoted"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
@@ -63,7 +64,7 @@ def test_one_score_that_is_no_probability_blocks(value):
     strong, weak, labels, entities = customers(1)
     scores = sigmoid(1.5 * strong + weak)
     broken = np.where(np.arange(len(scores)) == 7, value, scores)
-    assert "probabilities" in failed(promotion.first_verdict(evaluation(), broken, PROMOTION))
+    assert "probabilities" in failed(promotion.first_verdict(evaluation(), FAIR, broken, PROMOTION))
     verdict = compare(labels, broken, sigmoid(weak), entities)
     assert (verdict.outcome, verdict.finding) == ("kept", "unfit")
     assert "probabilities" in failed(verdict)
@@ -73,7 +74,7 @@ def test_one_score_for_everybody_blocks():
     _, weak, labels, entities = customers(1)
     constant = np.full(len(labels), labels.mean())
     assert failed(compare(labels, constant, sigmoid(weak), entities)) == ["not constant"]
-    assert failed(promotion.first_verdict(evaluation(), constant, PROMOTION)) == ["not constant"]
+    assert failed(promotion.first_verdict(evaluation(), FAIR, constant, PROMOTION)) == ["not constant"]
 
 
 def test_a_planted_gain_promotes():
@@ -175,7 +176,7 @@ def params():
         dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
         history_days=1, horizon_days=1, embargo_days=1,
     )  # fmt: skip
-    return SimpleNamespace(data=data, evaluate=EVALUATE, promotion=PROMOTION)
+    return SimpleNamespace(data=data, audit=AUDIT, evaluate=EVALUATE, promotion=PROMOTION)
 
 
 def test_the_gate_promotes_the_better_file(tmp_path, held_out, params):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,7 +129,7 @@ def test_a_ledger_that_lost_its_row_finds_mlflows_version_again(ledger_url, uri,
 
 
 def run_child(url: str, uri: str, release: publish.Release, fault: str) -> int:
-    fields = {name: str(value) for name, value in asdict(release).items() if name != "reports"}
+    fields = {name: str(value) for name, value in asdict(release).items() if name not in {"reports", "trials", "ran"}}
     argument = json.dumps([url, uri, fields, BETTER.to_dict()])
     environ = {**os.environ, "EVERGREEN_FAULT": fault}
     child = subprocess.run([sys.executable, "-c", CHILD, argument], env=environ, capture_output=True, text=True, timeout=120)
@@ -256,3 +256,76 @@ def test_an_mlflow_that_is_down_is_said_in_seconds_and_without_a_password(url, r
     assert time.monotonic() - started < 10
     assert str(refused.value) == f"MLflow at http://127.0.0.1:{port} does not answer: run `evergreen status`, then try again."
     assert ledger.versions(url, model_of(release)) == []
+
+
+# trials
+
+
+def with_trials(release: publish.Release, candidates: int = 1) -> publish.Release:
+    """With six trials a candidate: the first is cut short, the second fails."""
+    files = []
+    for name in [f"candidate{number}" for number in range(candidates)]:
+        trials = [
+            {"number": 0, "state": "PRUNED", "params": {"depth": 9}, "folds": [0.6], "value": None},
+            {"number": 1, "state": "FAILED", "params": {"depth": 0}, "folds": [], "value": None},
+            *(
+                {"number": n, "state": "COMPLETE", "params": {"depth": n, "rate": 0.1}, "folds": [0.7, 0.8], "value": 0.75}
+                for n in range(2, 6)
+            ),
+        ]
+        file = release.bundle.parent / "models" / name / "trials.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"metric": "roc_auc", "best": 3, "stopped": None, "trials": trials}))
+        files.append(file)
+    return replace(release, trials=tuple(files))
+
+
+def test_what_tuning_tried_stands_below_the_versions_run(url, uri, client, release):
+    version = publish.publish_version(url, uri, with_trials(release))
+    below = {run.info.run_name: run for run in runs_of(client, version.model) if run.info.run_id != version.mlflow_run_id}
+    assert {run.data.tags["mlflow.parentRunId"] for run in below.values()} == {version.mlflow_run_id}
+    best = below["candidate0 trial 3"]
+    assert best.data.params == {"depth": "3", "rate": "0.1"}
+    assert best.data.metrics["roc_auc"] == 0.75
+    assert [metric.value for metric in client.get_metric_history(best.info.run_id, "roc_auc.fold")] == [0.7, 0.8]
+    assert [name for name, run in below.items() if "evergreen.best" in run.data.tags] == ["candidate0 trial 3"]
+    ended = {name[-1]: run.info.status for name, run in below.items()}
+    assert ended == {"0": "KILLED", "1": "FAILED", "2": "FINISHED", "3": "FINISHED", "4": "FINISHED", "5": "FINISHED"}
+
+
+def test_a_kill_among_the_trials_leaves_those_of_one_run(url, uri, client, release, monkeypatch):
+    release, logged = with_trials(release), registry._log_trial
+
+    def fail_late(client, experiment, parent, trial):
+        logged(client, experiment, parent, trial)
+        if trial.number == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "_log_trial", fail_late)
+        with pytest.raises(KeyboardInterrupt):
+            publish.publish_version(url, uri, release)
+    version = publish.publish_version(url, uri, release)
+    below = [run for run in runs_of(client, version.model) if "mlflow.parentRunId" in run.data.tags]
+    assert [run.data.tags["mlflow.parentRunId"] for run in below] == [version.mlflow_run_id] * 6
+
+
+def test_the_trials_of_four_candidates_take_less_than_2_s(client, release):
+    trials = [
+        trial
+        for file in with_trials(release, candidates=4).trials
+        for trial in publish._trials(file.parent.name, json.loads(file.read_text()))
+    ]
+    experiment = client.create_experiment(model_of(release))
+    began = time.monotonic()
+    registry._log_trials(client, experiment, "0" * 32, trials)
+    print(f"{time.monotonic() - began:.2f} s")
+    assert time.monotonic() - began < 2 * (os.getloadavg()[0] / os.cpu_count() + 1)
+    assert len(trials) == 24
+
+
+def test_where_stages_of_another_pool_ran_stands_on_the_run(url, uri, client, release):
+    ran = {"train@mlp": "cpu: no worker in pool gpu within 60 s"}
+    version = publish.publish_version(url, uri, replace(release, ran=ran))
+    tags = client.get_run(version.mlflow_run_id).data.tags
+    assert tags["evergreen.ran.train.mlp"] == "cpu: no worker in pool gpu within 60 s"

@@ -7,10 +7,11 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from pipelines import features, params, scoring, train
+from pipelines import features, folds, outputs, params, scoring
+from pipelines.calibration import Platt
 from pipelines.candidates import Rows
 from pipelines.errors import EvergreenError
-from pipelines.graph import Calibration, float32_below
+from pipelines.graph import float32_below
 
 CONFIG = params.read()
 NAMES = ["linear", "lightgbm"]
@@ -56,7 +57,7 @@ def candidate(request):
 @pytest.fixture(scope="module")
 def fitted(candidate, table, schema):
     module, section = candidate
-    return module, module.fit(train.as_rows(table, schema, DATA), section, seed=1, threads=1)
+    return module, module.fit(folds.as_rows(table, schema, DATA), section, seed=1, threads=1)
 
 
 def score_graph(module, model, schema, table, tmp_path, calibration):
@@ -72,9 +73,9 @@ def test_the_schema_knows_frequent_categories_only(schema):
 
 def test_the_graph_scores_as_the_fitted_model_on_every_row(fitted, table, schema, tmp_path):
     module, model = fitted
-    calibration = Calibration(0.9, -0.1)
-    expected = calibration(module.margin(model, train.as_rows(table, schema, DATA)))
-    assert score_graph(module, model, schema, table, tmp_path, calibration) == pytest.approx(expected, abs=train.PARITY)
+    calibration = Platt(0.9, -0.1)
+    expected = calibration(module.margin(model, folds.as_rows(table, schema, DATA)))
+    assert score_graph(module, model, schema, table, tmp_path, calibration) == pytest.approx(expected, abs=outputs.PARITY)
 
 
 def test_unseen_rows_get_the_score_of_the_fitted_model_too(fitted, schema, tmp_path):
@@ -90,33 +91,33 @@ def test_unseen_rows_get_the_score_of_the_fitted_model_too(fitted, schema, tmp_p
             "contract": [None, "never seen", "", "rare", "monthly"],
         }
     )
-    expected = Calibration(1, 0)(module.margin(model, train.as_rows(unseen, schema, DATA)))
-    found = score_graph(module, model, schema, unseen, tmp_path, Calibration(1, 0))
+    expected = Platt(1, 0)(module.margin(model, folds.as_rows(unseen, schema, DATA)))
+    found = score_graph(module, model, schema, unseen, tmp_path, Platt(1, 0))
     assert np.isfinite(found).all()
-    assert found == pytest.approx(expected, abs=train.PARITY)
+    assert found == pytest.approx(expected, abs=outputs.PARITY)
 
 
 def test_a_graph_that_differs_is_refused(fitted, table, schema, tmp_path):
     module, model = fitted
-    onnx.save(module.export(model, schema, Calibration(1, 0)), tmp_path / "model.onnx")
-    expected = Calibration(1, 0)(module.margin(model, train.as_rows(table, schema, DATA)))
+    onnx.save(module.export(model, schema, Platt(1, 0)), tmp_path / "model.onnx")
+    expected = Platt(1, 0)(module.margin(model, folds.as_rows(table, schema, DATA)))
     expected[17] += 2e-5
     with pytest.raises(EvergreenError, match="differs from the fitted model by 2e-05"):
-        train.check_parity(tmp_path / "model.onnx", schema, table, expected)
+        outputs.check_parity(tmp_path / "model.onnx", schema, table, expected)
 
 
 def test_shap_values_sum_to_the_margin_up_to_a_constant(fitted, table, schema):
     module, model = fitted
-    rows = train.as_rows(table, schema, DATA)
+    rows = folds.as_rows(table, schema, DATA)
     rest = module.margin(model, rows) - module.explain(model, rows).sum(axis=1)
     assert np.ptp(rest) < 1e-6
 
 
 def test_fitting_twice_gives_the_same_bytes(candidate, table, schema):
     module, section = candidate
-    rows = train.as_rows(table, schema, DATA)
+    rows = folds.as_rows(table, schema, DATA)
     one, two = (
-        module.export(module.fit(rows, section, seed=1, threads=2), schema, Calibration(1, 0)).SerializeToString() for _ in "ab"
+        module.export(module.fit(rows, section, seed=1, threads=2), schema, Platt(1, 0)).SerializeToString() for _ in "ab"
     )
     assert one == two
 
@@ -129,12 +130,16 @@ def test_thresholds_are_rounded_down_so_that_no_float32_changes_its_leaf():
     assert (above.astype(float) > exact).all()
 
 
+def test_a_threshold_above_every_float32_becomes_the_largest():
+    assert float32_below(np.array([1.7e308])) == np.finfo(np.float32).max
+
+
 def test_folds_keep_customers_whole_and_positives_even():
     random = np.random.default_rng(0)
     labels = (random.random(3000) < 0.1).astype(np.int8)
     empty = np.zeros((3000, 0), np.float32)
     rows = Rows(empty, empty, labels, np.repeat(np.arange(1000), 3), ())
-    fold = train.fold_of(rows, 3, seed=1)
+    fold = folds.fold_of(rows, 3, seed=1)
     assert (fold.reshape(1000, 3) == fold[::3, None]).all()
     assert np.bincount(fold, weights=labels) == pytest.approx(labels.sum() / 3, rel=0.1)
 
@@ -143,24 +148,15 @@ def test_too_few_positive_customers_for_the_folds_are_named():
     empty = np.zeros((10, 0), np.float32)
     rows = Rows(empty, empty, np.array([1, 1] + [0] * 8, np.int8), np.arange(10), ())
     with pytest.raises(EvergreenError, match="2 customers are positive and 8 are not: 3 folds need 3 of each"):
-        train.fold_of(rows, 3, seed=1)
+        folds.fold_of(rows, 3, seed=1)
 
 
 def test_cross_validation_takes_whole_customers_up_to_its_rows():
     empty = np.zeros((3000, 0), np.float32)
     rows = Rows(empty, empty, np.zeros(3000, np.int8), np.repeat(np.arange(1000), 3), ())
-    used = train.sample_customers(rows, 600, seed=1)
+    used = folds.sample_customers(rows, 600, seed=1)
     assert used.sum() == 600
     assert (used.reshape(1000, 3) == used[::3, None]).all()
-
-
-def test_platt_scaling_finds_slope_and_offset():
-    random = np.random.default_rng(0)
-    margins = random.normal(0, 2, 100_000)
-    labels = (random.random(100_000) < 1 / (1 + np.exp(-(0.5 * margins - 1)))).astype(int)
-    found = train.platt(margins, labels)
-    assert found.slope == pytest.approx(0.5, abs=0.02)
-    assert found.offset == pytest.approx(-1, abs=0.03)
 
 
 def test_a_date_as_feature_is_refused_with_its_name():

@@ -22,16 +22,16 @@ CANDIDATE = README.split("**A candidate.**")[1].split("**A feature.**")[0]
 
 def test_every_evergreen_command_exists():
     known = typer.main.get_command(app).commands
-    named = set(re.findall(r"\bevergreen ([a-z]+)", "\n".join(COMMANDS)))
+    named = set(re.findall(r"\bevergreen ([a-z]+(?:-[a-z]+)*)", "\n".join(COMMANDS)))
     assert named - known.keys() == set()
-    run_by_make = set(re.findall(r"evergreen ([a-z]+)", (ROOT / "Makefile").read_text()))
+    run_by_make = set(re.findall(r"evergreen ([a-z]+(?:-[a-z]+)*)", (ROOT / "Makefile").read_text()))
     assert known.keys() - named - run_by_make == set(), "commands that nobody is told of"
 
 
 def test_every_option_exists():
     commands = typer.main.get_command(app).commands
     for line in "\n".join(COMMANDS).splitlines():
-        found = re.match(r"evergreen ([a-z]+)(.*)", line.strip())
+        found = re.match(r"evergreen ([a-z]+(?:-[a-z]+)*)(.*)", line.strip())
         if found:
             known = {option for parameter in commands[found[1]].params for option in parameter.opts}
             assert set(re.findall(r"--[a-z-]+", found[2])) <= known, line
@@ -50,7 +50,7 @@ def test_every_file_and_link_is_there():
         if re.fullmatch(r"[a-z_]+(/[a-z_]+)*(/|\.(py|sql|yaml|txt|md))", text)
     ]
     missing = [path for path in linked + named if "<" not in path and not (ROOT / path).exists()]
-    lone = {"watermark.sql", "training_set.sql", "scoring_set.sql"}  # said of any dataset
+    lone = {"outcomes.sql", "watermark.sql", "training_set.sql", "scoring_set.sql"}  # said of any dataset
     assert set(missing) - lone == set()
 
 
@@ -72,9 +72,11 @@ def test_the_recipe_for_a_candidate_works(tmp_path, monkeypatch):
     yaml.dump(values, Path("params.yaml"))
     _write_training_rows(tmp_path)
     command = ["-m", "pipelines.train", "--candidate", "ridge", "--train", "train.parquet", "--schema", "schema.json"]
-    done = subprocess.run([sys.executable, *command, "--model", "models/ridge"], capture_output=True, text=True, check=False)
+    command += ["--model", "models/ridge", "--checkpoints", "checkpoints"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert "ridge: out-of-fold ROC-AUC" in done.stdout, done.stderr
-    assert {path.name for path in Path("models/ridge").iterdir()} == {"model.onnx", "oof.parquet", "cv.json", "shap.json"}
+    made = {"model.onnx", "oof.parquet", "shap.json", "training.json", "trials.json"}
+    assert {path.name for path in Path("models/ridge").iterdir()} == made
 
 
 def _write_training_rows(folder):
@@ -111,6 +113,8 @@ def test_an_error_ends_a_command_with_its_text_alone(tmp_path):
     assert done.stderr.strip() == "ERROR: params.yaml is missing: run this in the project's folder."
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "sql/telco/params.yaml"])
+@pytest.mark.parametrize(
+    "name", ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("sql/*/params.yaml"))]
+)
 def test_params_that_we_ship_are_usable(name):
     assert params.read(ROOT / name).enabled

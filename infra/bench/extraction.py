@@ -1,4 +1,4 @@
-"""`make bench`: the speed claims, each as a ratio against a limit measured in the same run (or a fixed budget)."""
+"""Extraction against psql's COPY BINARY of the same query, and its memory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from urllib.parse import unquote, urlsplit
 
-from flows import workspace
-from infra import deployments, pools, postgres_server, stack
-from infra.demo import load
-from pipelines import extract, params, postgres, stage
+from infra import postgres_server
+from infra.bench.figure import Figure
+from pipelines import extract, params, postgres
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 
 PAIRS = 3
-EXTRACT_GOAL, MEMORY_MB, ORCHESTRATION_S = 2.3, 300, 10
+EXTRACT_GOAL, MEMORY_MB = 2.3, 300
 TABLE = "bench.wide"
 QUERY = f"select * from {TABLE} order by customer_id"
 WIDE = """
@@ -41,40 +39,13 @@ from generate_series(1, :rows) as i
 """
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One claim: `ratio` is to be at most (`lower`) or at least (`higher`) `goal`."""
-
-    name: str
-    ratio: float
-    goal: float
-    better: str = "lower"
-
-    @property
-    def met(self) -> bool:
-        return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
-
-
-def run(here: Settings, out: Path, *, rows: int, say: Callable[[str], None]) -> bool:
-    """Measure, print a table and write `out`; returns whether every goal was met."""
-    stack.up(here, say)
-    workspace.configure_dvc(here.folder, here)
-    figures = [*extraction(here, rows, say), orchestration(here, say)]
-    stage.write_json(out, [asdict(figure) for figure in figures])
-    say(f"\n{'claim':<64} {'ratio':>7} {'goal':>6}")
-    for figure in figures:
-        sign = "<=" if figure.better == "lower" else ">="
-        say(f"{figure.name:<64} {figure.ratio:>7.2f} {sign}{figure.goal:>4g}  {'ok' if figure.met else 'MISSED'}")
-    return all(figure.met for figure in figures)
-
-
-def extraction(here: Settings, rows: int, say: Callable[[str], None]) -> list[Figure]:
+def measure(own: Settings, rows: int, say: Callable[[str], None]) -> list[Figure]:
     """The stage's reading and writing (without imports) against psql's COPY BINARY of the same query, in turn."""
-    make_table(here.load_url, rows)
+    make_table(own.load_url, rows)
     try:
-        pairs = [(_psql_seconds(here.source_url), *_extract_in_a_process(here.source_url)) for _ in range(PAIRS)]
+        pairs = [(_psql_seconds(own.source_url), *_extract_in_a_process(own.source_url)) for _ in range(PAIRS)]
     finally:
-        drop_table(here.load_url)
+        drop_table(own.load_url)
     for psql, ours, peak in pairs:
         say(f"{rows:,} rows x 20: psql COPY BINARY {psql:.2f} s, extract {ours:.2f} s, peak {peak:.0f} MB")
     ratio = median(ours / psql for psql, ours, _ in pairs)
@@ -116,7 +87,9 @@ def _psql_seconds(url: str) -> float:
 
 def _extract_in_a_process(url: str) -> tuple[float, float]:
     """Seconds and peak memory (MB) of one extraction in a fresh interpreter."""
-    done = subprocess.run([sys.executable, "-m", "infra.bench"], input=url, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.bench.extraction"], input=url, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise EvergreenError(f"The extraction that was to be measured failed:\n{done.stderr[-2000:]}")
     seconds, peak = json.loads(done.stdout)
@@ -138,41 +111,6 @@ def _measured_extraction(url: str) -> tuple[float, float]:
 def _import_what_it_needs() -> None:
     for name in ("adbc_driver_postgresql.dbapi", "psycopg", "pyarrow.parquet", "sqlalchemy.dialects.postgresql.psycopg"):
         importlib.import_module(name)
-
-
-def orchestration(here: Settings, say: Callable[[str], None]) -> Figure:
-    """Seconds of a retraining's flow run that are not its stages' own, against the budget."""
-    model = params.read(here.folder / "params.yaml").model
-    if model == "churn" and not _has_demo_data(here):
-        load.load_demo(here.load_url, say=say)
-    deployments.deploy(here, model, say)
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "deployment",
-        "run",
-        f"retrain/{model}",
-        "-p",
-        "use_uncommitted=true",
-        "--watch",
-    ]
-    done = subprocess.run(command, cwd=here.folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EvergreenError(f"retrain/{model} did not complete: look at it in Prefect, {here.prefect_api_url}.")
-    run_id = done.stdout.split("UUID: ")[1].split()[0]
-    whole = pools.ask("get", f"{here.prefect_api_url}/flow_runs/{run_id}").json()["total_run_time"]
-    body = {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}
-    tasks = pools.ask("post", f"{here.prefect_api_url}/task_runs/filter", json=body).json()
-    stages = [task for task in tasks if any(tag.startswith("pool:") for tag in task["tags"])]
-    own = sum(task["total_run_time"] for task in stages)
-    say(f"retrain/{model}: {whole:.1f} s, of which its {len(stages)} stages {own:.1f} s")
-    return Figure(f"retraining, flow minus stages / {ORCHESTRATION_S} s", (whole - own) / ORCHESTRATION_S, 1.0)
-
-
-def _has_demo_data(here: Settings) -> bool:
-    with postgres.connect(here.load_url) as connection:
-        return connection.execute("select to_regclass('telecom.customers')").fetchone()[0] is not None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""What a version was made from: its own SQL and its own params, as git keeps them on its run's ref."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows import workspace
+from pipelines.errors import EvergreenError
+from pipelines.extract import Queries
+from pipelines.ledger import Version
+from pipelines.score import Source
+from pipelines.settings import Settings
+
+
+@contextmanager
+def source(here: Settings, version: Version) -> Iterator[Source]:
+    """The source as a version reads it: with the queries it was trained by, whatever the clone's are by now.
+
+    Raises:
+        EvergreenError: the version was made in another clone, and its ref is not in this one.
+    """
+    with tempfile.TemporaryDirectory(prefix="evergreen-sql-") as scratch:
+        queries = Queries(Path(scratch))
+        data = _params(here, version).data
+        listed = workspace.git(here.folder, "ls-tree", "--name-only", version.git_commit, f"sql/{data.dataset}/").splitlines()
+        for name in (name for name in listed if name.endswith(".sql")):
+            text = workspace.git(here.folder, "show", f"{version.git_commit}:{name}")
+            (queries.folder / Path(name).name).write_text(text + "\n", encoding="utf-8")
+        yield Source(url=here.source_url, queries=queries, data=data)
+
+
+def _params(here: Settings, version: Version):
+    try:
+        return workspace.params_at(here.folder, version.git_commit)
+    except EvergreenError:
+        raise EvergreenError(
+            f"{version.model} {version} was made in another clone, and its ref is not in this one, so its SQL is not known. "
+            f"Fetch it from there: `git fetch CLONE {version.git_ref}:{version.git_ref}`, then try again."
+        ) from None

@@ -1,0 +1,83 @@
+"""Commands that people wait for: `dvc repro` with nothing to do, and what the CLI imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from flows import by_hand, workspace
+from infra.bench import place
+from infra.bench.figure import Figure
+from pipelines.errors import EvergreenError
+from pipelines.settings import Settings
+
+ROUNDS = 3
+REPRO_GOAL, IMPORT_S = 1.5, 0.5
+FAST = (["status"], ["history"], ["pin", "--help"])
+
+
+def measure(own: Settings, say: Callable[[str], None]) -> list[Figure]:
+    """To be called when the clone's stack has made a first version."""
+    return [repro(own, say), *(imports(own, command, say) for command in FAST)]
+
+
+def repro(own: Settings, say: Callable[[str], None]) -> Figure:
+    """`dvc repro` here, where everything is up to date, against one of as many stages that only copy a file, in turn."""
+    by_hand.checkout(own, 1, force=True)
+    stages = place.output([sys.executable, "-m", "dvc", "stage", "list", "--name-only"], own).split()
+    bare = replace(own, folder=_bare_project(own.folder.parent / "bare", len(stages), own))
+    pairs = [(_idle_seconds(bare), _idle_seconds(own)) for _ in range(ROUNDS)]
+    for theirs, ours in pairs:
+        say(f"dvc repro with nothing to do: {ours:.2f} s, with {len(stages)} stages that copy a file {theirs:.2f} s")
+    ratio = median(ours / theirs for theirs, ours in pairs)
+    return Figure("dvc repro, nothing to do / as many bare stages", ratio, REPRO_GOAL)
+
+
+def imports(own: Settings, command: list[str], say: Callable[[str], None]) -> Figure:
+    """What importing takes in a run of the command, all modules of the interpreter's among them."""
+    name, runs = f"evergreen {' '.join(command)}", []
+    for _ in range(ROUNDS):
+        told = place.output([sys.executable, "-X", "importtime", "-m", "infra.cli", *command], own)
+        runs.append(_seconds_told(told))
+    say(f"imports of `{name}`: " + ", ".join(f"{seconds:.2f} s" for seconds in runs))
+    return Figure(f"imports of `{name}` / {IMPORT_S} s", median(runs) / IMPORT_S, 1.0)
+
+
+def _seconds_told(told: str) -> float:
+    """The sum of what -X importtime says of each module itself, in microseconds."""
+    lines = [line.removeprefix("import time:").split("|") for line in told.splitlines() if line.startswith("import time:")]
+    return sum(int(line[0]) for line in lines if line[0].strip().isdigit()) / 1e6
+
+
+def _idle_seconds(place_of: Settings) -> float:
+    began = time.perf_counter()
+    said = place.output([sys.executable, "-m", "dvc", "repro"], place_of)
+    seconds = time.perf_counter() - began
+    if "up to date" not in said:
+        raise EvergreenError(f"`dvc repro` in {place_of.folder} had something to do:\n{said[-2000:]}")
+    return seconds
+
+
+def _bare_project(folder: Path, stages: int, own: Settings) -> Path:
+    """A project whose stages each copy the file of the one before."""
+    folder.mkdir()
+    workspace.git(folder, "init", "--quiet")
+    lines = ["stages:"]
+    for number in range(stages):
+        lines += [
+            f"  s{number}:",
+            f"    cmd: cp f{number} f{number + 1}",
+            f"    deps: [f{number}]",
+            f"    outs: [f{number + 1}]",
+        ]
+    (folder / "f0").write_text("first\n")
+    (folder / "dvc.yaml").write_text("\n".join(lines) + "\n")
+    for arguments in (["init", "--quiet"], ["config", "core.site_cache_dir", str(folder / ".site")], ["repro", "--quiet"]):
+        command = [sys.executable, "-m", "dvc", *arguments]
+        subprocess.run(command, cwd=folder, env=place.environment(own), check=True, capture_output=True)
+    return folder

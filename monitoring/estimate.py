@@ -1,0 +1,197 @@
+"""Performance before labels come: confidence-based performance estimation (CBPE, as published by NannyML 2022).
+
+A calibrated score says how likely each label is, so the expected confusion at every score, and from it AUC, log loss and
+accuracy, follow from the scores alone. Three things blur that, and the interval covers all of them:
+
+- chance: labels are drawn from their probabilities;
+- calibration: it is learnt on the version's held-out rows, whose customers are resampled;
+- what calibration on all of the reference misses in one calendar block (seasons): the errors that the estimate made in the
+  blocks of the reference, beyond what chance explains, are added (method of moments as in DerSimonian & Laird 1986, with an
+  upper confidence bound for the mean square).
+
+What it cannot see: **concept shift**. It takes the relation of score and label from the reference, so when customers of the
+same score leave more often than they used to, the estimate stays as it was, and only mature labels tell. Under covariate
+shift it holds as far as the score stays calibrated where the rows have moved to.
+
+Everything runs on counts of scores in fixed bins, so time and memory do not grow with rows, and windows can be added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.metrics import Interval, resample_counts
+from pipelines.params import EvaluateParams
+
+Floats = NDArray[np.float64]
+BLIND = (
+    "This estimate takes the relation between score and outcome from the training data. If that relation has changed "
+    "(a concept shift), it cannot see it: wait for mature labels."
+)
+METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "accuracy")
+BINS = 200  # of scores: AUC moves by less than 0.0002 against the exact one
+NEWTON_STEPS = 12
+BEYOND_CONFIDENCE = 0.8  # a mean square of few block errors is as likely as not too small: its upper bound is taken
+RIDGE = 1e-3  # on the recalibration's slope and bend: keeps Newton's steps finite where a resample has few positives
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is learnt on the reference.
+
+    edges: rising, of the bins of scores: below edges[0], ..., from edges[-1] on; the threshold is one of them.
+    centres: a score for each bin. point, resampled: probability of a positive in each bin, shapes (bins,) and
+    (resamples, bins). threshold: scores from here on are chosen.
+    beyond: metric -> standard deviation of the block errors that chance does not explain.
+    """
+
+    edges: Floats
+    centres: Floats
+    point: Floats
+    resampled: Floats
+    threshold: float
+    beyond: dict[str, float]
+
+    def count(self, scores: Floats) -> NDArray[np.int64]:
+        """Rows in each bin, shape (bins,). Counts of several windows add up to that of all."""
+        return np.bincount(np.searchsorted(self.edges, scores, side="right"), minlength=len(self.edges) + 1)
+
+
+def learn(
+    labels: NDArray, scores: Floats, entities: NDArray, blocks: NDArray, threshold: float, params: EvaluateParams
+) -> Calibration:
+    """Recalibrate the scores of the version's held-out rows, once on all of them and once on each resample of customers.
+
+    The logit of a probability is a parabola of the logit of the score (beta calibration's family, Kull et al. 2017).
+
+    Args:
+        labels, scores, entities, blocks: shape (rows,); `blocks` names the calendar window of each row.
+    """
+    inner = np.quantile(scores, np.linspace(0, 1, BINS + 1)[1:-1])
+    edges = np.unique(np.append(inner, threshold))
+    bins = np.searchsorted(edges, scores, side="right")
+    size = len(edges) + 1
+    rows = np.bincount(bins, minlength=size).astype(float)
+    means = np.bincount(bins, weights=scores, minlength=size) / np.maximum(rows, 1)
+    borders = np.concatenate([[min(scores.min(), edges[0])], edges, [max(scores.max(), edges[-1])]])
+    centres = np.where(rows > 0, means, (borders[:-1] + borders[1:]) / 2)
+    totals = [_binned(counts, bins, labels, size) for counts in resample_counts(entities, params.bootstrap, params.seed)]
+    drawn, found = (np.concatenate(part) for part in zip(*totals, strict=True))
+    positives = np.bincount(bins, weights=labels, minlength=size)
+    point = recalibrate(centres, rows[None], positives[None])[0]
+    resampled = recalibrate(centres, drawn, found)
+    learnt = Calibration(edges, centres, point, resampled, threshold, dict.fromkeys(METRICS, 0.0))
+    members = [blocks == block for block in np.unique(blocks)]
+    beyond = _beyond(
+        learnt, [(learnt.count(scores[at]), count_positives(learnt, scores[at], labels[at])) for at in members], params
+    )
+    return Calibration(edges, centres, point, resampled, threshold, beyond)
+
+
+def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) -> dict[str, Interval]:
+    """Expected roc_auc, pr_auc, log_loss, brier and accuracy of rows with these counts of scores, with intervals.
+
+    An interval says where the figure on the mature labels of these very rows will lie. Rows count as independent, so one
+    row a customer: a window of several is to be estimated by its parts.
+    """
+    random = np.random.default_rng(params.seed)
+    drawn = random.binomial(counts.astype(np.int64), calibration.resampled)
+    around = measure(calibration, counts, drawn)
+    point = measure(calibration, counts, (counts * calibration.point)[None])
+    noise = random.standard_normal(len(drawn))
+    return {
+        name: _interval(float(point[name][0]), around[name] + calibration.beyond[name] * noise, params.confidence)
+        for name in METRICS
+    }
+
+
+def recalibrate(centres: Floats, rows: Floats, positives: Floats) -> Floats:
+    """Probability of a positive in each bin by logistic regression on (1, x, x squared), x the logit of the bin's score.
+
+    Args:
+        centres: shape (bins,). rows, positives: shape (fits, bins). Returns shape (fits, bins).
+    """
+    clipped = np.clip(centres, 1e-6, 1 - 1e-6)
+    logit = np.log(clipped / (1 - clipped))
+    middle, spread = logit.mean(), max(float(logit.std()), 1e-6)
+    scaled = (logit - middle) / spread
+    design = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
+    start = np.linalg.lstsq(design, logit, rcond=None)[0]  # the score itself
+    weights = np.tile(start, (len(rows), 1))
+    penalty = RIDGE * np.diag([0.0, 1.0, 1.0])
+    for _ in range(NEWTON_STEPS):
+        chance = _sigmoid(weights @ design.T)
+        slope = (positives - rows * chance) @ design - (weights - start) @ penalty
+        curve = np.einsum("fb,bi,bj->fij", rows * chance * (1 - chance), design, design) + penalty + 1e-9 * np.eye(3)
+        weights = weights + np.clip(np.linalg.solve(curve, slope[..., None])[..., 0], -2, 2)
+    return _sigmoid(weights @ design.T)
+
+
+def measure(calibration: Calibration, counts: NDArray, positives: Floats) -> dict[str, Floats]:
+    """METRICS of rows known by their bins alone; ties within a bin count half.
+
+    Args:
+        counts: shape (bins,). positives: shape (n, bins). Each metric has shape (n,).
+    """
+    negatives = counts - positives
+    won, lost = positives.sum(axis=1), negatives.sum(axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    scores = np.clip(calibration.centres, 1e-7, 1 - 1e-7)
+    chosen = np.append(-np.inf, calibration.edges) >= calibration.threshold
+    hits = np.cumsum(positives[:, ::-1], axis=1)[:, ::-1]
+    alarms = np.cumsum(negatives[:, ::-1], axis=1)[:, ::-1]
+    rows = counts.sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(hits + alarms > 0, hits / (hits + alarms), 0.0)
+        return {
+            "roc_auc": (positives * below).sum(axis=1) / (won * lost),
+            "pr_auc": (positives * precision).sum(axis=1) / won,
+            "log_loss": -(positives @ np.log(scores) + negatives @ np.log(1 - scores)) / rows,
+            "brier": (positives @ (1 - scores) ** 2 + negatives @ scores**2) / rows,
+            "accuracy": (positives[:, chosen].sum(axis=1) + negatives[:, ~chosen].sum(axis=1)) / rows,
+        }
+
+
+def _beyond(calibration: Calibration, blocks: list[tuple[NDArray, Floats]], params: EvaluateParams) -> dict[str, float]:
+    """Standard deviation of the blocks' errors beyond chance, by metric; 0 with fewer than two blocks."""
+    if len(blocks) < 2:
+        return dict.fromkeys(METRICS, 0.0)
+    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
+    for counts, positives in blocks:
+        around = measure(calibration, counts, np.random.default_rng(params.seed).binomial(counts, calibration.resampled))
+        expected = measure(calibration, counts, (counts * calibration.point)[None])
+        real = measure(calibration, counts, positives[None])
+        for name in METRICS:
+            errors[name].append((float(real[name][0] - expected[name][0]) ** 2, float(np.nanvar(around[name]))))
+    from scipy import stats
+
+    doubt = len(blocks) / stats.chi2.ppf(1 - BEYOND_CONFIDENCE, len(blocks))
+    means = {name: np.nanmean(pairs, axis=0) for name, pairs in errors.items()}
+    return {name: float(np.sqrt(max(doubt * error - chance, 0.0))) for name, (error, chance) in means.items()}
+
+
+def count_positives(calibration: Calibration, scores: Floats, labels: NDArray) -> Floats:
+    """Labels that are 1 in each bin, shape (bins,)."""
+    places = np.searchsorted(calibration.edges, scores, side="right")
+    return np.bincount(places, weights=labels, minlength=len(calibration.edges) + 1)
+
+
+def _binned(counts: Floats, bins: NDArray, labels: NDArray, size: int) -> tuple[Floats, Floats]:
+    """Weighted rows and positives of each bin, both of shape (n, bins)."""
+    rows = np.array([np.bincount(bins, weights=weights, minlength=size) for weights in counts])
+    return rows, np.array([np.bincount(bins, weights=weights * labels, minlength=size) for weights in counts])
+
+
+def _interval(point: float, around: Floats, confidence: float) -> Interval:
+    usable = around[np.isfinite(around)]
+    if not len(usable) or not np.isfinite(point):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(point, float(low), float(high))
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return 1 / (1 + np.exp(-np.clip(values, -30, 30)))

@@ -1,0 +1,50 @@
+"""What a window shows: each finding with its evidence, its sample size, its threshold and a sentence for a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from monitoring.quiet import Novelty
+
+Kind = Literal["feed", "loss", "drift", "estimated_loss", "bias", "suspicion", "insufficient"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing seen in one window.
+
+    kind: what `decide` goes by. about: a column, a metric or a group. value, threshold: in the unit that `says` names; None
+    where there is nothing to compare. rows: the sample behind it. evidence: JSON, for who wants to look closer.
+    """
+
+    kind: Kind
+    about: str
+    says: str
+    rows: int
+    value: float | None = None
+    threshold: float | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def of_novelty(novelty: Novelty, alarm: bool, rows: int) -> list[Finding]:
+    """What a window's verdict on drift amounts to: nothing, drift, a suspicion, or that nothing can be said.
+
+    Args:
+        alarm: whether it is confirmed (monitoring.quiet.confirmed).
+    """
+    if novelty.evidence:
+        says = f"Drift cannot be judged: {novelty.evidence} ({rows:,} rows, {novelty.blocks} quiet windows)."
+        return [Finding("insufficient", "drift", says, rows, evidence=novelty.to_dict())]
+    if not novelty.exceeds:
+        return []
+    column, channel, _ = novelty.largest[0]
+    where = ", ".join(novelty.columns[:5]) or "many columns a little"
+    figures = f"the largest change, {channel} of {column.lstrip(':')}, scores {novelty.score:.1f}, quiet windows stay below"
+    tail = "" if alarm else " The next window confirms it or not."
+    says = f"The data moved in {where}: {figures} {novelty.threshold:.1f}.{tail}"
+    kind: Kind = "drift" if alarm else "suspicion"
+    return [Finding(kind, where, says, rows, novelty.score, novelty.threshold, novelty.to_dict())]

@@ -1,0 +1,312 @@
+"""Mergeable histograms of all columns, counted in one pass: all that a decision about drift is made of.
+
+A `Layout` fixes the bins, learnt on the version's training rows. `Histograms` counted with one layout can be added, so
+a year is the sum of its days, and memory does not grow with rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.errors import EvergreenError
+
+Floats = NDArray[np.float64]
+MOST = float(np.finfo(np.float64).max)
+CELLS = 4096
+PREDICTION, TARGET = ":prediction", ":target"  # columns beside the features; no SQL name looks like this
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Bins of every column.
+
+    edges: number -> rising edges e0 < ... < em of the bins [e0, e1), ..., [e(m-1), em), all of the reference lying in
+        them; below e0 and from em on are two more bins.
+    known: category -> its known values in order.
+    """
+
+    edges: dict[str, list[float]]
+    known: dict[str, list[str]]
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.edges, *self.known]
+
+    def to_json(self) -> str:
+        return _canonical({"edges": self.edges, "known": self.known})
+
+    @classmethod
+    def from_json(cls, text: str) -> Layout:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Number:
+    """Counts of one number, integers but for the last four.
+
+    counts: shape (bins + 2,): below the reference's range, its bins, above it.
+    total, squares: sums of the finite values and of their squares; low, high: their ends, None where there is none.
+    """
+
+    counts: NDArray[np.int64]
+    missing: int
+    infinite: int
+    low: float | None
+    high: float | None
+    total: float
+    squares: float
+
+    def __add__(self, other: Number) -> Number:
+        lows, highs = [[v for v in pair if v is not None] for pair in ((self.low, other.low), (self.high, other.high))]
+        return Number(
+            self.counts + other.counts, self.missing + other.missing, self.infinite + other.infinite,
+            min(lows, default=None), max(highs, default=None),
+            _bounded(self.total + other.total), _bounded(self.squares + other.squares),
+        )  # fmt: skip
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """Every row once: the bins, infinite, missing."""
+        return np.append(self.counts, [self.infinite, self.missing])
+
+    @property
+    def finite(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.finite if self.finite else float("nan")
+
+    @property
+    def deviation(self) -> float:
+        """Population standard deviation of the finite values."""
+        return float(np.sqrt(max(self.squares / self.finite - self.mean**2, 0.0))) if self.finite else float("nan")
+
+
+@dataclass(frozen=True)
+class Category:
+    """Counts of one category: its known values, then unknown ones."""
+
+    counts: NDArray[np.int64]
+    missing: int
+
+    def __add__(self, other: Category) -> Category:
+        return Category(self.counts + other.counts, self.missing + other.missing)
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """Every row once: the known values, unknown, missing."""
+        return np.append(self.counts, self.missing)
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Counts of all columns of some rows, and the products of their ranks (see `correlations`)."""
+
+    rows: int
+    numbers: dict[str, Number]
+    categories: dict[str, Category]
+    sums: Floats  # of the ranks, shape (columns,)
+    products: Floats  # of the ranks, shape (columns, columns)
+
+    def __add__(self, other: Histograms) -> Histograms:
+        return Histograms(
+            self.rows + other.rows,
+            {name: one + other.numbers[name] for name, one in self.numbers.items()},
+            {name: one + other.categories[name] for name, one in self.categories.items()},
+            self.sums + other.sums,
+            self.products + other.products,
+        )
+
+    def column(self, name: str) -> Number | Category:
+        return self.numbers[name] if name in self.numbers else self.categories[name]
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.numbers, *self.categories]
+
+    def correlations(self) -> Floats:
+        """Spearman-like correlations, shape (columns, columns): of ranks in the reference, a missing value in the middle.
+
+        A column that is constant here correlates 0 with all others.
+        """
+        mean = self.sums / self.rows
+        covariance = self.products / self.rows - np.outer(mean, mean)
+        spread = np.sqrt(np.clip(np.diag(covariance), 0, None))
+        scale = np.outer(spread, spread)
+        return np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 1e-9)
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal histograms give equal text, and reading it back gives the very same numbers."""
+        return _canonical({
+            "rows": self.rows,
+            "numbers": {name: vars(one) | {"counts": one.counts.tolist()} for name, one in self.numbers.items()},
+            "categories": {name: vars(one) | {"counts": one.counts.tolist()} for name, one in self.categories.items()},
+            "sums": self.sums.tolist(),
+            "products": self.products.tolist(),
+        })  # fmt: skip
+
+    @classmethod
+    def from_json(cls, text: str) -> Histograms:
+        found = json.loads(text)
+        numbers, categories = (
+            {name: kind(**(one | {"counts": np.array(one["counts"], dtype=np.int64)})) for name, one in found[part].items()}
+            for kind, part in ((Number, "numbers"), (Category, "categories"))
+        )
+        return cls(found["rows"], numbers, categories, np.array(found["sums"]), np.array(found["products"]))
+
+
+def learn_layout(reference: pa.Table, categories: Mapping[str, list[str]], *, bins: int) -> Layout:
+    """Bins for each column of `reference`: quantiles of a number, or its values where these are at most `bins`.
+
+    Args:
+        reference: the version's training rows; only columns that are watched.
+        categories: those that are text, with the values that the model knows; every other column is a number.
+    """
+    numbers = [name for name in reference.column_names if name not in categories]
+    edges = {name: _edges(_finite(_values(name, reference[name])), bins) for name in numbers}
+    return Layout(edges, {name: list(known) for name, known in categories.items()})
+
+
+def count(batches: Iterable[pa.RecordBatch], layout: Layout) -> Histograms:
+    """Histograms of all batches, in one pass.
+
+    Raises:
+        EvergreenError: a column of the layout is not there, or a number has become text.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):  # small products: threads that wait for a busy core cost ten times as much
+        return merge(itertools.chain([empty(layout)], (_count(batch, layout) for batch in batches)))
+
+
+def merge(parts: Iterable[Histograms]) -> Histograms:
+    """Their sum. Counts are exact in any order; sums of floats to rounding."""
+    return reduce(lambda left, right: left + right, parts)
+
+
+def empty(layout: Layout) -> Histograms:
+    size = len(layout.columns)
+    numbers = {
+        name: Number(np.zeros(len(edges) + 1, dtype=np.int64), 0, 0, None, None, 0.0, 0.0)
+        for name, edges in layout.edges.items()
+    }
+    categories = {name: Category(np.zeros(len(known) + 1, dtype=np.int64), 0) for name, known in layout.known.items()}
+    return Histograms(0, numbers, categories, np.zeros(size), np.zeros((size, size)))
+
+
+def _count(batch: pa.RecordBatch, layout: Layout) -> Histograms:
+    if lacking := [name for name in layout.columns if name not in batch.schema.names]:
+        raise EvergreenError(f"The window lacks columns that the version was trained on: {', '.join(lacking)}.")
+    numbers, categories = {}, {}
+    ranks = np.zeros((len(layout.columns), batch.num_rows), dtype=np.float32)
+    for row, (name, edges) in enumerate(layout.edges.items()):
+        values = _values(name, batch[name])
+        numbers[name], places = _number(values, np.array(edges))
+        _rank(ranks[row], places, len(edges) + 1)
+    for row, (name, known) in enumerate(layout.known.items(), start=len(layout.edges)):
+        categories[name], places = _category(batch[name], known)
+        _rank(ranks[row], places, len(known) + 1)
+    products = (ranks @ ranks.T).astype(np.float64)
+    return Histograms(batch.num_rows, numbers, categories, ranks.sum(axis=1, dtype=np.float64), products)
+
+
+def _number(values: Floats, edges: Floats) -> tuple[Number, NDArray[np.intp]]:
+    """The counts, and each row's bin; infinite and missing rows come after the last bin."""
+    bins = len(edges) + 1
+    finite = np.isfinite(values)
+    missing = infinite = 0
+    if finite.all():
+        places = _places(values, edges)
+    else:
+        missing = int(np.isnan(values).sum())
+        infinite = int((~finite).sum()) - missing
+        values = values[finite]
+        places = np.full(len(finite), bins, dtype=np.intp)
+        places[finite] = _places(values, edges)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (None, None)
+    counts = np.bincount(places, minlength=bins + 1)[:bins]
+    with np.errstate(over="ignore"):
+        total, squares = _bounded(values.sum()), _bounded(values @ values)
+    return Number(counts, missing, infinite, low, high, total, squares), places
+
+
+def _places(values: Floats, edges: Floats) -> NDArray[np.intp]:
+    """np.searchsorted(edges, values, side="right"), several times as fast: by a table of equal cells.
+
+    A value's cell never falls when the value rises, so edges in cells before it are below it, those in cells after it are
+    above, and only an edge in the very same cell has to be compared. Values in cells with several edges are searched.
+    """
+    low, span = edges[0], edges[max(len(edges) - 2, 0)] - edges[0]  # without the last, which may lie far out
+    if not np.isfinite(span) or span <= 0 or len(values) < CELLS:
+        return np.searchsorted(edges, values, side="right")
+    with np.errstate(over="ignore"):
+        cells, homes = (
+            np.clip((side - low) * (CELLS / span) + 1, 0, CELLS + 2).astype(np.intp) for side in (values, edges)
+        )  # fmt: skip
+    inside = np.bincount(homes, minlength=CELLS + 3)
+    before = np.cumsum(inside) - inside
+    border = np.full(CELLS + 3, np.inf)
+    border[homes] = edges
+    places = before[cells] + (values >= border[cells])
+    crowded = np.flatnonzero((inside > 1)[cells])
+    places[crowded] = np.searchsorted(edges, values[crowded], side="right")
+    return places
+
+
+def _category(column: pa.Array, known: list[str]) -> tuple[Category, NDArray[np.intp]]:
+    """The counts, and each row's value; missing rows come after the unknown ones. "" is missing, as for the model."""
+    encoded = column.dictionary_encode()
+    values = pc.fill_null(encoded.dictionary.cast(pa.string()), "")
+    place = pc.fill_null(pc.index_in(values, pa.array(known, pa.string())), len(known)).to_numpy(zero_copy_only=False)
+    place = np.where(pc.equal(values, "").to_numpy(zero_copy_only=False), len(known) + 1, place)
+    place = np.append(place, len(known) + 1)  # of NULL
+    codes = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
+    places = place[codes]
+    counts = np.bincount(places, minlength=len(known) + 2)
+    return Category(counts[:-1], int(counts[-1])), places
+
+
+def _bounded(value: float) -> float:
+    """At most the largest float: JSON has no infinity."""
+    return float(np.clip(value, -MOST, MOST))
+
+
+def _rank(out: NDArray[np.float32], places: NDArray[np.intp], bins: int) -> None:
+    """Places of the bins, from -1 to 1; 0 for what is in none."""
+    table = np.append(np.linspace(-1, 1, bins), 0).astype(np.float32)
+    np.take(table, places, out=out)
+
+
+def _values(name: str, column: pa.Array | pa.ChunkedArray) -> Floats:
+    try:
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+    except pa.ArrowInvalid:
+        raise EvergreenError(f"Column {name!r} was a number in training and is {column.type} now: mend the feed.") from None
+
+
+def _finite(values: Floats) -> Floats:
+    return values[np.isfinite(values)]
+
+
+def _edges(values: Floats, bins: int) -> list[float]:
+    """Rising edges with all of `values` between the first and, exclusively, the last."""
+    if not len(values):
+        return [0.0, 1.0]
+    distinct = np.unique(values)
+    inner = distinct if len(distinct) <= bins else np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[:-1]))
+    return [*inner.tolist(), float(np.nextafter(distinct[-1], np.inf))]
+
+
+def _canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,86 @@
+"""How well the version did where labels are mature, and whether that is less than it promised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.findings import Finding
+from pipelines import metrics
+from pipelines.metrics import Interval
+from pipelines.params import EvaluateParams, MonitorParams
+
+Floats = NDArray[np.float64]
+RISES = {"roc_auc", "pr_auc", "accuracy"}  # of the others less is better
+
+
+def measure(
+    labels: NDArray, scores: Floats, entities: NDArray, threshold: float, params: EvaluateParams, only: str | None = None
+) -> dict[str, Interval]:
+    """By default roc_auc, pr_auc, log_loss, brier, calibration_error, and accuracy at the threshold, resampling customers.
+
+    Args:
+        labels: 0 or 1 of matured rows only: an immature row is not a negative. Shape (rows,), as the next two.
+    """
+
+    def accuracy(weights: Floats) -> Floats:
+        return metrics.decision_metrics(metrics.confusion(labels, scores >= threshold, weights))["accuracy"]
+
+    def ranking(name: str) -> Callable[[Floats], Floats]:
+        return lambda weights: metrics.RANKING[name](labels, scores, weights)
+
+    measures = {name: ranking(name) for name in metrics.RANKING} | {"accuracy": accuracy}
+    measures = {name: one for name, one in measures.items() if only in (None, name)}
+    return metrics.intervals(
+        measures, entities, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed
+    )  # fmt: skip
+
+
+def loss(metric: str, reference: Interval, now: Interval) -> Interval:
+    """How much of `metric` was lost since the reference, positive when it got worse.
+
+    The two are of different rows, so their half-widths add in squares (as Newcombe 1998 does for two proportions).
+    """
+    if metric not in RISES:
+        reference, now = now, reference
+    lost = reference.point - now.point
+    return Interval(
+        lost,
+        lost - math.hypot(reference.point - reference.low, now.high - now.point),
+        lost + math.hypot(reference.high - reference.point, now.point - now.low),
+    )
+
+
+def judge(
+    metric: str,
+    reference: Mapping[str, Interval],
+    now: Mapping[str, Interval],
+    *,
+    rows: int,
+    positives: float,
+    params: MonitorParams,
+    estimated: bool = False,
+) -> list[Finding]:
+    """A loss beyond the margin `max_loss`, with its whole interval; or that there is too little to judge by.
+
+    Args:
+        reference, now: intervals by metric, of the version's held-out rows and of the window.
+        positives: labels 1 among the rows; expected ones for an estimate.
+        estimated: whether `now` comes from monitoring.estimate: then the finding is of kind `estimated_loss`.
+    """
+    what = f"estimated {metric}" if estimated else metric
+    if rows < params.min_rows or positives < params.min_positives or math.isnan(now[metric].point):
+        says = f"{what} cannot be judged: {rows:,} rows, {positives:,.0f} of them positive, are not enough."
+        return [Finding("insufficient", what, says, rows, positives, params.min_positives)]
+    lost = loss(metric, reference[metric], now[metric])
+    if lost.low <= params.max_loss:
+        return []
+    says = (
+        f"{what} is {now[metric]}, {lost.point:.3f} worse than the {reference[metric].point:.3f} of the held-out rows; "
+        f"at least {lost.low:.3f}, and {params.max_loss:g} is what may be lost."
+    )
+    evidence = {"reference": reference[metric].to_dict(), "now": now[metric].to_dict(), "loss": lost.to_dict()}
+    return [Finding("estimated_loss" if estimated else "loss", metric, says, rows, lost.low, params.max_loss, evidence)]

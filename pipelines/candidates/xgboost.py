@@ -1,0 +1,127 @@
+"""XGBoost by histograms, early-stopped on customers of their own. An optional extra.
+
+Category codes go in as numbers: with few categories a handful of splits finds every grouping.
+"""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from pipelines import stopping
+from pipelines.candidates import CandidateParams, Rows
+from pipelines.errors import EvergreenError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import xgboost
+    from numpy.typing import NDArray
+
+    from pipelines.calibration import Calibration
+    from pipelines.graph import Trees
+
+
+class Params(CandidateParams):
+    learning_rate: Annotated[float, Field(gt=0)]
+    max_rounds: Annotated[int, Field(ge=1)]
+    early_stopping_rounds: Annotated[int, Field(ge=1)]
+    max_depth: Annotated[int, Field(ge=1)]
+    min_child_weight: Annotated[float, Field(ge=0)]
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)]
+    reg_lambda: Annotated[float, Field(ge=0)]
+
+
+def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> xgboost.Booster:
+    """Chooses the number of rounds on set-aside customers, then fits all rows with that many.
+
+    Raises:
+        EvergreenError: XGBoost is not installed.
+    """
+    library = _library()
+    options = params.model_dump(exclude={"max_rounds", "early_stopping_rounds"}) | {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "device": "cpu",  # the gpu pool is for candidates that gain from it
+        "base_score": float(rows.labels.mean()),
+        "seed": seed,
+        "nthread": threads,
+    }
+    aside, matrix = stopping.set_aside(rows.customers, seed), rows.matrix()
+
+    def data(chosen: NDArray, **like: Any) -> xgboost.QuantileDMatrix:
+        return library.QuantileDMatrix(matrix[chosen], rows.labels[chosen], nthread=threads, **like)
+
+    learnt = data(~aside)
+    found = library.train(
+        options,
+        learnt,
+        params.max_rounds,
+        evals=[(data(aside, ref=learnt), "aside")],
+        early_stopping_rounds=params.early_stopping_rounds,
+        verbose_eval=False,
+    )
+    return library.train(options, data(slice(None)), found.best_iteration + 1)
+
+
+def margin(model: xgboost.Booster, rows: Rows) -> NDArray[np.float64]:
+    return model.inplace_predict(rows.matrix(), predict_type="margin").astype("float64")
+
+
+def explain(model: xgboost.Booster, rows: Rows) -> NDArray[np.float64]:
+    """TreeSHAP (Lundberg et al. 2020), as XGBoost computes it."""
+    return model.predict(_library().DMatrix(rows.matrix()), pred_contribs=True)[:, :-1].astype("float64")
+
+
+def export(model: xgboost.Booster, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
+    from pipelines.graph import Graph
+
+    graph = Graph()
+    return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
+
+
+def facts(model: xgboost.Booster) -> dict[str, Any]:
+    return {"rounds": model.num_boosted_rounds()}
+
+
+def _library() -> ModuleType:
+    try:
+        import xgboost
+    except ImportError:
+        raise EvergreenError(
+            "candidates.enabled names xgboost, which is not installed: run `pip install 'evergreen[xgboost]'`, "
+            "or take it out of params.yaml."
+        ) from None
+    return xgboost
+
+
+def _trees(model: xgboost.Booster) -> Trees:
+    import numpy as np
+
+    from pipelines.graph import Trees
+
+    learner = json.loads(bytes(model.save_raw("json")))["learner"]
+    trees = learner["gradient_booster"]["model"]["trees"]
+
+    def column(name: str, dtype: Any) -> NDArray:
+        return np.concatenate([np.asarray(tree[name], dtype=dtype) for tree in trees])
+
+    left, condition = column("left_children", np.int64), column("split_conditions", np.float32)
+    leaf, sizes = left < 0, [len(tree["left_children"]) for tree in trees]
+    # a row goes left when its value is below the condition: at most the float32 before it
+    threshold = np.nextafter(condition, np.float32(-np.inf)).astype(np.float64)
+    share = np.float32(json.loads(learner["learner_model_param"]["base_score"])[0])
+    return Trees(
+        tree=np.repeat(np.arange(len(trees)), sizes),
+        node=np.concatenate([np.arange(size) for size in sizes]),
+        feature=np.where(leaf, -1, column("split_indices", np.int64)),
+        threshold=np.where(leaf, 0.0, threshold),
+        left=left,
+        right=column("right_children", np.int64),
+        missing_left=column("default_left", bool) & ~leaf,
+        value=np.where(leaf, condition, 0.0).astype(np.float64),
+        base=float(-np.log(1 / share - 1)),
+    )

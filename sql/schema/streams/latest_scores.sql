@@ -1,0 +1,5 @@
+-- Grain: one row an entity of the newest complete run, the highest score first.
+select entity, as_of, score, decision, version, scored_at
+from evergreen.latest_scores
+where model = :model
+order by score desc, entity

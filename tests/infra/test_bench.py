@@ -1,0 +1,79 @@
+"""The bench: what it measures is what it says, and its limit does the pipeline's work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+from infra.bench import commands, place, retraining
+from infra.bench.figure import Figure
+from infra.demo.load import load_demo
+from pipelines import params
+from pipelines.extract import Queries, pin
+from pipelines.settings import NAMES, Settings
+from pipelines.split import is_test
+from tests.clones import REPOSITORY
+
+
+@pytest.mark.parametrize(
+    ("ratio", "better", "met"), [(1.0, "lower", True), (1.1, "lower", False), (1.0, "higher", True), (0.9, "higher", False)]
+)
+def test_a_goal_is_met_from_the_right_side(ratio: float, better: str, met: bool) -> None:
+    assert Figure("claim", ratio, 1.0, better).met is met
+
+
+def test_import_times_are_summed_module_by_module() -> None:
+    told = "\n".join(
+        [
+            "import time: self [us] | cumulative | imported package",
+            "import time:       200 |        200 |   inner",
+            "import time:       300 |        500 | outer",
+            "what the command printed",
+        ]
+    )
+    assert commands._seconds_told(told) == pytest.approx(500e-6)
+
+
+@pytest.mark.parametrize("needed", ["infra.cli", "infra.stack", "pipelines.ledger", "pipelines.params"])
+def test_what_a_fast_command_imports_brings_no_heavy_library_in(needed: str) -> None:
+    asked = "import sys; from infra import cli; import " + needed + "; sys.argv = ['evergreen', '--help']; "
+    asked += "exec('try: cli.main()\\nexcept SystemExit: print(*sys.modules)')"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    heavy = {"rich", "httpx", "starlette", "numpy", "pandas", "pyarrow", "prefect", "mlflow", "dvc", "sqlalchemy"}
+    assert "Usage" in done.stdout
+    assert heavy & set(done.stdout.split()) == set()
+
+
+def test_a_process_of_the_bench_sees_nothing_of_the_callers_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "postgresql://company.example/production")
+    (tmp_path / ".env").write_text(place._env_file(tmp_path))
+    seen = place.environment(Settings.load_from(tmp_path, {}))
+    assert not [name for name, value in seen.items() if "company.example" in value]
+
+
+def test_the_lean_script_judges_on_the_pipelines_rows(company_url: str, tmp_path: Path) -> None:
+    load_demo(company_url, customers=1_000, say=print)
+    for name in ("training_set.sql", "fingerprint.sql", "watermark.sql", "expectations.yaml"):
+        (tmp_path / "sql" / "churn").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sql" / "churn" / name).write_bytes((REPOSITORY / "sql" / "churn" / name).read_bytes())
+    config = params.read(REPOSITORY / "params.yaml")
+    pinned = pin(company_url, Queries(tmp_path / "sql" / "churn"), config.data, retraining.AS_OF)
+    yaml = YAML()
+    values = yaml.load(REPOSITORY / "params.yaml")
+    values["data"]["as_of"], values["evaluate"]["bootstrap"] = pinned.as_of, 100
+    values["candidates"]["lightgbm"]["max_rounds"] = 20
+    yaml.dump(values, tmp_path / "params.yaml")
+    command = [sys.executable, str(retraining.LEAN), "params.yaml", "out"]
+    url = company_url.replace("postgresql+psycopg://", "postgresql://")
+    subprocess.run(command, cwd=tmp_path, input=url, text=True, check=True, timeout=300)
+    judged = pq.read_table(tmp_path / "out" / "scores.parquet")
+    assert {"linear", "lightgbm"} <= set(judged.column_names)
+    assert is_test(judged["customer_id"], config.split.salt, config.split.test_share).all()
+    share = judged.num_rows / pinned.rows
+    assert share == pytest.approx(config.split.test_share, abs=0.08)

@@ -1,0 +1,68 @@
+"""Default LightGBM is fitted on the training rows and judged on the held-out ones, beside what the candidates scored."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows import results
+from infra import compare, tables
+from pipelines import stage
+from pipelines.errors import EvergreenError
+
+ROOT = Path(__file__).parents[2]
+
+
+def some_rows(seed, count=600):
+    """The label follows the text, and a number that says nothing."""
+    random = np.random.default_rng(seed)
+    plan = random.choice(["basic", "fiber", "rare"], count)
+    label = random.random(count) < np.where(plan == "fiber", 0.7, 0.2)
+    columns = {"customer_id": np.arange(count) // 2, "churned": label.astype("int32"), "plan": plan}
+    return pa.table(columns | {"noise": random.random(count)})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What `dvc repro` leaves, with a candidate that knows all and one that knows nothing."""
+    train, test = some_rows(1), some_rows(2)
+    train = train.filter(pa.array(train["plan"].to_numpy() != "rare"))  # a text that only the held-out rows have
+    scores = test.select(["customer_id", "churned"])
+    scores = scores.append_column("score_oracle", test["churned"].cast("float64")).append_column("score_dice", test["noise"])
+    for name, table in {results.TRAIN: train, results.HELD_OUT: test, results.SCORES: scores}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / name)
+    stage.write_json(tmp_path / results.SCHEMA, {"numbers": ["noise"], "categories": {"plan": ["basic", "fiber"]}})
+    stage.write_json(tmp_path / results.EVALUATION, {"challenger": "oracle", "candidates": {"oracle": {}, "dice": {}}})
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(
+        text.replace("  threads: 2 ", "  threads: 1 ").replace("bootstrap: 1000", "bootstrap: 200")
+    )
+    return tmp_path
+
+
+def test_each_candidate_is_judged_against_the_default_on_the_same_rows(folder):
+    found = compare.compare(folder)
+    assert found.counts == f"600 rows, 300 entities, {sum(some_rows(2)['churned'].to_pylist())} positive"
+    assert found.figures["oracle"].point == 1.0 > found.figures[compare.DEFAULT].point > 0.6 > found.figures["dice"].point
+    assert found.gains["oracle"].low > 0 > found.gains["dice"].high
+    assert compare.DEFAULT not in found.gains
+    text = tables.page([found])
+    assert "| **oracle**, the challenger | 1.0000 [1.0000, 1.0000] |" in text
+    assert "| churn | evergreen-1 | 600 rows" in text
+
+
+def test_what_is_missing_is_named(folder):
+    (folder / results.SCORES).unlink()
+    with pytest.raises(EvergreenError, match=r"evaluation/scores\.parquet missing: run `dvc repro`"):
+        compare.compare(folder)
+
+
+def test_the_default_takes_nothing_from_the_held_out_labels(folder):
+    before = compare.compare(folder).figures[compare.DEFAULT]
+    test = pq.read_table(folder / results.HELD_OUT)
+    flipped = pa.array(1 - test["churned"].to_numpy())
+    pq.write_table(test.set_column(test.column_names.index("churned"), "churned", flipped), folder / results.HELD_OUT)
+    assert compare.compare(folder).figures[compare.DEFAULT] == before

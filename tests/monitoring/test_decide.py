@@ -1,0 +1,118 @@
+"""One action a window: the table of monitoring/decide.py, line by line, and that retrainings cannot pile up."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from monitoring import performance
+from monitoring.decide import Past, decide
+from monitoring.findings import Finding, of_novelty
+from monitoring.quiet import FEW_ROWS, Novelty
+from pipelines import params
+from pipelines.metrics import Interval
+
+CONFIG = params.read()
+MONITOR = CONFIG.monitor
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+NOTHING_YET = Past([], running=False)
+
+
+def found(*kinds):
+    return [Finding(kind, "x", f"{kind} was seen.", 1000) for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "action"),
+    [
+        ([], "nothing"),
+        (["suspicion"], "nothing"),
+        (["insufficient"], "nothing"),
+        (["drift"], "note"),
+        (["estimated_loss"], "note"),
+        (["bias"], "review"),
+        (["bias", "drift"], "review"),
+        (["loss"], "retrain"),
+        (["drift", "estimated_loss"], "retrain"),
+        (["bias", "loss"], "retrain"),
+        (["suspicion", "estimated_loss"], "note"),
+        (["feed"], "block"),
+        (["feed", "loss", "drift", "estimated_loss", "bias"], "block"),
+    ],
+)
+def test_findings_lead_to_one_action(kinds, action):
+    decision = decide(found(*kinds), NOTHING_YET, NOW, MONITOR)
+    assert (decision.action, decision.held) == (action, None)
+    assert decision.why
+
+
+def test_a_hundred_triggers_start_one_retraining():
+    started = []
+    for _ in range(100):
+        decision = decide(found("loss"), Past(started, running=bool(started)), NOW, MONITOR)
+        started += [NOW] * (decision.action == "retrain")
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ("past", "held"),
+    [
+        (Past([], running=True), "under way"),
+        (Past([NOW - timedelta(days=1)], running=False), "the next may start on 2025-06-07"),
+        (Past([NOW - timedelta(days=day) for day in (8, 15, 22, 29)], running=False), "4 retrainings within 30 days"),
+    ],
+)
+def test_a_retraining_is_held_back_and_the_window_says_why(past, held):
+    decision = decide(found("loss"), past, NOW, MONITOR)
+    assert decision.action == "note" and held in decision.held
+
+
+def test_old_retrainings_hold_nothing_back():
+    old = Past([NOW - timedelta(days=day) for day in range(31, 100)], running=False)
+    assert decide(found("loss"), old, NOW, MONITOR).action == "retrain"
+
+
+def test_a_suspicion_becomes_drift_when_it_is_confirmed():
+    novelty = Novelty(None, 5.2, 4.1, [("plan", "distribution", 5.2), ("age", "order", 2.0)], 12)
+    (first,), (second,) = of_novelty(novelty, False, 900), of_novelty(novelty, True, 900)
+    assert (first.kind, second.kind) == ("suspicion", "drift")
+    assert first.about == "plan" and "next window" in first.says and (second.value, second.threshold) == (5.2, 4.1)
+    assert of_novelty(Novelty(None, 3.0, 4.1, novelty.largest, 12), False, 900) == []
+    (few,) = of_novelty(Novelty(FEW_ROWS, float("nan"), float("nan"), [], 12), False, 40)
+    assert few.kind == "insufficient" and "40 rows" in few.says
+
+
+def judge(now, **sizes):
+    reference = {"roc_auc": Interval(0.85, 0.84, 0.86)}
+    return performance.judge(
+        "roc_auc", reference, {"roc_auc": now}, **{"rows": 5000, "positives": 250, "params": MONITOR} | sizes
+    )  # fmt: skip
+
+
+def test_a_loss_counts_when_its_whole_interval_lies_beyond_the_margin():
+    assert judge(Interval(0.82, 0.80, 0.84)) == []
+    (lost,) = judge(Interval(0.72, 0.70, 0.74))
+    assert lost.kind == "loss" and lost.value == pytest.approx(0.13 - np.hypot(0.01, 0.02)) and "0.130 worse" in lost.says
+    assert judge(Interval(0.72, 0.70, 0.74), estimated=True)[0].kind == "estimated_loss"
+
+
+def test_a_measure_of_which_less_is_better_is_lost_when_it_rises():
+    lost = performance.loss("log_loss", Interval(0.2, 0.19, 0.22), Interval(0.3, 0.28, 0.31))
+    assert lost.point == pytest.approx(0.1) and 0 < lost.low < lost.point < lost.high
+
+
+@pytest.mark.parametrize("sizes", [{"rows": 100}, {"positives": 3}])
+def test_few_labels_are_no_evidence(sizes):
+    (few,) = judge(Interval(0.6, 0.5, 0.7), **sizes)
+    assert few.kind == "insufficient"
+
+
+def test_performance_is_measured_with_intervals_by_customer():
+    random = np.random.default_rng(1)
+    scores = random.random(800)
+    labels = (random.random(800) < scores).astype(int)
+    evaluate = CONFIG.evaluate.model_copy(update={"bootstrap": 100})
+    once = performance.measure(labels, scores, np.arange(800), 0.5, evaluate)
+    twice = performance.measure(*[np.repeat(one, 4) for one in (labels, scores, np.arange(800))], 0.5, evaluate)
+    assert twice["roc_auc"].high - twice["roc_auc"].low == pytest.approx(once["roc_auc"].high - once["roc_auc"].low, rel=0.2)
+    assert once["accuracy"].point == pytest.approx(((scores >= 0.5) == labels).mean())

@@ -1,0 +1,417 @@
+"""Batch scoring on a real Postgres: everyone once, whatever happens in between, and nothing half in sight."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines import ledger, predictions, schema, scoring
+from pipelines.errors import EvergreenError
+from pipelines.extract import Queries
+from pipelines.gate import Bundle
+from pipelines.params import DataParams
+from pipelines.postgres import connect
+from pipelines.score import Source, day, score
+from tests.pipelines import bundles
+from tests.pipelines.test_ledger import at_once
+
+ROOT = Path(__file__).parents[2]
+AS_OF = dt.date(2024, 12, 31)
+TIMED = """
+select id as customer_id, cast(:as_of as date) as snapshot_date, 0 as churned, strong, weak
+from people
+where cast(:history_days as int) + cast(:horizon_days as int) + cast(:embargo_days as int) = 0
+"""
+DATA = DataParams(
+    dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time="snapshot_date", target="churned",
+    protected=[], history_days=366, horizon_days=30, embargo_days=14,
+)  # fmt: skip
+
+
+@pytest.fixture
+def url(ledger_url):
+    ledger.migrate(ledger_url)
+    return ledger_url
+
+
+@pytest.fixture
+def source(company_url, tmp_path):
+    """1,000 people with ids 1 to 1000; complete up to 2024-12-31."""
+    change(
+        company_url,
+        "create table people as select i as id, sin(i) as strong, cos(i) as weak from generate_series(1, 1000) as i",
+    )
+    return queried(company_url, tmp_path / "sql", TIMED, "select date '2024-12-31'")
+
+
+def queried(company_url, folder, training_set, watermark=None, data=DATA) -> Source:
+    folder.mkdir(exist_ok=True)
+    (folder / "training_set.sql").write_text(training_set)
+    if watermark:
+        (folder / "watermark.sql").write_text(watermark)
+    return Source(url=company_url, queries=Queries(folder), data=data)
+
+
+def change(url, statement):
+    with connect(url) as connection:
+        connection.execute(statement)
+
+
+def fetch(url, statement):
+    with connect(url) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def publish(url, folder: Path, weights=None) -> tuple[ledger.Version, Bundle]:
+    """A version of model churn, and its bundle."""
+    bundles.write(folder, weights or {"strong": 2.0, "weak": -1.0})
+    digests = {path.name: scoring.sha256(path) for path in folder.iterdir()}
+    new = ledger.Registration(
+        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
+        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
+        mlflow_run_id="run", mlflow_version=1, metrics={},
+    )  # fmt: skip
+    return ledger.register_version(url, new), Bundle(folder, digests)
+
+
+def crown(url, version: ledger.Version) -> None:
+    reigning = ledger.champion(url, "churn")
+    epoch = reigning.epoch if reigning else 0
+    ledger.promote(url, "churn", version.version, expected_epoch=epoch, actor="tester", reason="test", verdict={})
+
+
+@pytest.fixture
+def champion(url, tmp_path):
+    published = publish(url, tmp_path / "bundle")
+    crown(url, published[0])
+    return published
+
+
+def latest(url):
+    return dict(fetch(url, "select entity, score from evergreen.latest_scores where model = 'churn'"))
+
+
+# what is written
+
+
+def test_everyone_gets_the_models_score_and_its_decision(source, url, champion):
+    run = score(source, url, *champion, as_of=AS_OF, chunk_rows=300)
+    assert (run.state, run.row_count, run.run_key) == ("complete", 1000, "batch/v1/2024-12-31")
+    found = fetch(
+        url, "select entity::int, score, decision, model, version, as_of, source, features from evergreen.predictions"
+    )
+    ids = np.arange(1, 1001)
+    expected = bundles.sigmoid(2 * np.sin(ids) - np.cos(ids))
+    by_id = {row[0]: row[1:] for row in found}
+    assert sorted(by_id) == ids.tolist() and len(found) == 1000
+    assert np.allclose([by_id[one][0] for one in ids], expected, atol=1e-6)
+    assert [by_id[one][1] for one in ids] == [bool(by_id[one][0] >= 0.5) for one in ids]
+    assert {row[3:] for row in found} == {("churn", 1, AS_OF, "batch", None)}
+
+
+def test_every_prediction_has_an_identifier_of_its_own(source, url, champion):
+    score(source, url, *champion, as_of=AS_OF)
+    ((count, versions),) = fetch(
+        url, "select count(distinct prediction_id), array_agg(distinct uuid_extract_version(prediction_id)) "
+        "from evergreen.predictions"
+    )  # fmt: skip
+    assert (count, versions) == (1000, [4])
+
+
+@pytest.mark.parametrize(
+    "entities",
+    [
+        "md5(i::text)",
+        "md5(i::text)::uuid",
+        "'Ünï ' || i || ' =cmd()'",
+        "(10000000000000000 + i)::numeric",
+        "date '2020-01-01' + i",
+    ],
+)
+def test_any_type_of_entity_is_scored_once_in_small_chunks(company_url, url, champion, tmp_path, entities):
+    change(
+        company_url,
+        f"create table people as select {entities} as id, 0.1 as strong, 0.2 as weak from generate_series(1, 200) i",
+    )
+    run = score(queried(company_url, tmp_path / "sql", TIMED), url, *champion, as_of=AS_OF, chunk_rows=7)
+    expected = {row[0] for row in fetch(company_url, "select id::text from people")}
+    assert run.row_count == 200 and set(latest(url)) == expected
+
+
+def test_a_table_without_time_gives_all_its_rows(company_url, url, champion, tmp_path):
+    change(company_url, "create table people as select i as id, 0.1 as strong, 0.2 as weak from generate_series(1, 20) i")
+    data = DATA.model_copy(update={"time": None, "horizon_days": 0, "embargo_days": 0})
+    timeless = queried(
+        company_url, tmp_path / "sql", "select id as customer_id, strong, weak, 0 as churned from people", data=data
+    )
+    today = dt.date(2026, 11, 23)
+    assert score(timeless, url, *champion, as_of=day(timeless, None, today)).as_of == today
+    assert len(latest(url)) == 20
+
+
+def test_a_month_gets_its_partition(source, url, champion):
+    for as_of in (dt.date(2024, 11, 30), dt.date(2024, 12, 1), AS_OF):
+        score(source, url, *champion, as_of=as_of)
+    counts = fetch(url, "select tableoid::regclass::text, count(*) from evergreen.predictions group by 1 order by 1")
+    assert counts == [("evergreen.predictions_2024_11", 1000), ("evergreen.predictions_2024_12", 2000)]
+
+
+# which day
+
+
+def test_the_day_is_the_newest_that_the_source_has_complete(source):
+    assert day(source, None, dt.date(2026, 11, 23)) == AS_OF
+    assert day(source, "2024-12-01", dt.date(2026, 11, 23)) == dt.date(2024, 12, 1)
+
+
+@pytest.mark.parametrize(("asked", "said"), [("2025-01-01", "complete up to 2024-12-31 only"), ("soon", "YYYY-MM-DD")])
+def test_a_day_that_cannot_be_scored_is_refused(source, asked, said):
+    with pytest.raises(EvergreenError, match=said):
+        day(source, asked, dt.date(2026, 11, 23))
+
+
+# once
+
+
+def test_the_same_run_again_writes_nothing(source, url, champion):
+    first = score(source, url, *champion, as_of=AS_OF)
+    assert score(source, url, *champion, as_of=AS_OF) == first
+    assert fetch(url, "select count(*) from evergreen.predictions") == [(1000,)]
+
+
+def test_force_scores_once_more_and_the_newest_is_shown(source, url, champion):
+    score(source, url, *champion, as_of=AS_OF)
+    change(source.url, "update people set strong = 100")
+    again = score(source, url, *champion, as_of=AS_OF, force=True)
+    assert again.run_key == "batch/v1/2024-12-31/2"
+    assert min(latest(url).values()) == pytest.approx(1)
+    assert fetch(url, "select run_key, count(*) from evergreen.predictions group by 1 order by 1") == [
+        ("batch/v1/2024-12-31", 1000), (again.run_key, 1000),
+    ]  # fmt: skip
+
+
+def test_a_second_run_at_the_same_time_is_refused(source, url, champion):
+    with schema.locked(url, "evergreen/score/churn/v1/2024-12-31", "held"), pytest.raises(EvergreenError) as refused:
+        score(source, url, *champion, as_of=AS_OF)
+    assert "Scoring of 'churn' by v1 as of 2024-12-31 is already running (since" in str(refused.value)
+    assert fetch(url, "select count(*) from evergreen.predictions") == [(0,)]
+
+
+def test_a_run_that_somebody_else_moved_writes_nothing(source, url, champion):
+    version, bundle = champion
+    stopped(source, url, version, bundle, rows=600)
+    values = {"model": "churn", "version": 1, "as_of": AS_OF, "horizon_days": 30, "embargo_days": 14}
+    query = scoring.sha256(source.queries.training_set)
+    run = predictions.begin(url, predictions.Plan(**values, query_sha256=query))
+    change(url, "update evergreen.scoring_runs set row_count = row_count + 1")
+    with pytest.raises(EvergreenError, match="Somebody else moved"), connect(url) as connection:
+        predictions.Writer(connection, run).write(pa.array(["x"]), np.array([0.5]), np.array([True]))
+    assert fetch(url, "select count(*) from evergreen.predictions") == [(600,)]
+
+
+def stopped(source, url, version, bundle, rows, chunk_rows=100):
+    """A run that ended with an error after `rows` rows."""
+
+    class StopError(Exception):
+        pass
+
+    def say(line):
+        if f" {rows:,} rows" in line:
+            raise StopError
+
+    with pytest.raises(StopError):
+        score(source, url, version, bundle, as_of=AS_OF, chunk_rows=chunk_rows, say=say)
+    assert fetch(url, "select row_count from evergreen.scoring_runs where state = 'running'") == [(rows,)]
+
+
+def test_who_tries_another_version_out_changes_nothing_for_those_who_read_scores(source, url, champion, tmp_path):
+    score(source, url, *champion, as_of=dt.date(2024, 12, 30))
+    version, bundle = publish(url, tmp_path / "second", {"strong": -1.0})
+    assert not score(source, url, version, bundle, as_of=AS_OF).as_champion
+    assert _shown(url) == [(1, dt.date(2024, 12, 30))]
+    crown(url, version)
+    score(source, url, version, bundle, as_of=dt.date(2024, 12, 30))
+    assert _shown(url) == [(2, dt.date(2024, 12, 30))]
+    crown(url, champion[0])
+    assert _shown(url) == [(1, dt.date(2024, 12, 30))]
+
+
+def _shown(url):
+    return fetch(url, "select distinct version, as_of from evergreen.latest_scores")
+
+
+def test_two_who_need_a_partition_at_once_both_get_it(url):
+    days = [f"select evergreen.predictions_partition('2030-0{month}-15')" for month in (1, 1, 1, 2)]
+    found = at_once(*[lambda day=day: fetch(url, day) for day in days])
+    assert found == [[("predictions_2030_01",)]] * 3 + [[("predictions_2030_02",)]]
+
+
+# what people read
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_latest_scores_become_a_file(source, url, champion, tmp_path, suffix):
+    score(source, url, *champion, as_of=AS_OF)
+    out = tmp_path / "made" / f"scores{suffix}"
+    assert predictions.export(url, "churn", out) == 1000
+    table = pd.read_csv(out, float_precision="round_trip") if suffix == ".csv" else pd.read_parquet(out)
+    assert list(table.columns) == ["entity", "as_of", "score", "decision", "version", "scored_at"]
+    assert table.score.is_monotonic_decreasing
+    assert dict(zip(table.entity.astype(str), table.score, strict=True)) == latest(url)
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_an_export_that_makes_no_sense_is_refused(url, tmp_path):
+    with pytest.raises(EvergreenError, match="'churn' has no scores yet"):
+        predictions.export(url, "churn", tmp_path / "scores.csv")
+    with pytest.raises(EvergreenError, match=r"ends with \.csv or \.parquet"):
+        predictions.export(url, "churn", tmp_path / "scores.xlsx")
+
+
+# nothing half
+
+
+def test_a_stopped_run_is_not_shown_and_the_next_goes_on_behind_it(source, url, champion):
+    stopped(source, url, *champion, rows=300)
+    assert latest(url) == {}
+    said = []
+    run = score(source, url, *champion, as_of=AS_OF, chunk_rows=100, say=said.append)
+    assert said[0] == "batch/v1/2024-12-31: going on behind 300 rows."
+    assert run.row_count == 1000 == len(latest(url))
+
+
+def test_a_run_is_not_continued_by_another_query(source, url, champion):
+    stopped(source, url, *champion, rows=300)
+    source.queries.training_set.write_text(TIMED + " -- changed")
+    with pytest.raises(EvergreenError, match="begun with another training_set"):
+        score(source, url, *champion, as_of=AS_OF)
+    assert score(source, url, *champion, as_of=AS_OF, force=True).row_count == 1000
+    states = fetch(url, "select run_key, state, row_count from evergreen.scoring_runs order by sequence")
+    assert states == [("batch/v1/2024-12-31", "superseded", 300), ("batch/v1/2024-12-31/2", "complete", 1000)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("insert into people values (null, 0, 0)", "customer_id is NULL in 1 rows"),
+        ("insert into people values (700, 0, 0)", "1 rows repeat the customer_id of another"),
+        ("insert into people values (300, 0, 0)", "1 rows repeat the customer_id of another"),  # between two chunks
+        ("delete from people", "0 rows to score as of 2024-12-31"),
+    ],
+)
+def test_a_scoring_set_that_is_wrong_is_never_shown(source, url, champion, fault, said):
+    change(source.url, fault)
+    for _ in range(2):  # trying again does not pass over what was wrong
+        with pytest.raises(EvergreenError, match=said):
+            score(source, url, *champion, as_of=AS_OF, chunk_rows=100)
+    assert latest(url) == {}
+
+
+def test_a_row_of_another_day_is_refused(source, url, champion):
+    source.queries.training_set.write_text(TIMED.replace("cast(:as_of as date) as", "date '2024-12-30' as"))
+    with pytest.raises(EvergreenError, match="snapshot_date is another day in 1,000 rows"):
+        score(source, url, *champion, as_of=AS_OF)
+
+
+def test_a_changed_bundle_scores_nobody(source, url, champion):
+    (champion[1].folder / "decision.json").write_text(json.dumps({"threshold": 0.1}))
+    with pytest.raises(EvergreenError, match=r"decision.json: changed"):
+        score(source, url, *champion, as_of=AS_OF)
+    assert fetch(url, "select count(*) from evergreen.scoring_runs") == [(0,)]
+
+
+# killed
+
+KILLED = """
+import sys, datetime
+from pathlib import Path
+from pipelines import ledger, scoring
+from pipelines.extract import Queries
+from pipelines.gate import Bundle
+from pipelines.params import DataParams
+from pipelines.score import Source, score
+company, url, queries, bundle, data = sys.argv[1:]
+version = ledger.version(url, "churn", 1)
+source = Source(url=company, queries=Queries(Path(queries)), data=DataParams.model_validate_json(data))
+as_of = datetime.date(2024, 12, 31)
+say = lambda line: print(line, flush=True)
+score(source, url, version, Bundle(Path(bundle), version.manifest), as_of=as_of, chunk_rows=1000, say=say)
+"""
+
+
+def begin_in_a_process(source, url, bundle, **environment):
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        source.url,
+        url,
+        source.queries.folder,
+        bundle.folder,
+        source.data.model_dump_json(),
+    ]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+
+
+def undisturbed(source, url, version, bundle):
+    """Entity -> score, of a run that is then forgotten."""
+    score(source, url, version, bundle, as_of=AS_OF)
+    found = latest(url)
+    forget_everything(url)
+    return found
+
+
+def forget_everything(url):
+    change(
+        url,
+        "alter table evergreen.predictions disable trigger user; delete from evergreen.predictions; "
+        "alter table evergreen.predictions enable trigger user; delete from evergreen.scoring_runs",
+    )
+
+
+@pytest.fixture
+def crowd(source):
+    change(source.url, "insert into people select i, sin(i), cos(i) from generate_series(1001, 60000) as i")
+    return source
+
+
+def test_killed_at_any_moment_it_converges_to_what_an_undisturbed_run_gives(crowd, url, champion):
+    expected = undisturbed(crowd, url, *champion)
+    moments = random.Random(20240103)
+    for number in range(5):
+        forget_everything(url)
+        with begin_in_a_process(crowd, url, champion[1]) as process:
+            for _ in range(moments.randrange(1, 50)):  # of 60 chunks
+                assert "rows." in process.stdout.readline()
+            time.sleep(moments.uniform(0, 0.02))
+            process.send_signal(signal.SIGKILL)
+        ((left,),) = fetch(url, "select row_count from evergreen.scoring_runs where state = 'running'")
+        assert fetch(url, "select count(*) from evergreen.predictions") == [(left,)]
+        assert 0 < left < 60_000, f"kill {number} struck nothing"
+        run = score(crowd, url, *champion, as_of=AS_OF)
+        assert (run.state, run.row_count) == ("complete", 60_000)
+        assert fetch(url, "select count(*), count(distinct entity) from evergreen.predictions") == [(60_000, 60_000)]
+        assert latest(url) == expected
+
+
+@pytest.mark.parametrize(("point", "kept"), [("score:copied", 0), ("score:moved", 0), ("score:chunk", 1000)])
+def test_a_chunk_is_there_with_its_count_or_not_at_all(crowd, url, champion, point, kept):
+    with begin_in_a_process(crowd, url, champion[1], EVERGREEN_FAULT=f"{point}:kill") as process:
+        assert process.wait(60) == -signal.SIGKILL
+    score(crowd, url, *champion, as_of=AS_OF, chunk_rows=30_000)
+    # rows of one transaction share the time of its beginning
+    sizes = fetch(url, "select count(*) from evergreen.predictions group by scored_at order by scored_at")
+    assert sum(size for (size,) in sizes) == 60_000
+    assert sizes[0] == (kept or 30_000,)
