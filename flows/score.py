@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import lineage
+from flows.execution import can_help
 from pipelines import ledger, params, predictions, settings
-from pipelines.errors import EvergreenError, TransientError
-
-
-def _can_help(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry where the world may have changed since; a wrong column stays wrong."""
-    try:
-        state.result()
-    except TransientError:
-        return True
-    except Exception:
-        return False
-    return False
+from pipelines.errors import EvergreenError
 
 
 def _run_name() -> str:
@@ -51,7 +40,7 @@ def _version(here: settings.Settings, number: int | None) -> ledger.Version:
     return chosen
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=_can_help, task_run_name="write_scores", retries=2, retry_delay_seconds=[5, 20])
+@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="write_scores", retries=2, retry_delay_seconds=[5, 20])
 def write_scores(
     here: settings.Settings, version: ledger.Version, as_of: str | None, today: date, force: bool
 ) -> predictions.Run:

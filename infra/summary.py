@@ -1,4 +1,4 @@
-"""What a person wants to know at the end: the champion, its figures, what it beat, and where to look."""
+"""What a person wants to know at the end: the champion, its figures, what stood beside it, and where to look."""
 
 from __future__ import annotations
 

@@ -55,8 +55,11 @@ class Weights:
 
     def total(self, *values: NDArray) -> list[Floats]:
         """Weighted sum of each of `values`, which are of shape (rows,): one array (n,) each."""
+        from scipy.sparse import csr_array
+
         customers = len(self.counts)
-        sums = np.array([np.bincount(self.customer, weights=each, minlength=customers) for each in values])
+        # sparse only in name: a product of BLAS's starts threads, which spin for longer than so thin a one takes
+        sums = csr_array([np.bincount(self.customer, weights=each, minlength=customers) for each in values])
         return list(np.concatenate([sums @ counts for counts in self._blocks()], axis=1))
 
     def of_runs(self, rows: NDArray, ends: NDArray, measure: Callable[[Floats], Floats]) -> Floats:

@@ -79,7 +79,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int, checkpoint: Path
             lambda state: checkpoints.save(checkpoint, key, state) if checkpoint else None,
         )
     facts = {
-        "device": progress.device,  # its class: the name of the one that did it stands on the run, with its worker
+        "device": progress.device,  # its class: two devices of one class make one bundle
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "batch": batch,
