@@ -14,13 +14,18 @@ endif
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
+# where it is set, every process compiles all that it imports anew: seconds each, and minutes for a test suite
+unexport PYTHONDONTWRITEBYTECODE
+# threads that spin while they wait take the cores from those that work
+export OMP_WAIT_POLICY ?= PASSIVE
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo up down test test-all bench tables lint lock clean
+.PHONY: help setup demo story up down test test-all bench tables lint lock clean
 
 help:
 	@echo "make demo      from nothing to a trained, promoted model, with links to look at"
+	@echo "make story     after the demo: the year that follows, watched, retrained and promoted"
 	@echo "make setup     the virtual environment in .venv, as requirements.lock says"
 	@echo "make up, down  start and stop the local stack"
 	@echo "make test      the suite for every change; make test-all: the long rest"
@@ -45,18 +50,23 @@ demo: setup
 	$(BIN)/evergreen up
 	$(BIN)/evergreen demo
 
+story: setup
+	$(BIN)/evergreen story
+
 up: setup
 	$(BIN)/evergreen up
 
 down: setup
 	$(BIN)/evergreen down
 
-# tests/conftest.py puts those that need the whole stack last
+# two processes share the tests as their fixtures allow (tests/conftest.py)
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(BIN)/python -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 test-all: setup
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 bench: setup
 	$(BIN)/evergreen bench

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from flows import results, workspace
+from flows import events, results, workspace
 from pipelines import ledger, params, scoring
 from pipelines import publish as publishing
 from pipelines.errors import EvergreenError
@@ -14,7 +15,7 @@ from pipelines.stage import write_text
 from pipelines.verdict import Verdict
 
 
-def publish(here: Settings) -> tuple[ledger.Version, Verdict]:
+def publish(here: Settings, say: Callable[[str], None]) -> tuple[ledger.Version, Verdict]:
     """Publish the clone's bundle, with all files that made it kept on a ref, and let the gate judge it.
 
     Raises:
@@ -25,28 +26,53 @@ def publish(here: Settings) -> tuple[ledger.Version, Verdict]:
     bundle = scoring.sha256(here.folder / results.BUNDLE / "manifest.json")
     commit, ref = workspace.snapshot_commit(here.folder), f"refs/evergreen/runs/by-hand-{bundle[:12]}"
     workspace.git(here.folder, "update-ref", ref, commit)
-    with ledger.retraining_lock(here.evergreen_url, params.read(here.folder / "params.yaml").model):
+    model = params.read(here.folder / "params.yaml").model
+    with ledger.retraining_lock(here.promoter_url, model):
+        before = ledger.history(here.promoter_url, model, 1)
         version = results.publish_results(here, here.folder, git_commit=commit, git_ref=ref)
         workspace.tag(here.folder, version.model, version.version, version.git_ref)
         verdict = results.decide(here, here.folder, version, actor="evergreen publish")
+    results.add_reports(here, here.folder, version)
     results.write_pages(here, here.folder, version, verdict)
+    if verdict.finding == "awaits review":
+        from flows import promote as review
+
+        say(f"{version} awaits a person's answer: {review.begin(here, version)}")
+    _tell(here, model, before, say)
     return version, verdict
 
 
-def promote(here: Settings, number: int, *, actor: str, reason: str) -> None:
+def promote(here: Settings, number: int, *, actor: str, reason: str, say: Callable[[str], None]) -> None:
     """Make a published version champion because a person says so: a way out, and the way back.
 
     Raises:
         EvergreenError: there is no such version, it is the champion, or its bundle is not what was published.
     """
-    url, uri = here.evergreen_url, here.mlflow_tracking_uri
+    url, uri = here.promoter_url, here.mlflow_tracking_uri
     version = ledger.version(url, params.read(here.folder / "params.yaml").model, number)
     publishing.fetch(uri, version, here.home / "models")  # what cannot be loaded must not reign
-    reigning = ledger.champion(url, version.model)
+    reigning, before = ledger.champion(url, version.model), ledger.history(url, version.model, 1)
     verdict = Verdict("by hand", f"{actor}: {reason}")
     publishing.record_decision(url, version, verdict, epoch=reigning.epoch if reigning else 0, actor=actor)
     publishing.reconcile(url, uri, version.model)
-    results.write_index(here)
+    from flows import reports
+
+    reports.write_index(here)
+    _tell(here, version.model, before, say)
+
+
+def _tell(here: Settings, model: str, before: list[ledger.Promotion], say: Callable[[str], None]) -> None:
+    """Emit `promoted` if the ledger's newest row is a promotion that was not there before.
+
+    The ledger needs no Prefect: without a server the promotion stands, and `say` tells that nobody was told.
+    """
+    newest = ledger.history(here.promoter_url, model, 1)
+    if newest == before or newest[0].decision != "promoted":
+        return
+    try:
+        events.emit(model, "promoted", events.promotion(newest[0]), api=here.prefect_api_url)
+    except EvergreenError as error:
+        say(f"The promotion stands, and nobody was told of it: {error}")
 
 
 def checkout(here: Settings, number: int, *, force: bool) -> list[str]:
@@ -63,7 +89,7 @@ def checkout(here: Settings, number: int, *, force: bool) -> list[str]:
     from dvc.repo import Repo
 
     model = params.read(here.folder / "params.yaml").model
-    version = ledger.version(here.evergreen_url, model, number)
+    version = ledger.version(here.promoter_url, model, number)
     if not force and "params.yaml" in workspace.changed_files(here.folder):
         raise EvergreenError("params.yaml has uncommitted changes, which this would overwrite: commit them, or pass --force.")
     files = {here.folder / name: _file(here, version, name) for name in ("params.yaml", "dvc.lock")}
@@ -77,7 +103,10 @@ def checkout(here: Settings, number: int, *, force: bool) -> list[str]:
             _remove_others(here.folder / results.MODELS, params.read(here.folder / "params.yaml").enabled)
     except DvcException as error:
         _write(before)
-        raise EvergreenError(f"DVC could not bring {version} in: {error}. params.yaml and dvc.lock are as they were.") from None
+        raise EvergreenError(
+            f"DVC could not bring {version} in: {error}. params.yaml and dvc.lock are as they were. Where `evergreen gc` or "
+            f"`evergreen forget` took its rows away, `evergreen rebuild {version}` makes it once more from the source."
+        ) from None
     return _stale(here)
 
 

@@ -9,6 +9,7 @@ the log, up to a line that begins with the token: the closing record of the orde
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -18,15 +19,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import EvergreenError
 from pipelines.stage import TRANSIENT
 
+READ_PAUSES_S = (0.2, 0.5, 1.0)
 UNKNOWN = 3  # closes an order to restore what nobody has made yet
 # This code, and not the workspace's, which may be of another commit and speak another protocol. The stages are the
 # workspace's: they are run as `python -m`, which looks there first.
@@ -42,6 +46,7 @@ class Stage:
     retries: int
     needs: tuple[str, ...] = ()  # stages whose outputs it reads
     together: int = 1  # how many processes can share its work
+    beside: bool = False  # neither another stage nor the gate waits for it
 
 
 class StageError(EvergreenError):
@@ -53,16 +58,31 @@ class TransientStageError(StageError):
 
 
 class Runner:
-    """Runs the stages of one workspace, one at a time: threads that share it take turns."""
+    """Runs the stages of one workspace, one at a time: threads that share it take turns.
+
+    Its process imports DVC at once, and reads the project when it is first asked for something.
+    """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._turn = threading.RLock()
         self._token = secrets.token_hex(16)  # nothing that a stage prints can be taken for a record
-        stages, said = self._exchange_line(self._token, log=lambda _: None)
-        if stages is None:
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Every stage of dvc.yaml, each after those it depends on.
+
+        Raises:
+            StageError: DVC does not read this project, or a stage is `beside` that others wait for.
+        """
+        rows, said = self._exchange_line(self._token, log=lambda _: None)
+        if rows is None:
             raise StageError(f"DVC does not read this project. {_closing_words(said)}")
-        self.stages = [Stage(**row | {"needs": tuple(row["needs"])}) for row in stages]
+        stages = [Stage(**row | {"needs": tuple(row["needs"])}) for row in rows]
+        needed = {name for stage in stages for name in stage.needs}
+        if wrong := [stage.name for stage in stages if stage.beside and stage.name in needed]:
+            raise StageError(f"dvc.yaml: stages need what {', '.join(wrong)} makes: take `beside` out of its meta.")
+        return stages
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -85,11 +105,31 @@ class Runner:
             TransientStageError: the stage says that running it again can help.
             StageError: it failed otherwise.
         """
-        status, said = self._order(["run", name, dict(variables or {})], log)
-        if status == 0:
-            return f"Running stage '{name}':" in said  # DVC's return value counts what it restored, too
-        kind = TransientStageError if status == TRANSIENT else StageError
-        raise kind(f"Stage {name} failed{_cause(status)}. {_closing_words(said)}")
+        said = self._run(["run", name, dict(variables or {})], log)
+        return f"Running stage '{name}':" in said  # DVC's return value counts what it restored, too
+
+    def run_unrecorded(self, name: str, log: Callable[[str], None]) -> None:
+        """Run a stage's command on what lies here, and leave DVC's books alone: another runner can work meanwhile, and
+        `record` what was made.
+
+        Raises:
+            TransientStageError, StageError: as `run`.
+        """
+        self._run(["assist", name], log)
+
+    def record(self, name: str, log: Callable[[str], None]) -> None:
+        """Enter what lies here as a stage's results, as if `run` had made them."""
+        status, said = self._order(["record", name], log)
+        if status:
+            raise StageError(f"The results of {name} could not be kept. {_closing_words(said)}")
+
+    def _run(self, order: list[Any], log: Callable[[str], None]) -> list[str]:
+        """What the stage said."""
+        status, said = self._order(order, log)
+        if status:
+            kind = TransientStageError if status == TRANSIENT else StageError
+            raise kind(f"Stage {order[1]} failed{_cause(status)}. {_closing_words(said)}")
+        return said
 
     def restore(self, name: str, log: Callable[[str], None], *, pull: bool = False) -> bool:
         """Bring a stage's results in without running it; returns whether they were known.
@@ -115,6 +155,7 @@ class Runner:
 
     def _order(self, order: list[Any], log: Callable[[str], None]) -> tuple[int, list[str]]:
         with self._turn:
+            _ = self.stages  # the first thing that its process is to be asked
             status, said = self._exchange_line(json.dumps(order), log)
         return (1 if status is None else status), said
 
@@ -188,6 +229,21 @@ def _closing_words(said: list[str]) -> str:
     return "\n".join(text).removeprefix("ERROR: ")
 
 
+def _read() -> tuple[Any, list[Stage]]:
+    """The project and its stages. Another runner of the workspace may be in the middle of writing dvc.lock, so what cannot be
+    read is read again."""
+    from dvc.repo import Repo
+
+    for pause in READ_PAUSES_S:
+        try:
+            repo = Repo(".")
+            return repo, _stages(repo)
+        except Exception:
+            time.sleep(pause)
+    repo = Repo(".")
+    return repo, _stages(repo)
+
+
 def _stages(repo: Any) -> list[Stage]:
     """Every stage of dvc.yaml, each after those it depends on. An internal API of DVC's: pinned, and tested."""
     import networkx
@@ -198,9 +254,14 @@ def _stages(repo: Any) -> list[Stage]:
 
 def _stage(stage: Any, needs: Iterable[Any]) -> Stage:
     meta = stage.meta or {}
-    before = tuple(sorted(one.addressing for one in needs))
-    numbers = (int(meta.get("retries", 0)), before, int(meta.get("together", 1)))
-    return Stage(stage.addressing, meta.get("pool", "cpu"), *numbers)
+    return Stage(
+        stage.addressing,
+        meta.get("pool", "cpu"),
+        int(meta.get("retries", 0)),
+        needs=tuple(sorted(one.addressing for one in needs)),
+        together=int(meta.get("together", 1)),
+        beside=bool(meta.get("beside", False)),
+    )
 
 
 def _obey(repo: Any, what: str, name: str, variables: Mapping[str, str] | None = None) -> int:
@@ -227,6 +288,8 @@ def _carry_out(repo: Any, what: str, name: str) -> int:
             repo.push(run_cache=True)
         elif what == "assist":
             _assist(repo, name)
+        elif what == "record":
+            repo.commit(name, force=True)
     except DvcException as error:
         return _status(error)
     except Exception as error:  # a full disk, say: the flow is to hear of it, and the order to be closed
@@ -239,7 +302,7 @@ def _assist(repo: Any, name: str) -> None:
     """Run a stage's command on its inputs, outside DVC's books."""
     from dvc.stage.run import cmd_run
 
-    stage = repo.stage.load_one(name=name)
+    stage = next(one for one in repo.index.stages if one.addressing == name)  # as it was read: dvc.lock may be written now
     for needed in stage.deps:
         if not needed.exists:
             repo.pull(needed.def_path)
@@ -293,18 +356,21 @@ def _orders() -> queue.Queue[str | None]:
 
 def main() -> None:
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
+    importlib.import_module("dvc.repo")  # while nobody asks for anything yet
     orders = _orders()
     token = orders.get()
+    if token is None:  # nobody had anything to ask
+        return
 
     def answer(record: Any) -> None:
         orders.task_done()
         print(f"\n{token}{json.dumps(record)}", flush=True)  # a stage may have ended within a line
 
     try:
-        with Repo(".") as repo:
-            answer([asdict(stage) for stage in _stages(repo)])
+        repo, stages = _read()
+        with repo:
+            answer([asdict(stage) for stage in stages])
             while (order := orders.get()) is not None:
                 answer(_obey(repo, *json.loads(order)))
     except DvcException as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from pipelines.errors import TransientError
 
 REMOTE_PAUSES_S = (5, 20)
 Found = TypeVar("Found")
+Ended = tuple[PrefectFuture["Ran"], dag.Stage]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ class Ran:
         return f"{self.where}: {self.why}" if self.why else self.where
 
 
+@dataclass(frozen=True)
+class Means:
+    """What the stages of one run are run with."""
+
+    runner: dag.Runner
+    place: Workspace
+    environment: dict[str, str]
+    policy: Policy
+    stop: threading.Event = field(default_factory=threading.Event)  # set when the run ends
+    apart: list[dag.Runner] = field(default_factory=list)  # of stages that run beside
+
+
 def where_markdown(ran: Sequence[Ran]) -> str:
     """For the version's page."""
     rows = "".join(f"| {one.stage} | {one.pool} | {one.text()} | {one.seconds:.1f} |\n" for one in ran)
@@ -61,42 +75,73 @@ def can_help(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
-def run_stages(place: Workspace, here: settings.Settings, policy: Policy, ran: list[Ran]) -> None:
-    """Every stage of the graph. Of this pool one at a time; those of other pools meanwhile, on workers there.
+@contextmanager
+def stages_run(means: Means, here: settings.Settings, ran: list[Ran]) -> Iterator[Callable[[], None]]:
+    """Run every stage of the graph: of this pool one at a time; those of other pools meanwhile, on workers there.
+
+    The block begins when all are done but those that run beside, and is given what waits for them. When it ends, or a
+    stage failed, nothing is left behind, here or elsewhere.
 
     Args:
         ran: is given a row for each stage as it ends, so that the rows are there when a later one fails.
     """
-    with dag.runner(place.folder, os.environ | here.environment()) as runner:
-        stop = threading.Event()
-        running: dict[PrefectFuture[Ran], dag.Stage] = {}
-        try:
-            for future, stage in _in_order(runner, place, policy, stop, running):
-                ran.append(future.result())
-                _say(stage, ran[-1])
-        finally:  # also when a stage failed: nothing is left behind, here or elsewhere
-            stop.set()
-            if running:
+    running: dict[PrefectFuture[Ran], dag.Stage] = {}
+    ended = _in_order(means, running)
+    try:
+        beside = _until_only_beside(means.runner.stages, ended, ran)
+        _push(means.runner, here)
+        yield lambda: _wait_for(beside, ended, ran, means.runner, here)
+    finally:
+        means.stop.set()
+        if running:
+            for runner in (means.runner, *means.apart):
                 runner.end()
-            for future in running:
-                future.wait(timeout=60)
-        if here.shares_remote:
-            runner.exchange("push", get_run_logger().debug)
+        for future in running:
+            future.wait(timeout=60)
 
 
-def _in_order(
-    runner: dag.Runner,
-    place: Workspace,
-    policy: Policy,
-    stop: threading.Event,
-    running: dict[PrefectFuture[Ran], dag.Stage],
-) -> Iterator[tuple[PrefectFuture[Ran], dag.Stage]]:
+def _until_only_beside(stages: Sequence[dag.Stage], ended: Iterator[Ended], ran: list[Ran]) -> list[Ended]:
+    """Take note of each stage as it ends, until the rest are beside; those of them that have ended, whichever way."""
+    needed, beside = {stage.name for stage in stages if not stage.beside}, []
+    while needed:
+        future, stage = next(ended)
+        if stage.beside:
+            beside.append((future, stage))
+        else:
+            _note(future, stage, ran)
+            needed.remove(stage.name)
+    return beside
+
+
+def _wait_for(
+    beside: Sequence[Ended], ended: Iterator[Ended], ran: list[Ran], runner: dag.Runner, here: settings.Settings
+) -> None:
+    for future, stage in itertools.chain(beside, ended):
+        _note(future, stage, ran)
+    _push(runner, here)
+
+
+def _note(future: PrefectFuture[Ran], stage: dag.Stage, ran: list[Ran]) -> None:
+    """Keep where a stage ran; or raise what it failed with."""
+    found = future.result()
+    ran.append(found)
+    if stage.pool != OWN_POOL:
+        get_run_logger().info("Stage %s, of pool %s, ran on %s, %.0f s.", stage.name, stage.pool, found.text(), found.seconds)
+
+
+def _push(runner: dag.Runner, here: settings.Settings) -> None:
+    """Results go where other machines and clones find them."""
+    if here.shares_remote:
+        runner.exchange("push", get_run_logger().debug)
+
+
+def _in_order(means: Means, running: dict[PrefectFuture[Ran], dag.Stage]) -> Iterator[Ended]:
     """Begin each stage when those that it needs have ended; gives those that end."""
-    waiting, done = list(runner.stages), set[str]()
+    waiting, done = list(means.runner.stages), set[str]()
     while waiting or running:
         for stage in ready(waiting, done, running.values()):
             waiting.remove(stage)
-            running[_begin(stage, runner, place, policy, stop)] = stage
+            running[_begin(stage, means)] = stage
         future = next(as_completed(list(running)))
         stage = running.pop(future)
         yield future, stage
@@ -104,19 +149,23 @@ def _in_order(
 
 
 def ready(waiting: Collection[dag.Stage], done: Collection[str], running: Collection[dag.Stage]) -> list[dag.Stage]:
-    """What can begin now: all of other pools whose needs are done, and one of ours if none runs."""
+    """What can begin now: all of other pools whose needs are done; of ours one that is beside, and one that is not."""
     can = [stage for stage in waiting if set(stage.needs) <= set(done)]
-    own = [stage for stage in can if stage.pool == OWN_POOL]
-    is_free = all(stage.pool != OWN_POOL for stage in running)
-    return [stage for stage in can if stage.pool != OWN_POOL] + (own[:1] if is_free else [])
+    found = [stage for stage in can if stage.pool != OWN_POOL]
+    for beside in (True, False):  # in this order: the other one keeps the runner
+        if not any(stage.pool == OWN_POOL and stage.beside == beside for stage in running):
+            found += [stage for stage in can if stage.pool == OWN_POOL and stage.beside == beside][:1]
+    return found
 
 
-def _begin(stage: dag.Stage, runner: dag.Runner, place: Workspace, policy: Policy, stop: threading.Event) -> PrefectFuture[Ran]:
+def _begin(stage: dag.Stage, means: Means) -> PrefectFuture[Ran]:
     """The stage's task in a thread. What it hands over is prepared first, before our next stage takes the runner."""
     log = get_run_logger()
-    elsewhere = stage.pool != OWN_POOL and not patiently(lambda: runner.restore(stage.name, log.debug))
+    is_apart = stage.pool != OWN_POOL or stage.beside
+    known = is_apart and patiently(lambda: means.runner.restore(stage.name, log.debug))
+    elsewhere = stage.pool != OWN_POOL and not known
     if elsewhere:
-        patiently(lambda: handover.prepare(stage, runner, place, log))
+        patiently(lambda: handover.prepare(stage, means.runner, means.place, log))
     run = stage_task.with_options(
         name=stage.name,
         task_run_name=stage.name,
@@ -124,7 +173,7 @@ def _begin(stage: dag.Stage, runner: dag.Runner, place: Workspace, policy: Polic
         retries=stage.retries,
         retry_delay_seconds=[5 * 4**attempt for attempt in range(stage.retries)],
     )
-    return run.submit(stage, runner, place, policy if elsewhere else None, stop)
+    return run.submit(stage, means, known=known, elsewhere=elsewhere)
 
 
 def patiently(exchange: Callable[[], Found]) -> Found:
@@ -139,32 +188,48 @@ def patiently(exchange: Callable[[], Found]) -> Found:
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=can_help)
-def stage_task(stage: dag.Stage, runner: dag.Runner, place: Workspace, policy: Policy | None, stop: threading.Event) -> Ran:
-    """One stage of the DAG: here or, with a policy for when nobody is there, on a worker of its pool."""
+def stage_task(stage: dag.Stage, means: Means, *, known: bool, elsewhere: bool) -> Ran:
+    """One stage of the DAG: here or, with a policy for when nobody is there, on a worker of its pool.
+
+    Args:
+        known: its results were restored already.
+    """
     log, began = get_run_logger(), time.monotonic()
     why = ""
-    if policy:
-        outcome = handover.send(stage, place, policy, stop, log)
+    if elsewhere:
+        outcome = handover.send(stage, means.place, means.policy, means.stop, log)
         if outcome.worker:
-            if not patiently(lambda: runner.restore(stage.name, log.info, pull=True)):
+            if not patiently(lambda: means.runner.restore(stage.name, log.info, pull=True)):
                 raise dag.StageError(
                     f"Stage {stage.name} completed on worker {outcome.worker}, but the DVC remote does not hold its results. "
                     "Do both machines name the same one (EVERGREEN_DVC_REMOTE in .env)?"
                 )
             return Ran(stage.name, stage.pool, stage.pool, outcome.worker, outcome.why, time.monotonic() - began)
         why = outcome.why
-    with helping.helped(stage, runner, place, log) as variables:
-        executed = runner.run(stage.name, log.info, variables)
-    if executed:
+    if not known and _run_here(stage, means, log):
         return Ran(stage.name, stage.pool, OWN_POOL, _own_worker(), why, time.monotonic() - began)
     log.info("%s: nothing changed, its results were restored.", stage.name)
     return Ran(stage.name, stage.pool, "restored", "", why, time.monotonic() - began)
 
 
+def _run_here(stage: dag.Stage, means: Means, log: Any) -> bool:
+    """Whether it had to run."""
+    if stage.beside:
+        _run_beside(stage, means, log)
+        return True
+    with helping.helped(stage, means.runner, means.place, log) as variables:
+        return means.runner.run(stage.name, log.info, variables)
+
+
+def _run_beside(stage: dag.Stage, means: Means, log: Any) -> None:
+    """By a runner of its own; DVC's books, whose lock waits for nobody, are written by the one alone."""
+    with dag.runner(means.place.folder, means.environment) as apart:
+        means.apart.append(apart)
+        if means.stop.is_set():
+            raise handover.RunEndedError(f"Stage {stage.name} was not begun: the retraining ended.")
+        apart.run_unrecorded(stage.name, log.info)
+    means.runner.record(stage.name, log.info)
+
+
 def _own_worker() -> str:
     return workers.worker_of(workers.look(UUID(str(flow_run.id)))) if flow_run.id else ""
-
-
-def _say(stage: dag.Stage, ran: Ran) -> None:
-    if stage.pool != OWN_POOL:
-        get_run_logger().info("Stage %s, of pool %s, ran on %s, %.0f s.", ran.stage, ran.pool, ran.text(), ran.seconds)

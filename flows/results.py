@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monitoring import site
-from pipelines import ledger, params, publish
+from monitoring.pages import verdict as verdict_page
+from pipelines import ledger, params, publish, registry
 from pipelines.settings import Settings
 from pipelines.verdict import Verdict
 
@@ -19,6 +20,7 @@ EVALUATION = "evaluation/evaluation.json"
 PLOTS = "evaluation/plots"
 MODEL_REPORTS = "reports/model"
 VALIDATION_REPORT = "reports/validation"
+LEAKAGE_REPORT = "reports/leakage"
 REPORTS = "reports"
 MODELS, TRIALS = "models", "trials.json"
 
@@ -26,7 +28,7 @@ MODELS, TRIALS = "models", "trials.json"
 def publish_results(
     here: Settings, folder: Path, *, git_commit: str, git_ref: str, ran: Mapping[str, str] | None = None
 ) -> ledger.Version:
-    """Publish the bundle that the DAG made in `folder`, with its plots, reports and trials.
+    """Publish the bundle that the DAG made in `folder`, with its plots, validation report and trials.
 
     Args:
         ran: stage of another pool -> where it ran, and why there.
@@ -36,13 +38,13 @@ def publish_results(
         bundle=folder / BUNDLE,
         params=folder / "params.yaml",
         query=folder / "sql" / config.data.dataset / "training_set.sql",
-        reports=tuple(folder / path for path in (PLOTS, MODEL_REPORTS, VALIDATION_REPORT)),
+        reports=tuple(folder / path for path in (PLOTS, VALIDATION_REPORT, LEAKAGE_REPORT)),
         git_commit=git_commit,
         git_ref=git_ref,
         trials=tuple(path for name in config.enabled if (path := folder / MODELS / name / TRIALS).exists()),
         ran=ran or {},
     )
-    return publish.publish_version(here.evergreen_url, here.mlflow_tracking_uri, release)
+    return publish.publish_version(here.promoter_url, here.mlflow_tracking_uri, release)
 
 
 def decide(here: Settings, folder: Path, version: ledger.Version, *, actor: str) -> Verdict:
@@ -52,7 +54,12 @@ def decide(here: Settings, folder: Path, version: ledger.Version, *, actor: str)
     config = params.read(folder / "params.yaml")
     rows = pq.read_table(folder / HELD_OUT)
     cache = here.home / "models"
-    return publish.decide(here.evergreen_url, here.mlflow_tracking_uri, version, rows, config, cache=cache, actor=actor)
+    return publish.decide(here.promoter_url, here.mlflow_tracking_uri, version, rows, config, cache=cache, actor=actor)
+
+
+def add_reports(here: Settings, folder: Path, version: ledger.Version) -> None:
+    """Put the reports on the challenger beside what is published: nothing that is decided waits for them."""
+    registry.add_reports(here.mlflow_tracking_uri, version.mlflow_run_id, folder / MODEL_REPORTS)
 
 
 def links(here: Settings, version: ledger.Version, run_id: str | None = None) -> dict[str, str]:
@@ -71,36 +78,31 @@ def write_pages(
     """The version's pages on the report site, and the index.
 
     Args:
-        where: Markdown about where the stages ran.
+        where: Markdown about where the stages ran, and what became of the reports.
     """
     elsewhere = {title: address for title, address in links(here, version, run_id).items() if title != "report"}
     site.write_version(
         here.home / "site",
         version.model,
         version.version,
-        verdict=verdict.markdown(),
+        verdict=verdict_page.pages(version.model, version.version, verdict),
         card="\n\n".join([(folder / BUNDLE / "card.md").read_text(encoding="utf-8"), where]),
         reports={
             "reports": folder / MODEL_REPORTS,
             "data validation": folder / VALIDATION_REPORT,
+            "leakage": folder / LEAKAGE_REPORT,
             "plots": folder / PLOTS,
         },
         links=elsewhere,
     )
-    write_index(here)
+    from flows import reports  # and with it all that watches
+
+    reports.write_index(here)
 
 
-def write_index(here: Settings) -> None:
-    """The report site's first page, from the ledger."""
-    decisions = []
-    for model in ledger.models(here.evergreen_url):
-        reigning = ledger.champion(here.evergreen_url, model)
-        for row in ledger.history(here.evergreen_url, model):
-            is_champion = reigning is not None and reigning.version == row.to_version
-            decisions.append((row.sequence, _shown(row, is_champion)))
-    site.write_index(here.home / "site", [decision for _, decision in sorted(decisions, key=lambda one: one[0], reverse=True)])
+def replace_verdict(here: Settings, model: str, version: int, verdict: Verdict) -> None:
+    """A later verdict, a person's answer, on the pages of a version, and the index."""
+    site.replace_verdict(here.home / "site", model, version, verdict_page.pages(model, version, verdict))
+    from flows import reports
 
-
-def _shown(row: ledger.Promotion, is_champion: bool) -> site.Decision:
-    made_at = f"{row.created_at:%Y-%m-%d %H:%M}"
-    return site.Decision(row.model, row.to_version, row.decision, row.reason, made_at, is_champion)
+    reports.write_index(here)

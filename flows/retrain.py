@@ -7,25 +7,29 @@ not run.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
+from prefect.states import Completed
 
-from flows import dag, execution, results, workers, workspace
-from flows.execution import Ran, can_help, where_markdown
-from flows.handover import OWN_POOL, Choice, Policy, tag_of
+from flows import dag, decision, events, execution, promote, results, workers, workspace
+from flows.decision import DATABASE_RETRIES
+from flows.execution import Ran, can_help
+from flows.handover import Choice, Policy, tag_of
 from flows.workspace import Workspace
-from monitoring import site
+from monitoring import site, store
 from pipelines import extract, ledger, params, settings
 from pipelines.errors import EvergreenError
 
 BEGUN = ["RUNNING", "CRASHED", "CANCELLING", "CANCELLED", "FAILED"]  # states of a run whose process may have been killed
-DATABASE_RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20]}
 
 
 def _run_name() -> str:
@@ -39,7 +43,8 @@ def retrain(
     use_uncommitted: bool = False,
     without_worker: Choice = "cpu",
     worker_deadline: int = 120,
-) -> None:
+    cause: str | None = None,
+) -> Any:
     """Retrain the model of this project, and promote the result when it is shown to be better.
 
     Args:
@@ -51,28 +56,74 @@ def retrain(
             cancelled, and this run ends with what to do. `wait`: it goes on waiting, and says so at every deadline.
             A stage whose worker is lost after it began is handed over again, and the deadline begins again.
         worker_deadline: seconds that a stage of another pool waits to be begun.
+        cause: key of the window whose verdict asked for it, such as 2025-10; by default a person or the schedule did. Of
+            several runs of one cause the first is done.
     """
     here = settings.load()
+    if cause:
+        _label(cause)
     # MLflow takes seconds to import: it does so while the stages run in a process of their own
     threading.Thread(target=importlib.import_module, args=("mlflow.tracking.client",), daemon=True).start()
     base = _base_commit(here, commit, use_uncommitted)
     model = workspace.params_at(here.folder, base).model
     ran: list[Ran] = []
-    with ledger.retraining_lock(here.evergreen_url, model) as confirm_lock:
+    with ledger.retraining_lock(here.promoter_url, model) as confirm_lock, _noted(here, model, cause, as_of) as noted:
+        if not noted.is_new:
+            return Completed(message=f"Window {cause} was answered by another retraining.")
         bury_dead_runs(here)
+        promote.expire_reviews(here, model)
         place = workspace.create(here, flow_run.id, base)
+        environment = os.environ | here.environment()
         try:
-            pin(place, here, as_of)
-            with _kept(ran, model):
-                execution.run_stages(place, here, Policy(without_worker, worker_deadline), ran)
-            results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
-            confirm_lock()
-            decide(place, here, publish(place, here, results_commit, ran), ran)
+            with dag.runner(place.folder, environment) as runner:  # imports DVC while the source is asked
+                pin(place, here, as_of)
+                means = execution.Means(runner, place, environment, Policy(without_worker, worker_deadline))
+                with decision.table_of_stages(ran, model), execution.stages_run(means, here, ran) as wait_for_reports:
+                    with runner.still():  # a report that ends now is entered into dvc.lock
+                        results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
+                    confirm_lock()
+                    noted.version = decision.publish(place, here, results_commit, ran)
+                    verdict = decision.decide(place, here, noted.version)
+                    noted.outcome = verdict.outcome
+                    # what follows is red by itself: the decision stands
+                    if verdict.finding == "awaits review":
+                        decision.ask(here, noted.version, return_state=True)
+                    decision.tell(here, noted.version, cause or "", return_state=True)
+                    decision.show(place, here, noted.version, verdict, ran, wait_for_reports)
         except dag.StageError as error:
             _leave_something_to_read(place, here, model, error)
             raise
         finally:
             workspace.remove(place)
+    return None
+
+
+@dataclass
+class _Noted:
+    """A retraining as the ledger of windows is to remember it."""
+
+    is_new: bool
+    outcome: store.Outcome = "failed"
+    version: ledger.Version | None = None
+
+
+@contextmanager
+def _noted(here: settings.Settings, model: str, cause: str | None, as_of: str | None) -> Iterator[_Noted]:
+    """Whether a retraining of this cause is still to be done; how it ended is written down whatever happens."""
+    noted = _Noted(store.begin_retraining(here.promoter_url, model, str(flow_run.id), cause, as_of))
+    try:
+        yield noted
+    finally:
+        if noted.is_new:
+            version = noted.version.version if noted.version else None
+            with suppress(EvergreenError):  # a database that is away: the next retraining writes it down
+                store.end_retraining(here.promoter_url, model, str(flow_run.id), noted.outcome, version=version)
+
+
+def _label(cause: str) -> None:
+    """For whoever looks at the run; its parameter says the same, so nothing fails with it."""
+    with suppress(EvergreenError), events.client("label the run") as prefect:
+        prefect.update_flow_run_labels(UUID(str(flow_run.id)), {events.CAUSE: cause})
 
 
 def _leave_something_to_read(place: Workspace, here: settings.Settings, model: str, error: dag.StageError) -> None:
@@ -80,12 +131,7 @@ def _leave_something_to_read(place: Workspace, here: settings.Settings, model: s
     from prefect.artifacts import create_link_artifact
 
     page = site.write_red(here.home / "site", model, place.run_id, error=str(error), reports=place.folder / results.REPORTS)
-    create_link_artifact(f"{here.site_url}/{page}", link_text="What stopped this run", key=_key(model, "stopped"))
-
-
-def _key(model: str, what: str) -> str:
-    """Prefect's keys have no underscores."""
-    return f"{model}-{what}".replace("_", "-")
+    create_link_artifact(f"{here.site_url}/{page}", link_text="What stopped this run", key=decision.key_of(model, "stopped"))
 
 
 def _base_commit(here: settings.Settings, commit: str | None, use_uncommitted: bool) -> str:
@@ -146,42 +192,7 @@ def pin(place: Workspace, here: settings.Settings, as_of: str | None) -> None:
     """Write the pin into the workspace's params.yaml, and commit it before the first stage."""
     config = params.read(place.folder / "params.yaml")
     queries = extract.Queries(place.folder / "sql" / config.data.dataset)
-    found = extract.pin(here.source_url, queries, config.data, as_of)
+    found = extract.pin(here.source_url, queries, config.data, as_of, count=False)
     params.write_pin(place.folder / "params.yaml", found.as_of, found.fingerprint)
     place.commit(f"Pin of run {place.run_id}: {found.as_of}", "params.yaml")
-    get_run_logger().info("As of %s: %s rows, %s positive.", found.as_of, f"{found.rows:,}", f"{found.positives:,}")
-
-
-@contextmanager
-def _kept(ran: list[Ran], model: str) -> Iterator[None]:
-    """A table of where the stages ran on the run's page, also when the run stops."""
-    from prefect.artifacts import create_table_artifact
-
-    try:
-        yield
-    finally:
-        rows = [{**asdict(one), "seconds": round(one.seconds, 1)} for one in ran]
-        create_table_artifact(rows, key=_key(model, "where-stages-ran"), description="Where the stages ran, and why there.")
-
-
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="publish", **DATABASE_RETRIES)
-def publish(place: Workspace, here: settings.Settings, commit: str, ran: list[Ran]) -> ledger.Version:
-    """One MLflow run and one registered version of the bundle, however often this runs."""
-    where = {one.stage: one.text() for one in ran if one.pool != OWN_POOL}
-    version = results.publish_results(here, place.folder, git_commit=commit, git_ref=place.ref, ran=where)
-    workspace.tag(place.clone, version.model, version.version, version.git_ref)
-    get_run_logger().info("Published as %s.", version)
-    return version
-
-
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="decide", **DATABASE_RETRIES)
-def decide(place: Workspace, here: settings.Settings, version: ledger.Version, ran: list[Ran]) -> None:
-    """The gate, the ledger, the aliases, and the pages that people read."""
-    from prefect.artifacts import create_link_artifact, create_markdown_artifact
-
-    verdict = results.decide(here, place.folder, version, actor=f"retrain/{place.run_id}")
-    get_run_logger().info("%s: %s", verdict.outcome.upper(), verdict.headline)
-    results.write_pages(here, place.folder, version, verdict, place.run_id, where=where_markdown(ran))
-    create_markdown_artifact(verdict.markdown(), key=_key(version.model, "verdict"), description=verdict.headline)
-    for name, address in results.links(here, version).items():
-        create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=_key(version.model, name))
+    get_run_logger().info("As of %s, fingerprint %s.", found.as_of, found.fingerprint)

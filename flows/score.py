@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import TYPE_CHECKING
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -12,6 +13,9 @@ from flows import lineage
 from flows.execution import can_help
 from pipelines import ledger, params, predictions, settings
 from pipelines.errors import EvergreenError
+
+if TYPE_CHECKING:
+    from monitoring.subject import Subject
 
 
 def _run_name() -> str:
@@ -28,13 +32,14 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
         force: score once more although this version and day have scores.
     """
     here = settings.load()
-    run = write_scores(here, _version(here, version), as_of, flow_run.scheduled_start_time.date(), force)
+    config = params.read(here.folder / "params.yaml")
+    today, empty = flow_run.scheduled_start_time.date(), config.monitor.of_window == "every day"
+    run = write_scores(here, _version(here, config.model, version), as_of, today, force, empty)
     get_run_logger().info("%s: %s scores, complete.", run.run_key, f"{run.row_count:,}")
 
 
-def _version(here: settings.Settings, number: int | None) -> ledger.Version:
-    model = params.read(here.folder / "params.yaml").model
-    chosen = ledger.version(here.evergreen_url, model, number) if number else ledger.champion(here.evergreen_url, model)
+def _version(here: settings.Settings, model: str, number: int | None) -> ledger.Version:
+    chosen = ledger.version(here.scorer_url, model, number) if number else ledger.champion(here.scorer_url, model)
     if chosen is None:
         raise EvergreenError(f"{model!r} has no champion to score by: `prefect deployment run 'retrain/{model}' --watch`.")
     return chosen
@@ -42,13 +47,37 @@ def _version(here: settings.Settings, number: int | None) -> ledger.Version:
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="write_scores", retries=2, retry_delay_seconds=[5, 20])
 def write_scores(
-    here: settings.Settings, version: ledger.Version, as_of: str | None, today: date, force: bool
+    here: settings.Settings, version: ledger.Version, as_of: str | None, today: date, force: bool, may_be_empty: bool
 ) -> predictions.Run:
     """The scores of one version and day, in the prediction ledger."""
+    from monitoring.subject import Subject
     from pipelines import publish
     from pipelines import score as scoring
 
     bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
     with lineage.source(here, version) as source:
         day = scoring.day(source, as_of, today)
-        return scoring.score(source, here.evergreen_url, version, bundle, as_of=day, force=force, say=get_run_logger().info)
+        subject = Subject(here.scorer_url, version, source, bundle)
+        return score_day(here.scorer_url, subject, day, force=force, may_be_empty=may_be_empty)
+
+
+def score_day(url: str, subject: Subject, day: date, *, force: bool = False, may_be_empty: bool = False) -> predictions.Run:
+    """Everyone's score on a day, and what those who watch the version count of the rows while they pass.
+
+    Args:
+        url: our own database by who scores; the subject's is that of who watches.
+    """
+    from pipelines import score as scoring
+
+    say, count = get_run_logger().info, subject.count if subject.can_be_watched else None
+    return scoring.score(
+        subject.source,
+        url,
+        subject.version,
+        subject.bundle,
+        as_of=day,
+        force=force,
+        may_be_empty=may_be_empty,
+        count=count,
+        say=say,
+    )

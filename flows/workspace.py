@@ -72,6 +72,27 @@ def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None
     return done.stdout.strip()
 
 
+def has_commit(clone: Path, commit: str) -> bool:
+    """Whether a commit is in this clone."""
+    try:
+        git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
+    except EvergreenError:
+        return False
+    return True
+
+
+def content(clone: Path, commit: str, path: str) -> bytes:
+    """A file as a commit has it, byte for byte.
+
+    Raises:
+        EvergreenError: the commit is not in this clone, or has no such file.
+    """
+    done = subprocess.run(["git", "show", f"{commit}:{path}"], cwd=clone, capture_output=True, check=False)
+    if done.returncode:
+        raise EvergreenError(f"git show in {clone}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
 def at(settings: Settings, run_id: str) -> Workspace:
     """Where a run works, whether it is there or not."""
     return Workspace(settings.home / "runs" / run_id, settings.folder, run_id, settings.repository)
@@ -134,6 +155,11 @@ def changed_files(clone: Path) -> list[str]:
 def params_at(clone: Path, commit: str) -> params.Params:
     """params.yaml as it is in a commit."""
     return params.parse(git(clone, "show", f"{commit}:params.yaml"), f"params.yaml at {commit[:12]}")
+
+
+def data_at(clone: Path, commit: str) -> params.DataParams:
+    """What the rows were in a commit, which may be of earlier days."""
+    return params.parse_data(git(clone, "show", f"{commit}:params.yaml"), f"params.yaml at {commit[:12]}")
 
 
 def _only_pin_differs(clone: Path) -> bool:

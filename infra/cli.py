@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from infra import keeping_commands, ledger_commands
+from infra.check_sql.command import check_sql
+from infra.init.command import init
 from pipelines import settings
 from pipelines.errors import EvergreenError
 
@@ -19,6 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+for more in (ledger_commands, keeping_commands):
+    app.add_typer(more.commands)  # without a name of its own: its commands stand beside those below
+app.command()(init)
+app.command(name="check-sql")(check_sql)
 PARAMS = Path("params.yaml")
 
 
@@ -32,7 +39,7 @@ def main() -> None:
 
 @app.command()
 def up() -> None:
-    """Start Postgres, MLflow, Prefect, the workers and the report site; return when they answer."""
+    """Start Postgres, MLflow, Prefect, the workers, the API and the report site; return when they answer."""
     from flows import workspace
     from infra import stack
 
@@ -85,14 +92,17 @@ def pin(
     as_of: Annotated[str | None, typer.Option(help="YYYY-MM-DD; by default the newest date the source has complete")] = None,
 ) -> None:
     """Choose what is trained on: write data.as_of and data.fingerprint into params.yaml."""
+    from infra import summary
     from pipelines import extract, params
 
-    data = params.read().data
-    found = extract.pin(settings.load().source_url, extract.Queries(Path("sql") / data.dataset), data, as_of)
+    config, here = params.read(), settings.load()
+    data = config.data
+    found = extract.pin(here.source_url, extract.Queries(Path("sql") / data.dataset), data, as_of)
     params.write_pin(PARAMS, found.as_of, found.fingerprint)
     typer.echo(f"Pinned {found.as_of}, fingerprint {found.fingerprint}.")
     share = found.positives / found.rows
     typer.echo(f"`dvc repro` will read {found.rows:,} rows, {found.positives:,} of them positive ({share:.1%}).")
+    typer.echo(summary.foreseen(here, found, config))
 
 
 @app.command()
@@ -100,7 +110,7 @@ def publish() -> None:
     """Publish what `dvc repro` made in this clone, and let the gate decide."""
     from flows import by_hand
 
-    version, verdict = by_hand.publish(settings.load())
+    version, verdict = by_hand.publish(settings.load(), typer.echo)
     typer.echo(f"{version.model} {version}: {verdict.outcome}. {verdict.headline}")
 
 
@@ -112,46 +122,44 @@ def checkout(
     """Bring a version's params.yaml, dvc.lock and results into this clone."""
     from flows import by_hand
 
-    stale = by_hand.checkout(settings.load(), _number(version), force=force)
+    stale = by_hand.checkout(settings.load(), ledger_commands.number_of(version), force=force)
     next_step = (
         f"`dvc repro` would run {', '.join(stale)}: code or SQL differ here" if stale else "`dvc repro` has nothing to do"
     )
-    typer.echo(f"This clone now holds v{_number(version)}: {next_step}.")
+    typer.echo(f"This clone now holds v{ledger_commands.number_of(version)}: {next_step}.")
 
 
 @app.command()
-def promote(
-    version: Annotated[str, typer.Argument(help="number of a published version, such as 3 or v3")],
-    reason: Annotated[str, typer.Option(help="stands in the ledger for good")],
+def selftest(
+    gates: Annotated[list[str] | None, typer.Argument(help="such as promotion; by default all")] = None,
+    size: Annotated[int, typer.Option(min=10, help="how often a question is put whose answer is a share")] = 200,
+    data: Annotated[Path, typer.Option(help="folder with the real tables, for `validation`")] = Path("../shared/data"),
+    out: Annotated[Path | None, typer.Option(help="where the figures of `validation` go, as Markdown and a picture")] = None,
 ) -> None:
-    """Make a version champion by hand: past the gate, or back to an earlier one."""
-    import getpass
-
-    from flows import by_hand
-
-    by_hand.promote(settings.load(), _number(version), actor=getpass.getuser(), reason=reason)
-    typer.echo(f"v{_number(version)} is the champion now. `evergreen history` shows why.")
-
-
-@app.command()
-def history(rows: Annotated[int, typer.Option(help="how many, newest first")] = 20) -> None:
-    """Decisions about the champion, newest first."""
-    from pipelines import ledger, params
-
-    decisions = ledger.history(settings.load().evergreen_url, params.read().model, rows)
-    if not decisions:
-        typer.echo("No decision yet: `prefect deployment run 'retrain/" + params.read().model + "' --watch`.")
-    for row in decisions:
-        typer.echo(f"{row.created_at:%Y-%m-%d %H:%M}  epoch {row.epoch}  v{row.to_version}  {row.decision}  {row.reason}")
-
-
-@app.command()
-def champion() -> None:
-    """The version that serves."""
-    from infra import summary
+    """Show the gates what they must stop and what they must let through; exit with 1 when one does otherwise."""
+    from infra import selftest
     from pipelines import params
 
-    typer.echo(summary.champion(settings.load(), params.read().model))
+    if not selftest.run(gates or [], params.read(), typer.echo, size=size, data=data, out=out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def expectations(
+    force: Annotated[bool, typer.Option(help="write them over sql/<dataset>/expectations.yaml")] = False,
+) -> None:
+    """Propose expectations from the rows that `dvc repro` has extracted here; print them, or write them with --force."""
+    from infra.init import expectations as proposals
+    from pipelines import params, stage
+
+    config = params.read()
+    text = proposals.of_extracted(Path("data/rows.parquet"), config)
+    if not force:
+        typer.echo(text)
+        return
+    file = Path("sql") / config.data.dataset / "expectations.yaml"
+    stage.write_text(file, text)
+    typer.echo(f"{file} is written: `git diff {file}` shows what changed.")
 
 
 @app.command(name="compare-default")
@@ -181,7 +189,7 @@ def scores(out: Annotated[Path, typer.Option(help="a file to write, .csv or .par
     """Write the champion's newest scores to a file, the highest first."""
     from pipelines import params, predictions
 
-    rows = predictions.export(settings.load().evergreen_url, params.read().model, out)
+    rows = predictions.export(settings.load().watcher_url, params.read().model, out)
     typer.echo(f"{out} holds {rows:,} scores.")
 
 
@@ -193,7 +201,7 @@ def load(
     """Bring a file into the source database, with sensible types."""
     from infra import load_file
 
-    rows = load_file.load(settings.load().load_url, file, table)
+    rows = load_file.load(settings.load().load_url, file, table, typer.echo)
     typer.echo(f"{table} holds {rows:,} rows.")
 
 
@@ -236,6 +244,89 @@ def demo(
 
 
 @app.command()
+def story(
+    start: Annotated[str, typer.Option(help="first day, YYYY-MM-DD")] = "2025-01-01",
+    end: Annotated[str, typer.Option(help="last day; windows that have not ended by then are left out")] = "2025-12-31",
+) -> None:
+    """After the demo: the year that follows, scored and judged window by window, with the retraining that it leads to."""
+    from infra import walkthrough
+
+    walkthrough.story(settings.load(), start=start, end=end, say=typer.echo)
+
+
+@app.command()
+def windows() -> None:
+    """What was decided of each window, and why."""
+    from infra import summary
+    from pipelines import params
+
+    typer.echo(summary.windows(settings.load(), params.read().model))
+
+
+@app.command()
+def report(window: Annotated[str, typer.Argument(help="a window that was judged, such as 2025-03")]) -> None:
+    """Render the reports of any window; those that need attention, and the newest, have theirs already."""
+    from flows import reports, watching
+
+    here = settings.load()
+    with watching.watching(here, typer.echo) as watch:
+        page = reports.on_demand(here, watch, window)
+    typer.echo(f"{here.site_url}/{page}")
+
+
+key = typer.Typer(help="Keys of the API.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(key, name="key")
+
+
+@key.command()
+def create(
+    name: Annotated[str, typer.Option(help="who it is for")],
+    scope: Annotated[list[str] | None, typer.Option(help="predict or admin; may be repeated")] = None,
+) -> None:
+    """Make a key and print it: it is shown once and kept nowhere. A server knows it within seconds."""
+    from serving import keys
+
+    typer.echo(keys.create(settings.load().evergreen_url, name, scope or ["predict"]))
+
+
+@key.command(name="list")
+def list_keys() -> None:
+    """Every key by its id, with what it may do."""
+    from serving import keys
+
+    for one in keys.listed(settings.load().evergreen_url):
+        ended = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
+        typer.echo(f"{one.key_id}  {','.join(one.scopes):<14} made {one.created_at:%Y-%m-%d %H:%M}  {ended:<24} {one.name}")
+
+
+@key.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="the id that `evergreen key list` shows")]) -> None:
+    """End a key: servers refuse it within seconds."""
+    from serving import keys
+
+    one = keys.revoke(settings.load().evergreen_url, key_id)
+    typer.echo(f"{one.key_id} ({one.name}) is revoked.")
+
+
+@key.command()
+def show() -> None:
+    """Print the key that the local stack made for itself."""
+    from infra import api_key
+
+    typer.echo(api_key.show(settings.load()))
+
+
+@app.command(name="open")
+def open_site() -> None:
+    """Open the report site, which begins with what needs attention."""
+    import webbrowser
+
+    address = settings.load().site_url
+    if not webbrowser.open(address):
+        typer.echo(f"No browser was found. The reports are at {address}")
+
+
+@app.command()
 def bench(
     out: Annotated[Path, typer.Option(help="where the figures go")] = Path("bench.json"),
     rows: Annotated[int, typer.Option(min=10_000, help="rows of the extraction")] = 2_000_000,
@@ -246,13 +337,6 @@ def bench(
 
     if not bench.run(settings.load(), out, rows=rows, say=typer.echo):
         raise typer.Exit(1)
-
-
-def _number(version: str) -> int:
-    digits = version.removeprefix("v")
-    if not digits.isdigit():
-        raise EvergreenError(f"{version!r} is no version: give a number, such as 3 or v3. `evergreen history` lists them.")
-    return int(digits)
 
 
 if __name__ == "__main__":

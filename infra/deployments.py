@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from flows import notifications
 from flows.workspace import git
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
@@ -18,14 +19,16 @@ MODEL = "{{ $EVERGREEN_MODEL }}"
 
 
 def deploy(settings: Settings, model: str, say: Callable[[str], None]) -> None:
-    """Create or update the deployments of this machine's pools at the clone's current commit.
+    """Create or update the deployments of this machine's pools at the clone's current commit, and the model's automations.
 
-    With both pools those are `retrain/<model>`, `score/<model>`, `stage/cpu` and `stage/gpu`. A pool of another machine is
-    that machine's to deploy: its clone is at a path of its own.
+    With both pools those are `retrain`, `score`, `monitor`, `backfill` and `promote`, each `/<model>`, and `stage/cpu` and
+    `stage/gpu`. A pool of another machine is that machine's to deploy: its clone is at a path of its own. Whoever deploys
+    the model's own flows also decides who is told of them.
 
     Raises:
-        EvergreenError: there is no such pool, or Prefect does not take them; with its words.
+        EvergreenError: there is no such pool or notification block, or Prefect does not take them; with its words.
     """
+    blocks = notifications.find_blocks(settings)  # before anything is changed
     commit = git(settings.folder, "rev-parse", "HEAD")
     variables = os.environ | {
         "EVERGREEN_CLONE": str(settings.folder),
@@ -44,6 +47,10 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None]) -> None:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise EvergreenError(f"Prefect did not take the deployments. Is it up (`evergreen status`)? It said:\n{last}")
     say(f"deployed {', '.join(names).replace(MODEL, model)} at {commit[:12]}")
+    if own := [name.replace(MODEL, model) for name in names if name.endswith(MODEL)]:
+        notifications.put_up(settings, model, blocks, own)
+        if blocks:
+            say(f"decisions about {model} and failures go to {', '.join(blocks)}")
 
 
 def _write_own(template: Path, file: Path, pools: Collection[str]) -> list[str]:

@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlencode
 
+from flows import notifications
 from infra import pools, postgres_server, processes, stack, store, supervisor_control
 from infra.programs import FRESH_SECONDS, programs
-from pipelines import ledger, postgres
+from pipelines import ledger, postgres, publish, roles
 from pipelines.errors import EvergreenError
-from pipelines.settings import Settings, is_local
+from pipelines.settings import PARTS, Settings, is_local
 
 LOCK_MEMBERS_NAMED = 5
 PROBE = "evergreen-doctor/probe.txt"
@@ -29,7 +31,7 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> list[Finding]:
-    """Everything found wrong; an empty list means that all is well. Changes nothing."""
+    """Everything found wrong; an empty list means that all is well. It mends MLflow's aliases, and changes nothing else."""
     running = supervisor_control.is_running(settings.home)
     findings = [*_store(settings), *_environment(settings.folder / "requirements.lock")]
     findings += _programs(settings) if running else _not_running(settings)
@@ -37,8 +39,11 @@ def diagnose(settings: Settings) -> list[Finding]:
     findings += _databases(settings, running)
     if pools.succeeds(f"{settings.mlflow_tracking_uri}/health"):
         findings += _artifacts(settings)
+        findings += _aliases(settings)
+    findings += _api(settings)
     if pools.succeeds(f"{settings.prefect_api_url}/health"):
         findings += _workers(settings)
+        findings += _notifications(settings)
     return findings
 
 
@@ -112,6 +117,7 @@ def _servers_elsewhere(settings: Settings) -> Iterator[Finding]:
         "MLFLOW_TRACKING_URI": (settings.mlflow_tracking_uri, "/health"),
         "PREFECT_API_URL": (settings.prefect_api_url, "/health"),
         "EVERGREEN_SITE_URL": (settings.site_url, "/"),
+        "EVERGREEN_API_URL": (settings.api_url, "/health"),
     }
     for setting, (url, path) in servers.items():
         if not is_local(url) and not pools.succeeds(f"{url}{path}"):
@@ -138,6 +144,43 @@ def _databases(settings: Settings, running: bool) -> Iterator[Finding]:
             return
         if missing:
             yield Finding(f"Migrations are missing: {', '.join(missing)}.", "schema evergreen", "Run `evergreen up`.")
+        else:
+            yield from _roles(settings)
+
+
+def _roles(settings: Settings) -> Iterator[Finding]:
+    """Whether scoring, promoting and watching have roles of their own, with no more than their rights."""
+    apart = roles.of(settings)
+    if missing := [kind for kind in PARTS if kind not in apart]:
+        named = ", ".join(f"{kind.upper()}_URL" for kind in missing)
+        act = (
+            f"Let an administrator of that server run `create role evergreen_{missing[0]} login password '...'` and the like, "
+            f"put {named} into .env, and run `evergreen up`, which gives them their rights."
+        )
+        yield Finding(f"Roles are not separated: {', '.join(missing)} connect as the owner of our tables.", named, act)
+    for kind in apart:
+        try:
+            yield from _role(kind, roles.standing(getattr(settings, f"{kind}_url")))
+        except EvergreenError as error:
+            where = f"{kind.upper()}_URL"
+            yield Finding(f"The {kind} cannot connect: {error}", where, _next_for(settings.evergreen, where))
+
+
+def _role(kind: str, standing: roles.Standing) -> Iterator[Finding]:
+    where = f"role {standing.role} ({kind.upper()}_URL)"
+    if standing.is_mighty or standing.owns_tables:
+        more = "is an administrator of the server" if standing.is_mighty else "owns our tables, or is a member of who does"
+        yield Finding(f"The {kind} {more}, so no right is kept from it.", where, f"Make a plain role, and name it in {where}.")
+        return
+    if standing.other_databases:
+        names = " and ".join(standing.other_databases)
+        act = "; ".join(f"revoke connect on database {name} from public" for name in standing.other_databases)
+        yield Finding(f"The {kind} can enter the databases of {names}.", where, f"Let their owner run `{act}`.")
+    if kind == "watcher" and not standing.may_stage:
+        act = f"Let the database's owner run `grant temporary on database ... to {standing.role}`."
+        yield Finding("The watcher cannot make the temporary table in which labels arrive.", where, act)
+    if not standing.may_enter:
+        yield Finding(f"The {kind} has no rights on schema evergreen.", where, "Run `evergreen up`, which gives them.")
 
 
 def _next_for(own: str, setting: str) -> str:
@@ -158,6 +201,45 @@ def _artifacts(settings: Settings) -> Iterator[Finding]:
         yield Finding(what, settings.mlflow_tracking_uri, act)
 
 
+def _aliases(settings: Settings) -> Iterator[Finding]:
+    """Where MLflow does not say what the ledger says, it is made to. What is asked first is quick; mending imports MLflow."""
+    try:
+        for model in ledger.models(settings.promoter_url):
+            if _agrees(settings, model):
+                continue
+            for change in publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, model):
+                what = f"MLflow's aliases of {model!r} were not what the ledger says: {change}. That was mended just now."
+                yield Finding(what, settings.mlflow_tracking_uri, "Nothing: the ledger decides, and MLflow follows it again.")
+    except EvergreenError as error:
+        yield _from_error(error, settings.mlflow_tracking_uri)
+
+
+def _agrees(settings: Settings, model: str) -> bool:
+    asked = f"{settings.mlflow_tracking_uri}/api/2.0/mlflow/registered-models/get?{urlencode({'name': model})}"
+    answer = pools.ask("get", asked)
+    registered = answer.json()["registered_model"] if answer and answer.is_success else {}
+    there = {one["alias"]: int(one["version"]) for one in registered.get("aliases", [])}
+    url = settings.promoter_url
+    wanted = {"champion": ledger.champion(url, model), "challenger": ledger.challenger(url, model)}
+    return all(there.get(alias) == (version and version.mlflow_version) for alias, version in wanted.items())
+
+
+def _api(settings: Settings) -> Iterator[Finding]:
+    """What the API says of itself, where it answers; that nobody was promoted yet is no fault."""
+    answer = pools.ask("get", f"{settings.api_url}/ready")
+    if answer is None or not settings.api_model:
+        return
+    told, act = answer.json(), f"Read {store.log_file(settings, f'api-{settings.api_model}')}, and `evergreen status`."
+    with suppress(EvergreenError):
+        reigns = ledger.champion(settings.scorer_url, settings.api_model)
+        if reigns and not told["ready"]:
+            yield Finding(f"The API serves nothing: {told['reason']}", settings.api_url, act)
+    if told["ready"] and told["stale"]:
+        yield Finding(f"The API serves a version that may be out of date: {told['reason']}", settings.api_url, act)
+    if told["log"]:
+        yield Finding(f"The API's prediction log does not get into Postgres: {told['log']}", settings.api_url, act)
+
+
 def _workers(settings: Settings) -> Iterator[Finding]:
     for pool in pools.LIMITS:
         age = pools.heartbeat_age(settings.prefect_api_url, pool)
@@ -167,6 +249,15 @@ def _workers(settings: Settings) -> Iterator[Finding]:
             if is_local(settings.prefect_api_url) and pool in settings.pools:
                 act = f"Run `evergreen up`, and read {store.log_file(settings, f'{pool}-1')}."
             yield Finding(f"No live worker in pool {pool} ({heard}).", settings.prefect_api_url, act)
+
+
+def _notifications(settings: Settings) -> Iterator[Finding]:
+    for block in settings.notify:
+        slug, _, name = block.partition("/")
+        answer = pools.ask("get", f"{settings.prefect_api_url}/block_types/slug/{slug}/block_documents/name/{name}")
+        if answer is not None and answer.status_code == 404:
+            what = f"EVERGREEN_NOTIFY names {block}, and Prefect has no such block: nobody is told there."
+            yield Finding(what, settings.prefect_api_url, notifications.how_to_make(block))
 
 
 def _from_error(error: EvergreenError, where: str) -> Finding:

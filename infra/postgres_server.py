@@ -21,11 +21,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pipelines.errors import EvergreenError
 from pipelines.postgres import connect
+from pipelines.settings import PARTS
 
 if TYPE_CHECKING:
     import psycopg
 
-ROLES = ("postgres", "evergreen", "company", "reader")
+LATER = PARTS  # roles that stacks of earlier versions do not have: they are added to
+ROLES = ("postgres", "evergreen", "company", "reader", *LATER)
 OWNERS = {"evergreen": "evergreen", "mlflow": "evergreen", "prefect": "evergreen", "company": "company"}
 
 # Root may not run Postgres, so another account does. Below a folder of mode 0700 (a clone in `mktemp -d`, or
@@ -161,6 +163,8 @@ def prepare_own(url: str) -> None:
         try:
             for name in sorted({"mlflow", "prefect"} - present):
                 ours.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+                # the roles of our own database have no business there
+                ours.execute(sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(name)))
         except errors.InsufficientPrivilege:
             role = urlsplit(url).username
             raise EvergreenError(
@@ -175,8 +179,11 @@ def on_database(url: str, database: str) -> str:
 
 
 @contextmanager
-def running(data: Path, port: int, password: str) -> Iterator[str]:
-    """A Postgres for the length of a test session, without a supervisor; gives the superuser's URL.
+def running(data: Path, port: int, password: str, *, durable: bool = False) -> Iterator[str]:
+    """A Postgres for the length of the block, without a supervisor; gives the superuser's URL.
+
+    Args:
+        durable: whether what is written is to survive a crash of the machine; tests do without.
 
     Raises:
         EvergreenError: it did not answer within 30 s.
@@ -185,7 +192,7 @@ def running(data: Path, port: int, password: str) -> Iterator[str]:
     url = f"postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/postgres"
     log = data.with_name(f"{data.name}.log")
     with log.open("ab") as output:
-        process = subprocess.Popen(command(data, port, durable=False), stdout=output, stderr=output)
+        process = subprocess.Popen(command(data, port, durable=durable), stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + 30
         while not answers(url):

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 
 from infra import plants, postgres_server, replay
 from infra.demo import worlds
-from monitoring import target
+from monitoring import judge
 from pipelines import params as parameters
 from pipelines.params import Params
 
 PLANTED, WATCHED = 15, 18  # first month of a planted shift, and the last one that is watched
 SOON = 2  # windows
+LABELLED = 22  # the last month whose labels mature
 SHIFTED_SEEDS = 3000  # seeds of the shifted companies begin after it: other companies than the quiet ones
 ALARMS = frozenset({"feed", "loss", "drift", "estimated_loss", "bias"})
 COVERED = ("roc_auc", "pr_auc", "log_loss", "brier", "accuracy")
@@ -82,10 +83,10 @@ def find(
 
 def find_target(version: replay.Version, months: list[pa.Table], moved: list[pa.Table]) -> list[int]:
     """Windows, counted like those of a concept shift, whose share of positives raises an alarm."""
-    shares, over, hits = [replay.positives(rows) for rows in months[: replay.KNOWN_TO]], [False], []
+    shares, over, hits = [replay.positives(rows) for rows in months[: replay.KNOWN_TO]], [], []
     for number, rows in enumerate(moved, start=1):
-        found = target.judge(shares, replay.positives(rows), over[-1], version.params.monitor)
-        over.append(any(one.kind in replay.MOVED for one in found))
+        found = judge.shares(shares, replay.positives(rows), over, version.params.monitor)
+        over.append(any(one.kind in judge.OVER for one in found))
         hits += [number] * any(one.kind == "drift" for one in found)
     return hits
 
@@ -95,8 +96,8 @@ def coverage(world: pa.Table, params: Params) -> list[dict[str, Any]]:
     from monitoring import estimate
 
     version, found = replay.train(world, params), []
-    for month, rows in list(enumerate(by_month(world), start=1))[replay.FIRST : replay.LAST]:  # shifted from month 14 on
-        learnt = version.calibration
+    for month, rows in list(enumerate(by_month(world), start=1))[replay.FIRST : LABELLED]:  # shifted from month 14 on
+        learnt = version.reference.calibration
         expected = estimate.expect(learnt, learnt.count(version.score(rows)), version.params.evaluate)
         known = rows.filter(pc.is_valid(rows["churned"]))
         counts = learnt.count(version.score(known))

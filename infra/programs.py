@@ -15,12 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from infra import pools, postgres_server, processes
+from infra import apis, pools, postgres_server, processes
 from pipelines.settings import Settings, is_local
 
 CPU_RUNS = max(4, os.cpu_count() or 1)  # a retraining holds one slot and waits for stages that need another
 # What differs between the clones that a worker serves, passwords among it: each clone's .env has it
-NOT_PASSED_ON = ("SOURCE_URL", "EVERGREEN_URL", "LOAD_URL", "EVERGREEN_DVC_REMOTE", "EVERGREEN_POOLS", "EVERGREEN_REPOSITORY")
+NOT_PASSED_ON = (
+    "SOURCE_URL",
+    "EVERGREEN_URL",
+    "PROMOTER_URL",
+    "SCORER_URL",
+    "WATCHER_URL",
+    "LOAD_URL",
+    "EVERGREEN_DVC_REMOTE",
+    "EVERGREEN_POOLS",
+    "EVERGREEN_REPOSITORY",
+    "EVERGREEN_NOTIFY",
+)
 FRESH_SECONDS = 30.0  # a worker is heard every 5 s
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -43,12 +54,13 @@ class Program:
     """
 
     name: str
-    group: str  # groups stop one after the other: workers, servers, postgres
+    group: str  # groups stop one after the other: workers, servers and APIs, postgres; an API is a group of its own
     arguments: Callable[[], list[str]]
     ready: Callable[[float], bool]
     port: int = 0
     setting: str = ""  # which setting moves the port
     address: str = ""
+    plain: Mapping[str, str] = field(default_factory=dict)  # variables that are in the supervisor's file: no secrets
     variables: Callable[[], Mapping[str, str]] = field(default=dict)
     needs: Callable[[], bool] = lambda: True
     before: Callable[[], object] = lambda: None
@@ -63,6 +75,7 @@ def programs(settings: Settings) -> dict[str, Program]:
         chosen.append(_prefect(settings))
     if is_local(settings.site_url):
         chosen.append(_site(settings))
+    chosen.extend(_api(settings, one) for one in apis.served(settings))
     if is_local(settings.prefect_api_url):
         chosen.extend(_worker(settings, pool) for pool in pools.LIMITS if pool in settings.pools)
     return {program.name: program for program in chosen}
@@ -165,6 +178,28 @@ def _site(settings: Settings) -> Program:
         port=port,
         setting="EVERGREEN_SITE_URL",
         address=settings.site_url,
+    )
+
+
+def _api(settings: Settings, served: apis.Api) -> Program:
+    own = settings.scorer or settings.evergreen  # of the embedded Postgres it finds the password itself
+    return Program(
+        name=served.program,
+        group=served.program,
+        arguments=lambda: [sys.executable, "-m", "serving"],
+        plain={
+            "EVERGREEN_API_MODEL": served.model,
+            "EVERGREEN_API_URL": served.url,
+            "EVERGREEN_API_FSYNC": str(served.fsync).lower(),
+        },
+        variables=lambda: {
+            "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+            **({"EVERGREEN_URL": own} if own else {}),
+        },
+        ready=lambda _start: pools.succeeds(f"{served.url}/health"),
+        port=port_of(served.url),
+        setting="EVERGREEN_API_URL",
+        address=served.url,
     )
 
 

@@ -12,35 +12,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitoring import changes, decide, estimate, feed, findings, histograms, performance, quiet, target
+from monitoring import decide, estimate, histograms, judge, performance, profiles
 from monitoring.findings import Finding
+from monitoring.judge import Block
+from monitoring.quiet import Novelty
+from monitoring.reference import Reference
 from pipelines import features, split
-from pipelines.metrics import Interval
 from pipelines.params import Params
 
-TRAINED_TO, KNOWN_TO, FIRST, LAST = 8, 10, 13, 22  # months: learnt from, of the reference, watched first and last
+TRAINED_TO, KNOWN_TO, FIRST, LAST = 8, 10, 13, 24  # months: learnt from, of the reference, watched first and last
 MATURE = 2  # months after which a window's labels are known: 30 days of horizon and 14 of embargo
 RESAMPLES = 200
-MOVED = ("suspicion", "drift")
 
 
 @dataclass(frozen=True)
 class Version:
-    """What a trained version hands to its monitoring."""
+    """A trained version: what scores, and what its monitoring compares with."""
 
     params: Params
-    schema: dict[str, Any]
     booster: Any
-    layout: histograms.Layout
-    calibration: estimate.Calibration
-    reference: dict[str, Interval]
-    expected: dict[str, Interval]
+    reference: Reference
 
     def score(self, rows: pa.Table) -> NDArray[np.float64]:
-        return self.booster.predict(_matrix(rows, self.schema), num_threads=1)
+        return _score(self.booster, rows, self.reference.schema)
 
     def count(self, rows: pa.Table) -> histograms.Histograms:
-        return histograms.count(watched(rows, self.score(rows), self).to_batches(), self.layout)
+        return profiles.count(rows, self.score(rows), self.reference)
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Window:
     """What was said of one month."""
 
     month: int
-    novelty: quiet.Novelty
+    novelty: Novelty
     alarm: bool
     found: list[Finding]
     decision: decide.Decision
@@ -67,33 +64,25 @@ def train(world: pa.Table, params: Params) -> Version:
     options = {"objective": "binary", "num_leaves": 15, "learning_rate": 0.06, "min_data_in_leaf": 60, "verbose": -1}
     labelled = lightgbm.Dataset(_matrix(rows, schema), rows["churned"].to_numpy())
     booster = lightgbm.train(options | {"feature_fraction": 0.7, "lambda_l2": 5.0, "num_threads": 1, "seed": 1}, labelled, 120)
-    blank = Version(params, schema, booster, histograms.Layout({}, {}), None, {}, {})  # type: ignore[arg-type]
-    layout = histograms.learn_layout(
-        watched(rows, blank.score(rows), blank), schema["categories"], bins=params.monitor.bins
-    )  # fmt: skip
+    shown = profiles.watched(rows, _score(booster, rows, schema), schema, params.monitor.rates)
+    layout = histograms.learn_layout(shown, schema["categories"], bins=params.monitor.bins)
     judged = world.filter(pc.and_(pc.and_(known, pc.less_equal(world["month"], KNOWN_TO)), pa.array(held_out)))
-    calibration, reference, expected = _reference(judged, blank)
-    return Version(params, schema, booster, layout, calibration, reference, expected)
-
-
-def _reference(judged: pa.Table, version: Version) -> tuple[estimate.Calibration, dict[str, Interval], dict[str, Interval]]:
-    """The calibration, the performance and its estimate, on the held-out customers."""
-    data, evaluation = version.params.data, version.params.evaluate
-    scores, threshold = version.score(judged), _threshold(version.params)
-    labels, entities = judged[data.target].to_numpy(), judged[data.entity].to_numpy()
-    learnt = estimate.learn(labels, scores, entities, judged["month"].to_numpy(), threshold, evaluation)
-    measured = performance.measure(labels, scores, entities, threshold, evaluation)
-    return learnt, measured, estimate.expect(learnt, learnt.count(scores), evaluation)
-
-
-def watched(rows: pa.Table, scores: NDArray[np.float64], version: Version) -> pa.Table:
-    """The columns whose drift is watched: features, sums as rates, and the prediction."""
-    names = [*version.schema["numbers"], *version.schema["categories"]]
-    columns = {name: rows[name] for name in names}
-    for name, unit in version.params.monitor.rates.items():
-        units = pc.max_element_wise(rows[unit].cast(pa.float64()), 1.0)
-        columns[name] = pc.divide(rows[name].cast(pa.float64()), units)
-    return pa.table(columns | {histograms.PREDICTION: scores})
+    scores, threshold = _score(booster, judged, schema), _threshold(params)
+    labels, entities = judged[params.data.target].to_numpy(), judged[params.data.entity].to_numpy()
+    learnt = estimate.learn(labels, scores, entities, judged["month"].to_numpy(), threshold, params.evaluate)
+    months = [world.filter(pc.equal(world["month"], month)) for month in range(1, KNOWN_TO + 1)]
+    reference = Reference(
+        schema=schema,
+        rates=params.monitor.rates,
+        layout=layout,
+        training=histograms.count(shown.to_batches(), layout),
+        calibration=learnt,
+        expected=estimate.expect(learnt, learnt.count(scores), params.evaluate),
+        held_out=performance.measure(labels, scores, entities, threshold, params.evaluate),
+        threshold=threshold,
+        positives={month: positives(rows) for month, rows in enumerate(months, start=1)},
+    )
+    return Version(params, booster, reference)
 
 
 def watch(
@@ -106,32 +95,26 @@ def watch(
         effects: whether performance and its estimate are measured as well.
     """
     monitor = version.params.monitor
-    moved = changes.compare(blocks, monitor.trending)
-    kept, exceeded, alarmed = list(range(FIRST - 1)), [False] * (FIRST - 1), [False] * (FIRST - 1)
-    shares, over = [positives(rows) for rows in months[:KNOWN_TO]], []
+    before = [Block(block) for block in blocks[: FIRST - 1]]
+    shares, over = list(version.reference.positives.values()), []
     started: list[datetime] = []
-    said = []
+    said: list[Window] = []
     for at in range(FIRST - 1, len(blocks)):
         now = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=30 * (at + 1))
-        faults = feed.check(blocks[at], blocks[: FIRST - 1], version.layout, monitor)
-        past = quiet.quiet_past(exceeded, alarmed, monitor)
-        novelty = quiet.judge(moved.of([*kept, at]), blocks[at].rows, monitor, past)
-        alarm = quiet.confirmed([*exceeded, novelty.exceeds], monitor)
-        if not faults:
-            kept, exceeded, alarmed = [*kept, at], [*exceeded, novelty.exceeds], [*alarmed, alarm]
-        found = [*faults, *findings.of_novelty(novelty, alarm, blocks[at].rows)]
+        seen = judge.look(before, blocks[at], version.reference, monitor)
+        found = seen.found
         if effects:
-            found += expected_loss(version, months[at])
+            found = [*found, *expected_loss(version, months[at])]
             mature = at - MATURE
-            if mature in kept[FIRST - 1 :]:  # a broken feed's labels say nothing about the model
-                found += mature_loss(version, months[mature])
-                moved_target = target.judge(shares, positives(months[mature]), over[-1:] == [True], monitor)
-                over.append(any(one.kind in MOVED for one in moved_target))
+            if mature >= FIRST - 1 and not before[mature].broken:  # a broken feed's labels say nothing about the model
+                moved_target = judge.shares(shares, positives(months[mature]), over, monitor)
+                over.append(any(one.kind in judge.OVER for one in moved_target))
                 shares += [] if over[-1] else [positives(months[mature])]
-                found += moved_target
+                found = [*found, *mature_loss(version, months[mature]), *moved_target]
         decision = decide.decide(found, decide.Past(started, running=False), now, monitor)
         started += [now] * (decision.action == "retrain")
-        said.append(Window(at + 1, novelty, alarm, found, decision))
+        before.append(Block(blocks[at], seen.novelty.exceeds, seen.alarm, broken=decision.action == "block"))
+        said.append(Window(at + 1, seen.novelty, seen.alarm, found, decision))
     return said
 
 
@@ -142,17 +125,13 @@ def positives(rows: pa.Table) -> tuple[int, int]:
 
 def expected_loss(version: Version, rows: pa.Table) -> list[Finding]:
     """Whether the estimate of a month says that performance is lost."""
-    counts = version.calibration.count(version.score(rows))
-    expected = estimate.expect(version.calibration, counts, version.params.evaluate)
-    return performance.judge(
-        version.params.evaluate.metric,
-        version.expected,
-        expected,
-        rows=int(counts.sum()),
-        positives=float(counts @ version.calibration.point),
-        params=version.params.monitor,
-        estimated=True,
-    )
+    learnt, evaluation = version.reference.calibration, version.params.evaluate
+    counts = learnt.count(version.score(rows))
+    expected = estimate.expect(learnt, counts, evaluation)
+    ones = float(counts @ learnt.point)
+    return judge.estimated(
+        expected, version.reference, int(counts.sum()), ones, evaluation.metric, version.params.monitor
+    )  # fmt: skip
 
 
 def mature_loss(version: Version, rows: pa.Table) -> list[Finding]:
@@ -161,9 +140,10 @@ def mature_loss(version: Version, rows: pa.Table) -> list[Finding]:
     mature = rows.filter(pc.is_valid(rows[params.data.target]))
     labels, entities = mature[params.data.target].to_numpy(), mature[params.data.entity].to_numpy()
     metric = params.evaluate.metric
-    now = performance.measure(labels, version.score(mature), entities, _threshold(params), params.evaluate, only=metric)
+    threshold = version.reference.threshold
+    now = performance.measure(labels, version.score(mature), entities, threshold, params.evaluate, only=metric)
     return performance.judge(
-        metric, version.reference, now, rows=len(labels), positives=int(labels.sum()), params=params.monitor
+        metric, version.reference.held_out, now, rows=len(labels), positives=int(labels.sum()), params=params.monitor
     )  # fmt: skip
 
 
@@ -172,5 +152,9 @@ def _threshold(params: Params) -> float:
     return params.evaluate.cost_false_positive / (params.evaluate.cost_false_positive + params.evaluate.cost_false_negative)
 
 
-def _matrix(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.float32]:
+def _score(booster: Any, rows: pa.Table, schema: Any) -> NDArray[np.float64]:
+    return booster.predict(_matrix(rows, schema), num_threads=1)
+
+
+def _matrix(rows: pa.Table, schema: Any) -> NDArray[np.float32]:
     return np.hstack([features.numbers(rows, schema), features.codes(rows, schema)])

@@ -1,4 +1,4 @@
-"""The local stack: Postgres, MLflow, Prefect, its workers and the report site, below one folder, on 127.0.0.1."""
+"""The local stack: Postgres, MLflow, Prefect, its workers, the API and the report site, below one folder, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 from dotenv import dotenv_values
 
-from infra import pools, postgres_server, processes, site, store, supervisor_control
+from infra import api_key, apis, pools, postgres_server, processes, site, store, supervisor_control
 from infra.programs import Program, programs
-from pipelines import ledger
+from pipelines import ledger, roles
 from pipelines.errors import EvergreenError
-from pipelines.settings import Settings, is_local
+from pipelines.settings import PARTS, Settings, is_local
 
 START_SECONDS = 180  # a cold start takes 15 to 45 s
 STOP_SECONDS = 90
@@ -47,9 +47,12 @@ def up(settings: Settings, say: Say) -> None:
         store.check_version(settings.home)
         _check_env_file(settings)
         passwords = store.passwords(settings)
-        chosen = programs(settings)
-        if supervisor_control.is_running(settings.home):
+        if running := supervisor_control.is_running(settings.home):
             _check_same_addresses(settings)
+        apis.claim(settings, say)
+        chosen = programs(settings)
+        if running:
+            _renew_apis(settings, chosen)
             _start_stopped(settings)
         else:
             _launch(settings, chosen, passwords)
@@ -86,6 +89,7 @@ def status(settings: Settings) -> list[Row]:
     states = supervisor_control.states(settings.home)
     rows = [_row(settings, program, states.get(program.name)) for program in programs(settings).values()]
     servers = {"mlflow": settings.mlflow_tracking_uri, "prefect": settings.prefect_api_url, "site": settings.site_url}
+    servers["api"] = settings.api_url
     return rows + [Row(name, "elsewhere", url, None, None) for name, url in servers.items() if not is_local(url)]
 
 
@@ -103,7 +107,8 @@ def port_conflicts(settings: Settings) -> dict[str, str]:
 def _check_env_file(settings: Settings) -> None:
     """A database of the user's own must be in .env: a worker runs flows later, without this shell's variables."""
     written = dotenv_values(settings.folder / ".env")
-    for name, value in {"SOURCE_URL": settings.source, "EVERGREEN_URL": settings.evergreen}.items():
+    own = {"SOURCE_URL": settings.source, "EVERGREEN_URL": settings.evergreen}
+    for name, value in {**own, **{f"{role.upper()}_URL": getattr(settings, role) for role in PARTS}}.items():
         if value and not written.get(name):
             raise EvergreenError(
                 f"{name} is set in this shell but not in {settings.folder / '.env'}. Scheduled runs do not see this "
@@ -124,7 +129,7 @@ def _check_same_addresses(settings: Settings) -> None:
     """Refuse to pass off a running stack with other addresses as this project's."""
     running = supervisor_control.noted_addresses(settings.home)
     here = _addresses(settings)
-    differing = [f"{name} is {value} there, {here[name]} here" for name, value in running.items() if here.get(name) != value]
+    differing = [f"{name} is {value} there, {here[name]} here" for name, value in running.items() if here[name] != value]
     if differing:
         raise EvergreenError(
             f"The stack in {settings.home} runs with other addresses: {'; '.join(differing)}. Put the same into .env, "
@@ -145,6 +150,22 @@ def _launch(settings: Settings, chosen: Mapping[str, Program], passwords: Mappin
     if settings.evergreen:
         postgres_server.prepare_own(settings.evergreen)
     supervisor_control.launch(settings, chosen.values(), _addresses(settings))
+
+
+def _renew_apis(settings: Settings, chosen: Mapping[str, Program]) -> None:
+    """This clone's API as it is now, beside those of other clones.
+
+    Raises:
+        EvergreenError: its port is taken by a program that is none of the stack's.
+    """
+    noted = apis.noted(settings.home)
+    own = {one.program: chosen[one.program] for one in noted if one.clone == str(settings.folder)}
+    supervisor_control.renew_apis(settings.home, (), [one.program for one in noted])  # whose port may be wanted now
+    known = supervisor_control.states(settings.home)
+    for name, conflict in port_conflicts(settings).items():
+        if name in own and name not in known:
+            raise EvergreenError(conflict)
+    supervisor_control.renew_apis(settings.home, own.values(), [one.program for one in noted])
 
 
 def _start_stopped(settings: Settings) -> None:
@@ -171,6 +192,8 @@ def _wait(settings: Settings, chosen: Mapping[str, Program], passwords: Mapping[
         time.sleep(0.3 if waiting else 0)
     if applied := ledger.migrate(settings.evergreen_url):
         say(f"schema evergreen is at {applied[-1]}")
+    roles.grant(settings.evergreen_url, roles.of(settings))
+    api_key.ensure(settings)
 
 
 def _is_ready(program: Program, state: State | None) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-from infra.postgres_server import ROLES, write_secret
+from infra.postgres_server import LATER, ROLES, write_secret
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 
+PASSWORD = "_PASSWORD"  # what the name of one ends with in the secrets file
 VERSION = 1  # raise it when an older Evergreen could not read what this one writes below home
 
 
@@ -48,7 +49,8 @@ def stamp(home: Path) -> None:
 
 
 def passwords(settings: Settings) -> dict[str, str]:
-    """The password of each role of the embedded Postgres, generated the first time.
+    """The password of each role of the embedded Postgres, generated the first time; those of roles that an earlier version
+    did not have are added.
 
     Raises:
         EvergreenError: databases are there and their passwords are not.
@@ -56,22 +58,34 @@ def passwords(settings: Settings) -> dict[str, str]:
     known = read_passwords(settings)
     if all(known.get(role) for role in ROLES) or not settings.embeds_postgres:
         return known
-    if (settings.home / "postgres").exists():
+    if (settings.home / "postgres").exists() and not all(known.get(role) for role in ROLES if role not in LATER):
         raise EvergreenError(
             f"{settings.secrets_file} lacks passwords of the databases in {settings.home / 'postgres'}: restore that file "
             "from a backup, or remove both to start with empty databases."
         )
-    made = {role: secrets.token_urlsafe(24) for role in ROLES}
-    draft = settings.secrets_file.with_suffix(".new")
-    write_secret(draft, "".join(f"{role.upper()}_PASSWORD={password}\n" for role, password in made.items()))
-    draft.rename(settings.secrets_file)
+    made = {role: known.get(role) or secrets.token_urlsafe(24) for role in ROLES}
+    add_secrets(settings, {f"{role.upper()}{PASSWORD}": password for role, password in made.items()})
     return made
 
 
 def read_passwords(settings: Settings) -> dict[str, str]:
-    """What the secrets file holds, by role; empty without one."""
+    """The passwords in the secrets file, by role; empty without one."""
+    known = read_secrets(settings)
+    return {name.removesuffix(PASSWORD).lower(): value for name, value in known.items() if name.endswith(PASSWORD)}
+
+
+def read_secrets(settings: Settings) -> dict[str, str]:
+    """What the secrets file holds, by name; empty without one."""
     values = dotenv_values(settings.secrets_file) if settings.secrets_file.exists() else {}
-    return {name.removesuffix("_PASSWORD").lower(): value for name, value in values.items() if value}
+    return {name: value for name, value in values.items() if value}
+
+
+def add_secrets(settings: Settings, new: Mapping[str, str]) -> None:
+    """Put values into the secrets file, beside those it has; whole or not at all, and nobody but its owner can read it."""
+    draft = settings.secrets_file.with_suffix(".new")
+    kept = read_secrets(settings) | dict(new)
+    write_secret(draft, "".join(f"{name}='{value}'\n" for name, value in kept.items()))
+    draft.rename(settings.secrets_file)
 
 
 def log_file(settings: Settings, program: str) -> Path:
@@ -79,9 +93,9 @@ def log_file(settings: Settings, program: str) -> Path:
 
 
 def log_tail(settings: Settings, program: str, lines: int = 15) -> str:
-    """The last lines of a program's log, with every password blotted out."""
+    """The last lines of a program's log, with every secret blotted out."""
     file = log_file(settings, program)
     text = "\n".join(file.read_text(errors="replace").splitlines()[-lines:]) if file.exists() else "(no log yet)"
-    for password in read_passwords(settings).values():
-        text = text.replace(password, "***")
+    for secret in read_secrets(settings).values():
+        text = text.replace(secret, "***")
     return text

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows import results
+from monitoring import store
 from pipelines import ledger, publish
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines import extract, params
 
 SHOWN = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
 
 
 def champion(here: Settings, model: str) -> str:
     """The champion's figures with their intervals, as text."""
-    reigning = ledger.champion(here.evergreen_url, model)
+    reigning = ledger.champion(here.promoter_url, model)
     if reigning is None:
         return f"{model} has no champion yet: `prefect deployment run 'retrain/{model}' --watch`."
     bundle = publish.fetch(here.mlflow_tracking_uri, reigning, here.home / "models").folder
@@ -32,6 +37,42 @@ def champion(here: Settings, model: str) -> str:
     lines += [f"  beside it: {name}, {evaluation['metric']} {_figure(_metric(evaluation, name))}" for name in beaten]
     lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
     lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, reigning).items()]
+    return "\n".join(lines)
+
+
+def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
+    """The smallest gain that a pin's held-out rows could show, and where that figure comes from."""
+    from pipelines import detection
+    from pipelines.gate import snapshot_of
+
+    note = ""
+    try:
+        url, snapshot = here.promoter_url, snapshot_of(pin.as_of, pin.fingerprint)
+        verdicts = [row.verdict for row in ledger.history(url, config.model)]
+        reigning, newest = ledger.champion(url, config.model), ledger.versions(url, config.model)
+        version, epoch = (newest[0].version if newest else 0) + 1, reigning.epoch if reigning else 0
+        use = ledger.use_of_snapshot(url, config.model, snapshot, version=version, epoch=epoch)
+    except EvergreenError as error:  # a pin needs the source alone
+        verdicts, use, note = [], 1, f" The ledger was not asked: {error}"
+    share = config.split.test_share
+    entities, rows = pin.entities * share, pin.rows * share
+    settings = {"evaluate": config.evaluate, "promotion": config.promotion}
+    return detection.foresee(verdicts, entities=entities, rows=rows, use=use, **settings).says + note
+
+
+def windows(here: Settings, model: str) -> str:
+    """One line a window that was judged: its verdict, and its performance where labels are mature."""
+    judged = store.verdicts(here.watcher_url, model)
+    if not judged:
+        return f"No window of {model} was judged yet: `prefect deployment run 'monitor/{model}' --watch`."
+    known = {(one.window_key, one.version): one for one in reversed(store.performances(here.watcher_url, model))}
+    lines = []
+    for one in judged:
+        measured = known.get((one.window_key, one.version))
+        metric = one.figures["metric"]
+        figure = _figure(measured.metrics[metric]) if measured and metric in measured.metrics else "labels not mature"
+        held = f" (held: {one.held})" if one.held else ""
+        lines.append(f"{one.window_key}  v{one.version}  {one.action:<8} {metric} {figure:<26} {one.why}{held}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,14 @@ chmod=0700
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://{socket}
+[include]
+files=apis/*.conf
 """
 PROGRAM_PART = """
 [program:{name}]
 command={python} -m infra.programs {name}
 directory={code}
-environment={variable}="{name}"
+environment={variables}
 autorestart=true
 startsecs=1
 startretries=1000
@@ -55,30 +57,64 @@ redirect_stderr=true
 stdout_logfile=logs/{name}.log
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=2
+priority={priority}
 """
 
 
 def write_file(settings: Settings, programs: Iterable[Program]) -> Path:
-    """The supervisor's file. Postgres alone stops by SIGINT (at once) and ends its children itself."""
+    """The supervisor's file, and one for each API: these come and go while it runs."""
     programs = list(programs)
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     text = HEAD.format(socket=_escaped(socket_path(settings.home)), user="user=root" if os.geteuid() == 0 else "")
-    for program in programs:
-        alone = program.name == "postgres"
-        text += PROGRAM_PART.format(
-            name=program.name,
-            python=_escaped(shlex.quote(sys.executable)),
-            code=_escaped(Path(__file__).resolve().parent.parent),
-            variable=PROGRAM,
-            stop_signal="INT" if alone else "TERM",
-            as_group="false" if alone else "true",
-        )
+    text += "".join(_part(program) for program in programs if program.group in GROUP_ORDER)
     for group, place in GROUP_ORDER.items():
         members = ",".join(program.name for program in programs if program.group == group)
         text += f"\n[group:{group}]\nprograms={members}\npriority={place}\n" if members else ""
     file = settings.home / "supervisord.conf"
     file.write_text(text, encoding="utf-8")
+    for old in (settings.home / "apis").glob("*.conf"):
+        old.unlink()
+    _write_apis(settings.home, programs)
     return file
+
+
+def renew_apis(home: Path, programs: Iterable[Program], noted: Collection[str]) -> None:
+    """Let a running supervisor take up the APIs that are new or changed, and end those that are not among `noted` any more.
+
+    Args:
+        programs: of this clone's APIs: other clones' run by their own environment.
+    """
+    for file in (home / "apis").glob("*.conf"):
+        if file.stem not in noted:
+            file.unlink()
+    _write_apis(home, programs)
+    with conversation(home) as supervisor:
+        ((added, changed, removed),) = supervisor.reloadConfig()
+        for group in (*changed, *removed):
+            supervisor.stopProcessGroup(group)
+            supervisor.removeProcessGroup(group)
+        for group in (*added, *changed):
+            supervisor.addProcessGroup(group)
+
+
+def _write_apis(home: Path, programs: Iterable[Program]) -> None:
+    for program in programs:
+        if program.group not in GROUP_ORDER:
+            (home / "apis" / f"{program.name}.conf").write_text(_part(program), encoding="utf-8")
+
+
+def _part(program: Program) -> str:
+    """Postgres alone stops by SIGINT (at once) and ends its children itself."""
+    alone = program.name == "postgres"
+    return PROGRAM_PART.format(
+        name=program.name,
+        python=_escaped(shlex.quote(sys.executable)),
+        code=_escaped(Path(__file__).resolve().parent.parent),
+        variables=",".join(f'{name}="{_escaped(value)}"' for name, value in {PROGRAM: program.name, **program.plain}.items()),
+        stop_signal="INT" if alone else "TERM",
+        as_group="false" if alone else "true",
+        priority=GROUP_ORDER.get(program.group, GROUP_ORDER["servers"]),
+    )
 
 
 def launch(settings: Settings, programs: Iterable[Program], addresses: Mapping[str, str]) -> None:
@@ -175,7 +211,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     no program of the stack itself needs.
     """
     foreign = ("PREFECT_", "MLFLOW_", "SUPERVISOR_", "PYTHONPATH", "PYTHONWARNINGS", "PYTEST_", "COVERAGE_")
-    unneeded = ("SOURCE_URL", "LOAD_URL")
+    unneeded = ("SOURCE_URL", "LOAD_URL", "PROMOTER_URL", "WATCHER_URL")
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), os.environ.get("PATH"))))
     given = os.environ | settings.environment() | {"PATH": path, MARK: str(settings.home)}
     own = settings.environment()

@@ -113,7 +113,7 @@ def _compare_table(
     _run(clone, "infra.cli", "load", str(data / table.file), "--table", table.table)
     _run(clone, "infra.cli", "deploy")
     _run(clone, "prefect", "deployment", "run", f"retrain/{table.dataset}", "--watch")
-    newest = ledger.versions(here.evergreen_url, table.dataset)[0]
+    newest = ledger.versions(here.promoter_url, table.dataset)[0]
     _run(clone, "infra.cli", "checkout", f"v{newest.version}", "--force")
     found = [compare.compare(clone)]
     say(found[0].markdown())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from flows import by_hand, results, workspace
-from infra import deployments, stack, summary
+from infra import api, deployments, stack, summary
 from infra.demo import load
 from pipelines import ledger, params
 from pipelines.errors import EvergreenError
@@ -35,24 +35,37 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
     step("Deploying the flows")
     deployments.deploy(here, model, say)
     step(f"Retraining as of {as_of}: prefect deployment run 'retrain/{model}' --watch")
-    retrain(here, model, as_of)
+    run_deployment(here, f"retrain/{model}", as_of=as_of)
     step("Bringing the champion into this clone")
-    reigning = ledger.champion(here.evergreen_url, model)
+    reigning = ledger.champion(here.promoter_url, model)
     if reigning is None:
         raise EvergreenError("The gate promoted nothing. `evergreen history` says why.")
     by_hand.checkout(here, reigning.version, force=False)
+    step("Waiting for the API to serve it")
+    api.wait_for(here, reigning.version)
     step("Done\n")
     say(summary.champion(here, model))
     say(summary.oracle(here, here.folder / results.HELD_OUT))
     say(f"  all reports: {here.site_url}")
+    say(f"  API:         {here.api_url}/docs")
     say(f"  Prefect:     {here.prefect_api_url.removesuffix('/api')}")
     say(f"  MLflow:      {here.mlflow_tracking_uri}")
-    say("\nNext: `dvc repro` (nothing to do), `dvc metrics show`, `evergreen history`, `evergreen down`.")
+    say(f"\nAsk the API for a score:\n{api.curl(here, reigning)}")
+    say("\nNext: `make story` (the year that follows), `dvc repro` (nothing to do), `evergreen history`, `evergreen down`.")
 
 
-def retrain(here: Settings, model: str, as_of: str) -> None:
-    """Run the deployment as a person would, its log on this terminal."""
-    command = [sys.executable, "-m", "prefect", "deployment", "run", f"retrain/{model}", "-p", f"as_of={as_of}", "--watch"]
+def story(here: Settings, *, start: str, end: str, say: Callable[[str], None]) -> None:
+    """The year after the demo's pin, window by window, as it would have been watched; then what was decided."""
+    model = params.read(here.folder / "params.yaml").model
+    run_deployment(here, f"backfill/{model}", start=start, end=end)
+    say(summary.windows(here, model))
+    say(f"\nThe same with its evidence: {here.site_url}")
+
+
+def run_deployment(here: Settings, name: str, **parameters: str) -> None:
+    """Run a deployment as a person would, its log on this terminal."""
+    given = [word for key, value in parameters.items() for word in ("-p", f"{key}={value}")]
+    command = [sys.executable, "-m", "prefect", "deployment", "run", name, *given, "--watch"]
     done = subprocess.run(command, cwd=here.folder, check=False)
     if done.returncode:
-        raise EvergreenError(f"retrain/{model} did not complete: its log is above, and in Prefect at {here.prefect_api_url}.")
+        raise EvergreenError(f"{name} did not complete: its log is above, and in Prefect at {here.prefect_api_url}.")

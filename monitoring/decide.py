@@ -2,7 +2,7 @@
 
 | what was found | action |
 |---|---|
-| the feed is broken: volume, freshness, nulls, unknown values, a constant, a unit, a range | **block** |
+| the feed is broken: volume, nulls, unknown values, a constant, a unit, a range | **block** |
 | performance on mature labels is lost beyond `max_loss` | **retrain** |
 | confirmed drift, and the estimated performance is lost beyond `max_loss` | **retrain** |
 | bias beyond the margin | **review** by a person |
@@ -10,7 +10,7 @@
 | a first suspicion; not enough evidence; nothing | **nothing** |
 
 The first line that fits wins. Nothing is retrained on a blocked window, and its scores are flagged. A retraining that may not
-start now (one is under way, cooldown, budget) is held back: its action is **note**, and the next window asks again.
+start now (one is under way, cooldown, budget) is held back: its action is **note**, and the next window that shows it asks.
 """
 
 from __future__ import annotations

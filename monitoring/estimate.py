@@ -18,12 +18,14 @@ Everything runs on counts of scores in fixed bins, so time and memory do not gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.metrics import Interval, resample_counts
+from pipelines.metrics import Interval, draw
 from pipelines.params import EvaluateParams
 
 Floats = NDArray[np.float64]
@@ -43,17 +45,36 @@ class Calibration:
     """What is learnt on the reference.
 
     edges: rising, of the bins of scores: below edges[0], ..., from edges[-1] on; the threshold is one of them.
-    centres: a score for each bin. point, resampled: probability of a positive in each bin, shapes (bins,) and
-    (resamples, bins). threshold: scores from here on are chosen.
+    centres: a score for each bin. weights: of the recalibration, first on all rows and then on each resample of customers,
+    shape (1 + resamples, 3). threshold: scores from here on are chosen.
     beyond: metric -> standard deviation of the block errors that chance does not explain.
     """
 
     edges: Floats
     centres: Floats
-    point: Floats
-    resampled: Floats
+    weights: Floats
     threshold: float
     beyond: dict[str, float]
+
+    @cached_property
+    def point(self) -> Floats:
+        """Probability of a positive in each bin, shape (bins,)."""
+        return _probabilities(self.weights[:1], self.centres)[0]
+
+    @cached_property
+    def resampled(self) -> Floats:
+        """The same by each resample, shape (resamples, bins)."""
+        return _probabilities(self.weights[1:], self.centres)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which gives the very same numbers back."""
+        arrays = {"edges": self.edges.tolist(), "centres": self.centres.tolist(), "weights": self.weights.tolist()}
+        return arrays | {"threshold": self.threshold, "beyond": self.beyond}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Calibration:
+        arrays = {name: np.array(saved[name]) for name in ("edges", "centres", "weights")}
+        return cls(**saved | arrays)
 
     def count(self, scores: Floats) -> NDArray[np.int64]:
         """Rows in each bin, shape (bins,). Counts of several windows add up to that of all."""
@@ -78,17 +99,17 @@ def learn(
     means = np.bincount(bins, weights=scores, minlength=size) / np.maximum(rows, 1)
     borders = np.concatenate([[min(scores.min(), edges[0])], edges, [max(scores.max(), edges[-1])]])
     centres = np.where(rows > 0, means, (borders[:-1] + borders[1:]) / 2)
-    totals = [_binned(counts, bins, labels, size) for counts in resample_counts(entities, params.bootstrap, params.seed)]
-    drawn, found = (np.concatenate(part) for part in zip(*totals, strict=True))
+    resamples = list(draw(entities, params.bootstrap, params.seed))
+    ones = np.ones(len(labels))
+    drawn, found = (np.concatenate([one.by_cell(bins, size, each) for one in resamples]) for each in (ones, labels))
     positives = np.bincount(bins, weights=labels, minlength=size)
-    point = recalibrate(centres, rows[None], positives[None])[0]
-    resampled = recalibrate(centres, drawn, found)
-    learnt = Calibration(edges, centres, point, resampled, threshold, dict.fromkeys(METRICS, 0.0))
+    weights = recalibrate(centres, np.vstack([rows, drawn]), np.vstack([positives, found])).round(9)
+    learnt = Calibration(edges, centres, weights, threshold, dict.fromkeys(METRICS, 0.0))
     members = [blocks == block for block in np.unique(blocks)]
     beyond = _beyond(
         learnt, [(learnt.count(scores[at]), count_positives(learnt, scores[at], labels[at])) for at in members], params
     )
-    return Calibration(edges, centres, point, resampled, threshold, beyond)
+    return replace(learnt, beyond=beyond)
 
 
 def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) -> dict[str, Interval]:
@@ -109,16 +130,12 @@ def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) ->
 
 
 def recalibrate(centres: Floats, rows: Floats, positives: Floats) -> Floats:
-    """Probability of a positive in each bin by logistic regression on (1, x, x squared), x the logit of the bin's score.
+    """Weights of logistic regressions on (1, x, x squared), x the logit of the bin's score.
 
     Args:
-        centres: shape (bins,). rows, positives: shape (fits, bins). Returns shape (fits, bins).
+        centres: shape (bins,). rows, positives: shape (fits, bins). Returns shape (fits, 3).
     """
-    clipped = np.clip(centres, 1e-6, 1 - 1e-6)
-    logit = np.log(clipped / (1 - clipped))
-    middle, spread = logit.mean(), max(float(logit.std()), 1e-6)
-    scaled = (logit - middle) / spread
-    design = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
+    design, logit = _design(centres)
     start = np.linalg.lstsq(design, logit, rcond=None)[0]  # the score itself
     weights = np.tile(start, (len(rows), 1))
     penalty = RIDGE * np.diag([0.0, 1.0, 1.0])
@@ -127,7 +144,7 @@ def recalibrate(centres: Floats, rows: Floats, positives: Floats) -> Floats:
         slope = (positives - rows * chance) @ design - (weights - start) @ penalty
         curve = np.einsum("fb,bi,bj->fij", rows * chance * (1 - chance), design, design) + penalty + 1e-9 * np.eye(3)
         weights = weights + np.clip(np.linalg.solve(curve, slope[..., None])[..., 0], -2, 2)
-    return _sigmoid(weights @ design.T)
+    return weights
 
 
 def measure(calibration: Calibration, counts: NDArray, positives: Floats) -> dict[str, Floats]:
@@ -155,6 +172,18 @@ def measure(calibration: Calibration, counts: NDArray, positives: Floats) -> dic
         }
 
 
+def _design(centres: Floats) -> tuple[Floats, Floats]:
+    """What the bins are regressed on, shape (bins, 3), and the logits of their scores."""
+    clipped = np.clip(centres, 1e-6, 1 - 1e-6)
+    logit = np.log(clipped / (1 - clipped))
+    scaled = (logit - logit.mean()) / max(float(logit.std()), 1e-6)
+    return np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1), logit
+
+
+def _probabilities(weights: Floats, centres: Floats) -> Floats:
+    return _sigmoid(weights @ _design(centres)[0].T)
+
+
 def _beyond(calibration: Calibration, blocks: list[tuple[NDArray, Floats]], params: EvaluateParams) -> dict[str, float]:
     """Standard deviation of the blocks' errors beyond chance, by metric; 0 with fewer than two blocks."""
     if len(blocks) < 2:
@@ -170,19 +199,13 @@ def _beyond(calibration: Calibration, blocks: list[tuple[NDArray, Floats]], para
 
     doubt = len(blocks) / stats.chi2.ppf(1 - BEYOND_CONFIDENCE, len(blocks))
     means = {name: np.nanmean(pairs, axis=0) for name, pairs in errors.items()}
-    return {name: float(np.sqrt(max(doubt * error - chance, 0.0))) for name, (error, chance) in means.items()}
+    return {name: round(float(np.sqrt(max(doubt * error - chance, 0.0))), 9) for name, (error, chance) in means.items()}
 
 
 def count_positives(calibration: Calibration, scores: Floats, labels: NDArray) -> Floats:
     """Labels that are 1 in each bin, shape (bins,)."""
     places = np.searchsorted(calibration.edges, scores, side="right")
     return np.bincount(places, weights=labels, minlength=len(calibration.edges) + 1)
-
-
-def _binned(counts: Floats, bins: NDArray, labels: NDArray, size: int) -> tuple[Floats, Floats]:
-    """Weighted rows and positives of each bin, both of shape (n, bins)."""
-    rows = np.array([np.bincount(bins, weights=weights, minlength=size) for weights in counts])
-    return rows, np.array([np.bincount(bins, weights=weights * labels, minlength=size) for weights in counts])
 
 
 def _interval(point: float, around: Floats, confidence: float) -> Interval:

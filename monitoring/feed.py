@@ -19,12 +19,12 @@ LEAST_VALUES = 50  # finite values below which a column's median says little
 
 
 def check(window: Histograms, quiet: Sequence[Histograms], layout: Layout, params: MonitorParams) -> list[Finding]:
-    """Faults of the feed, each a finding of kind `feed`.
+    """Faults in the columns, each a finding of kind `feed`.
 
     Args:
         quiet: at least one earlier window, or the reference where there is none yet.
     """
-    found = list(_volume(window, quiet, params))
+    found: list[Finding] = []
     if window.rows < params.min_rows:
         return found
     for name in layout.columns:
@@ -38,20 +38,22 @@ def check(window: Histograms, quiet: Sequence[Histograms], layout: Layout, param
     return found
 
 
+def check_volume(window: Histograms, quiet: Sequence[Histograms], params: MonitorParams) -> list[Finding]:
+    """Whether far more or far fewer rows came than in the newest of the quiet windows, of which there is one at least."""
+    usual = median(block.rows for block in quiet[-3:])
+    if usual / params.volume_factor <= window.rows <= usual * params.volume_factor:
+        return []
+    says = f"{window.rows:,} rows came where the quiet windows before had about {usual:,.0f}."
+    return [Finding("feed", "volume", says, window.rows, window.rows / max(usual, 1), params.volume_factor)]
+
+
 def check_age(as_of: date, complete_through: date | None, params: MonitorParams, rows: int) -> list[Finding]:
-    """Whether the source ends too long before the day that is scored. A source without a clock has no age."""
+    """Whether a feed ends too long before a day. A source without a clock has no age."""
     if complete_through is None or (as_of - complete_through).days <= params.max_age_days:
         return []
     days = (as_of - complete_through).days
-    says = f"The source is complete up to {complete_through} only, {days} days before {as_of}: a feed is late."
+    says = f"The data ends on {complete_through}, {days} days before {as_of}: a feed is late."
     return [Finding("feed", "freshness", says, rows, days, params.max_age_days)]
-
-
-def _volume(window: Histograms, quiet: Sequence[Histograms], params: MonitorParams) -> Iterator[Finding]:
-    usual = median(block.rows for block in quiet[-3:])
-    if not usual / params.volume_factor <= window.rows <= usual * params.volume_factor:
-        says = f"{window.rows:,} rows came where the quiet windows before had about {usual:,.0f}."
-        yield Finding("feed", "volume", says, window.rows, window.rows / usual, params.volume_factor)
 
 
 def _filled(name: str, window: Histograms, quiet: Sequence[Histograms], params: MonitorParams) -> Iterator[Finding]:

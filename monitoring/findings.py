@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from monitoring.quiet import Novelty
+if TYPE_CHECKING:
+    from monitoring.quiet import Novelty
 
+OWN = {":prediction": "the score", ":target": "the target", ":all": "all columns together"}  # names that no column can have
 Kind = Literal["feed", "loss", "drift", "estimated_loss", "bias", "suspicion", "insufficient"]
 
 
@@ -42,9 +44,14 @@ def of_novelty(novelty: Novelty, alarm: bool, rows: int) -> list[Finding]:
     if not novelty.exceeds:
         return []
     column, channel, _ = novelty.largest[0]
-    where = ", ".join(novelty.columns[:5]) or "many columns a little"
-    figures = f"the largest change, {channel} of {column.lstrip(':')}, scores {novelty.score:.1f}, quiet windows stay below"
+    where = ", ".join(_name(one) for one in novelty.columns[:5]) or "many columns a little"
+    figures = f"the largest change, {channel} of {_name(column)}, scores {novelty.score:.1f}, quiet windows stay below"
     tail = "" if alarm else " The next window confirms it or not."
     says = f"The data moved in {where}: {figures} {novelty.threshold:.1f}.{tail}"
     kind: Kind = "drift" if alarm else "suspicion"
     return [Finding(kind, where, says, rows, novelty.score, novelty.threshold, novelty.to_dict())]
+
+
+def _name(column: str) -> str:
+    """A column as a sentence has it."""
+    return OWN.get(column, column)

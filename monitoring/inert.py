@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 60
+LONGEST_SENTENCE = 1200
 
 
 def text(value: object, longest: int = LONGEST) -> str:
@@ -14,6 +16,19 @@ def text(value: object, longest: int = LONGEST) -> str:
     """
     kept = re.sub(r"[^\w .,:;()%+\-]", "_", str(value))[:longest]
     return re.sub(r"^[+\-]", "_", kept) or "(empty)"
+
+
+def visible(value: object) -> str:
+    """Any letter and sign on one line; what is not seen (control characters, marks that turn the direction of reading)
+    becomes `_`.
+    """
+    return "".join("_" if unicodedata.category(one)[0] == "C" else one for one in " ".join(str(value).split()))
+
+
+def sentence(value: object, longest: int = LONGEST_SENTENCE) -> str:
+    """A text for people, which no spreadsheet takes for a formula. It may hold any sign: it is still to be escaped for HTML."""
+    kept = re.sub(r"^[=+\-@]", "_", visible(value))
+    return kept if len(kept) <= longest else f"{kept[: longest - 1]}…"
 
 
 def names(values: Iterable[str]) -> dict[str, str]:

@@ -157,7 +157,7 @@ def quiet_past(exceeded: Sequence[bool], alarmed: Sequence[bool], params: Monito
 def _runs(flags: Sequence[bool]) -> list[tuple[int, int, bool]]:
     """Start, end (exclusive) and value of each stretch of equal flags."""
     starts = [at for at in range(len(flags)) if at == 0 or flags[at] != flags[at - 1]]
-    return [(start, end, flags[start]) for start, end in zip(starts, [*starts[1:], len(flags)], strict=True)]
+    return [(start, end, flags[start]) for start, end in zip(starts, [*starts, len(flags)][1:], strict=True)]
 
 
 def _left_out_scores(quiet: Floats, prior_blocks: float) -> Floats:

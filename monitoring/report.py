@@ -43,8 +43,7 @@ def main(*, train: Path, test: Path, schema: Path, scores: Path, evaluation: Pat
     made["classification.html"] = classification_page(evaluated, pq.read_table(scores), params)
     newest = held_out.filter(held_out["held_out_in_time"])
     if newest.num_rows:
-        frames = columns.frame(newest), columns.frame(learnt)
-        made["drift.html"] = drift.page(params.model, *frames, columns, params.audit.report_rows, seed=params.evaluate.seed)
+        made["drift.html"] = drift_page(newest, learnt, columns, params)
     made["data.html"] = data_page(learnt, columns, params)
     missing = "" if newest.num_rows else NO_NEWEST if params.data.time else NO_TIME
     made["index.html"] = index(made, missing, params.model, evaluated["challenger"], findings["verdict"])
@@ -57,7 +56,9 @@ def bias_page(findings: dict[str, Any], scores: pa.Table, params: Params) -> str
     shown = pd.DataFrame({"score": scores[f"score_{findings['challenger']}"].to_numpy()})
     shown = shown.assign(**{f"group_{name}": fairness.group_values(name, scores[name]) for name in params.data.protected})
     size = min(len(shown), params.audit.report_rows)
-    return bias.page(findings, shown.sample(size, random_state=params.evaluate.seed))
+    sample = shown.sample(size, random_state=params.evaluate.seed)
+    title = f"{inert.text(params.model)}: bias audit of the challenger {inert.text(findings['challenger'])}"
+    return bias.page(title, findings, sample, what="held-out rows")
 
 
 def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Params) -> str:
@@ -66,8 +67,29 @@ def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Pa
     labels = scores[params.data.target].cast("int64").to_numpy()
     scored = pd.DataFrame({"label": labels, "score": scores[f"score_{name}"].to_numpy()})
     threshold = float(evaluation["candidates"][name]["threshold"])
-    settings = params.audit.report_rows
-    return classification.page(params.model, name, scored, threshold, settings, seed=params.evaluate.seed)
+    title = f"{inert.text(params.model)}: the challenger {inert.text(name)} on held-out rows"
+    return classification.page(
+        title,
+        scored,
+        threshold,
+        params.audit.report_rows,
+        what="held-out rows",
+        elsewhere="in the model card",
+        seed=params.evaluate.seed,
+    )
+
+
+def drift_page(newest: pa.Table, learnt: pa.Table, columns: Columns, params: Params) -> str:
+    """The drift report of the newest snapshots, which training has not seen of anybody."""
+    return drift.page(
+        f"{inert.text(params.model)}: the newest snapshots against training",
+        drift.Side(columns.frame(newest), newest.num_rows, "held-out rows of the newest snapshots"),
+        drift.Side(columns.frame(learnt), learnt.num_rows, "training rows, of other customers and earlier"),
+        columns,
+        params.audit.report_rows,
+        decided_by="whether a drift hurts is seen on the performance of the newest snapshots, which the model card gives.",
+        seed=params.evaluate.seed,
+    )
 
 
 def data_page(learnt: pa.Table, columns: Columns, params: Params) -> str:

@@ -1,7 +1,7 @@
 """The report site: static pages, written whole, that work without a network.
 
-`<site>/index.html` lists the models and their decisions; `<site>/<model>/v<version>/` holds a version's verdict, card,
-plots and reports; `<site>/<model>/red/<run>/` what a failed run left to read.
+`<site>/<model>/v<version>/` holds a version's verdict, card, plots and reports; `<site>/<model>/red/<run>/` what a failed run
+left to read. The first page, and those of windows (`<site>/<model>/windows/<key>/`), are made in monitoring/pages/.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import html
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.stage import write_text
 
+BEGIN, END = "<!-- verdict -->", "<!-- end of verdict -->"  # what a later answer replaces on a version's page
+SUMMARY = "summary"
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --kept: #9a6700; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -39,25 +40,22 @@ SENTENCES = {
 }
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A row of the index: one decision of the ledger."""
-
-    model: str
-    version: int
-    decision: str
-    reason: str
-    made_at: str  # UTC, to the minute
-    is_champion: bool
-
-
 def write_version(
-    site: Path, model: str, version: int, *, verdict: str, card: str, reports: Mapping[str, Path], links: Mapping[str, str]
+    site: Path,
+    model: str,
+    version: int,
+    *,
+    verdict: Mapping[str, str],
+    card: str,
+    reports: Mapping[str, Path],
+    links: Mapping[str, str],
 ) -> None:
     """The pages of one version.
 
     Args:
-        verdict, card: Markdown; HTML in them is shown as text.
+        verdict: HTML, as monitoring/pages/verdict.py makes it: by file name the pages about the verdict, and by SUMMARY
+            what the version's own page begins with.
+        card: Markdown; HTML in it is shown as text.
         reports: title -> HTML file, or folder with an index.html, or folder of PNG plots. The pages that SENTENCES knows
             are listed with what is on them.
         links: title -> address of pages elsewhere (Prefect, MLflow).
@@ -77,7 +75,7 @@ def write_version(
             shown[title] = first
     body = [
         f'<nav><a href="../../index.html">all models</a>{_links(shown)}</nav>',
-        _markdown(verdict),
+        f"{BEGIN}{verdict[SUMMARY]}{END}",
         list_pages(pages),
         '<div class="plots">'
         + "".join(f'<img alt="{html.escape(plot)}" src="{html.escape(plot)}">' for plot in plots)
@@ -85,7 +83,20 @@ def write_version(
         _markdown(card),
     ]
     write_text(staging / "index.html", page(f"{model} v{version}", body))
+    _write_pages(staging, verdict)
     _publish(staging, site / model / f"v{version}")
+
+
+def replace_verdict(site: Path, model: str, version: int, verdict: Mapping[str, str]) -> None:
+    """Another verdict on the pages of a version, where it has any: a person answered, say. `verdict` as in write_version."""
+    folder = site / model / f"v{version}"
+    if not (folder / "index.html").exists():
+        return
+    before, _, rest = (folder / "index.html").read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    _write_pages(folder, verdict)
+    if rest:
+        write_text(folder / "index.html", f"{before}{BEGIN}{verdict[SUMMARY]}{END}{after}")
 
 
 def list_pages(addresses: Iterable[str]) -> str:
@@ -110,19 +121,10 @@ def write_red(site: Path, model: str, run: str, *, error: str, reports: Path) ->
     return f"{model}/red/{run}/index.html"
 
 
-def write_index(site: Path, decisions: Iterable[Decision]) -> None:
-    """The index: every decision, newest first."""
-    rows = [
-        f'<tr><td><a href="{html.escape(row.model)}/v{row.version}/index.html">{html.escape(row.model)} v{row.version}</a>'
-        f"{' · champion' if row.is_champion else ''}</td>"
-        f'<td class="{row.decision}">{row.decision}</td><td>{html.escape(row.reason)}</td><td>{row.made_at}</td></tr>'
-        for row in decisions
-    ]
-    table = "<table><tr><th>version</th><th>decision</th><th>why</th><th>UTC</th></tr>" + "".join(rows) + "</table>"
-    empty = "<p>No model was published yet: <code>prefect deployment run 'retrain/churn' --watch</code>.</p>"
-    write_text(
-        site / "index.html", page("Evergreen", ["<h1>Evergreen</h1>", f'<div class="scroll">{table}</div>' if rows else empty])
-    )
+def _write_pages(folder: Path, pages: Mapping[str, str]) -> None:
+    for name, content in pages.items():
+        if name != SUMMARY:
+            write_text(folder / name, content)
 
 
 def _markdown(text: str) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +17,42 @@ import pyarrow.parquet as pq
 
 from pipelines.params import DataParams, ValidateParams
 
+Source = Path | BinaryIO  # a Parquet file
 LONGEST_TEXT = 10_000  # characters of a cell: more is a document or a broken load, and no category
+LATER_SHARE = 0.001  # of a column's days may lie after the row's own: mistyped ones
 NUMBER, TEXT, BOOLEAN = "a number", "text", "true or false"
 LOOK = "Look into the source and training_set.sql."
+KINDS = {
+    "rows": "too few rows, or too many",
+    "manifest": "other rows than were extracted",
+    "columns": "a column is missing or has another name",
+    "type": "a column of another type",
+    "nulls": "missing more often than it was",
+    "unit": "another order of magnitude: a unit, a currency, or another column's values",
+    "range": "values outside of what was seen",
+    "categories": "values that are unknown",
+    "encoding": "characters that a wrong decoding leaves",
+    "text": "texts of another form or length",
+    "constant": "one value where there were many",
+    "infinite": "NaN or infinite numbers",
+    "duplicates": "a key more than once",
+    "labels": "labels that cannot be learnt from, or of another share",
+    "rule": "two columns that do not fit each other any more",
+    "stale": "the newest rows are old",
+    "future": "rows of days that have not come",
+    "level": "a figure of the whole column is off",
+    "leak": "a column that knows the answer",
+    "sides": "the held-out rows are not apart from those that are learnt from",
+    "clock": "the newest rows are unlike those that are learnt from",
+}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the verdict. `observed` holds counts, types and aggregates, never a cell."""
+    """One line of the verdict. `observed` holds counts, types and aggregates, never a cell.
+
+    kind: what is wrong where it fails, in one word of KINDS.
+    """
 
     type: str
     column: str | None
@@ -33,6 +61,7 @@ class Check:
     success: bool
     severity: str = "critical"
     advice: str = LOOK
+    kind: str = ""
 
     def __str__(self) -> str:
         where = f" [{plain(self.column)}]" if self.column else ""
@@ -56,7 +85,7 @@ class Facts:
             self.longest = max(self.longest, pc.max(pc.utf8_length(cells)).as_py() or 0)
 
 
-def survey(rows: Path) -> tuple[int, dict[str, Facts]]:
+def survey(rows: Source) -> tuple[int, dict[str, Facts]]:
     """Number of rows, and the facts of each column, a batch at a time."""
     with pq.ParquetFile(rows) as file:
         facts = {field.name: Facts(field.type) for field in file.schema_arrow}
@@ -67,33 +96,38 @@ def survey(rows: Path) -> tuple[int, dict[str, Facts]]:
 
 
 def check_shape(
-    total: int, facts: dict[str, Facts], digest: str, manifest: dict[str, Any], relied: dict[str, str], least: int
+    total: int, facts: dict[str, Facts], described: dict[str, Any] | None, relied: dict[str, str], least: int
 ) -> list[Check]:
     """Enough rows, the very file of the manifest, and every column that somebody relies on.
 
     Args:
-        digest: SHA-256 of the file.
+        described: the manifest, with the file's SHA-256 as `digest`; None where there is none.
         relied: columns that params.yaml and the expectations name, each with the severity of its loss.
         least: rows.
     """
     lost, strange = absent(relied, facts), sorted(set(facts) - set(relied))
     severity = "warning" if lost and all(relied[name] == "warning" for name in lost) else "critical"
     found = plain(f"missing: {', '.join(lost)}; unexpected: {', '.join(strange) or 'none'}") if lost else "all of them"
-    described = f"{manifest['rows']} rows and {len(manifest['columns'])} columns"
-    same = manifest["rows"] == total and set(manifest["columns"]) == set(facts) and manifest["rows_sha256"] == digest
-    content = "its very content" if manifest["rows_sha256"] == digest else "another content"
     return [
-        Check("rows", None, "enough rows", f"{total} rows, at least {least} needed", total >= least),
-        Check(
-            "manifest", None, described, f"{total} rows and {len(facts)} columns, {content}", same,
-            advice="The rows are not those that the manifest describes: run extract again.",
-        ),
+        Check("rows", None, "enough rows", f"{total} rows, at least {least} needed", total >= least, kind="rows"),
+        *([_check_manifest(total, facts, described)] if described else []),
         Check(
             "columns", ", ".join(lost) or None, "the columns that params.yaml and the expectations name", found, not lost,
-            severity=severity,
+            severity=severity, kind="columns",
             advice="Dropped or renamed? Restore it in training_set.sql, or change params.yaml and the expectations.",
         ),
     ]  # fmt: skip
+
+
+def _check_manifest(total: int, facts: dict[str, Facts], manifest: dict[str, Any]) -> Check:
+    described = f"{manifest['rows']} rows and {len(manifest['columns'])} columns"
+    unchanged = manifest["rows_sha256"] == manifest["digest"]
+    same = manifest["rows"] == total and set(manifest["columns"]) == set(facts) and unchanged
+    content = "its very content" if unchanged else "another content"
+    advice = "The rows are not those that the manifest describes: run extract again."
+    return Check(
+        "manifest", None, described, f"{total} rows and {len(facts)} columns, {content}", same, advice=advice, kind="manifest"
+    )
 
 
 def check_columns(total: int, facts: dict[str, Facts]) -> list[Check]:
@@ -104,23 +138,57 @@ def check_columns(total: int, facts: dict[str, Facts]) -> list[Check]:
     empty = {name: f"{fact.nulls} of {total} NULL" for name, fact in facts.items() if total and fact.nulls == total}
     long = {name: f"{fact.longest} in the longest cell" for name, fact in facts.items() if fact.longest > LONGEST_TEXT}
     return [
-        *_each("type", types, f"{NUMBER}, {TEXT} or {BOOLEAN}", cast),
-        *_each("finite", infinite, "finite numbers or NULL", "Make them NULL in training_set.sql if they mean unknown."),
-        *_each("not_all_null", empty, "some values", "Repair the feed, or take the column out of training_set.sql."),
-        *_each("text_length", long, f"at most {LONGEST_TEXT} characters", "Shorten it in training_set.sql, or leave it out."),
+        *_each("type", "type", types, f"{NUMBER}, {TEXT} or {BOOLEAN}", cast),
+        *_each(
+            "finite", "infinite", infinite, "finite numbers or NULL", "Make them NULL in training_set.sql if they mean unknown."
+        ),
+        *_each("not_all_null", "nulls", empty, "some values", "Repair the feed, or take the column out of training_set.sql."),
+        *_each(
+            "text_length",
+            "text",
+            long,
+            f"at most {LONGEST_TEXT} characters",
+            "Shorten it in training_set.sql, or leave it out.",
+        ),
     ]
+
+
+def check_days(rows: Source, facts: dict[str, Facts], data: DataParams) -> list[Check]:
+    """No date or timestamp of a row lies after the row's own day; one line a column that has some.
+
+    They cannot be learnt from as they are (`type` says so). Whoever casts them should know.
+    """
+    named = [name for name, fact in facts.items() if pa.types.is_temporal(fact.type) and name not in data.hidden]
+    if not named or not data.time or not pa.types.is_temporal(facts[data.time].type):
+        return []
+    later, seen = dict.fromkeys(named, 0), dict.fromkeys(named, 0)
+    with pq.ParquetFile(rows) as file:
+        for batch in file.iter_batches(columns=[data.time, *named]):
+            for name in named:
+                after = pc.greater(batch[name].cast(pa.date32(), safe=False), batch[data.time].cast(pa.date32(), safe=False))
+                later[name] += pc.sum(after).as_py() or 0
+                seen[name] += len(after) - after.null_count
+    advice = "It is not known yet when the row is looked at: leave it out of training_set.sql, or take what was known by then."
+    return [
+        Check("not_after_snapshot", name, f"no day after {data.time}", f"{count} of {seen[name]} are later", False,
+              advice=advice, kind="future")
+        for name, count in later.items() if count > LATER_SHARE * seen[name]
+    ]  # fmt: skip
 
 
 def check_labels(table: pa.Table, data: DataParams, params: ValidateParams) -> list[Check]:
     """Labels that can be learnt, and each row's key once; `table` holds the keys and the target of all rows."""
-    labels, key = table[data.target], ", ".join(data.keys)
-    nulls = sum(table[name].null_count for name in data.keys)
-    checks = [Check("keys_present", key, "no NULL", f"{nulls} NULL", not nulls), _unique(table, data, key)]
+    labels, key = table[data.target], ", ".join(data.key_columns)
+    nulls = sum(table[name].null_count for name in data.key_columns)
+    present = Check("keys_present", key, "no NULL", f"{nulls} NULL", not nulls, kind="nulls")
+    checks = [present, _unique(table, data, key)]
     if not pa.types.is_integer(labels.type):
         found = f"{kind(labels.type) or 'another type'} ({labels.type})"
         return [
             *checks,
-            Check("labels", data.target, "an integer, 0 or 1", found, False, advice="Cast it in training_set.sql."),
+            Check(
+                "labels", data.target, "an integer, 0 or 1", found, False, advice="Cast it in training_set.sql.", kind="labels"
+            ),
         ]
     counts = {int(value): int(count) for value, count in labels.to_pandas().value_counts().items()}
     strange = len(labels) - counts.get(0, 0) - counts.get(1, 0)
@@ -129,7 +197,7 @@ def check_labels(table: pa.Table, data: DataParams, params: ValidateParams) -> l
     later = "Are the labels already known at data.as_of? See horizon_days and embargo_days, and the query's label."
     return [
         *checks,
-        Check("labels", data.target, "0 or 1 in every row", f"{strange} NULL or of another value", not strange),
+        Check("labels", data.target, "0 or 1 in every row", f"{strange} NULL or of another value", not strange, kind="labels"),
         Check(
             "both_classes",
             data.target,
@@ -137,13 +205,14 @@ def check_labels(table: pa.Table, data: DataParams, params: ValidateParams) -> l
             known,
             learnable,
             advice=later,
+            kind="labels",
         ),
     ]
 
 
 def declared(data: DataParams) -> list[str]:
     """Columns that params.yaml names."""
-    return [*data.keys, data.target, *data.protected]
+    return [*data.key_columns, data.target, *data.protected]
 
 
 def absent(names: Iterable[str], facts: dict[str, Facts]) -> list[str]:
@@ -164,18 +233,19 @@ def plain(text: str | None) -> str:
     return re.sub(r"[^\w .,:;()%+\-]", "_", text or "")
 
 
-def _each(name: str, failing: dict[str, str], expected: str, advice: str) -> list[Check]:
+def _each(name: str, of: str, failing: dict[str, str], expected: str, advice: str) -> list[Check]:
     """One failure a column, or one success for all columns."""
     if not failing:
-        return [Check(name, None, expected, "all columns", True, advice=advice)]
-    return [Check(name, column, expected, found, False, advice=advice) for column, found in failing.items()]
+        return [Check(name, None, expected, "all columns", True, advice=advice, kind=of)]
+    return [Check(name, column, expected, found, False, advice=advice, kind=of) for column, found in failing.items()]
 
 
 def _unique(table: pa.Table, data: DataParams, key: str) -> Check:
-    groups = table.group_by(data.keys).aggregate([([], "count_all"), (data.target, "min"), (data.target, "max")])
+    groups = table.group_by(data.key_columns).aggregate([([], "count_all"), (data.target, "min"), (data.target, "max")])
     conflicts = pc.sum(pc.not_equal(groups[f"{data.target}_min"], groups[f"{data.target}_max"])).as_py() or 0
     repeated = table.num_rows - groups.num_rows
     found = f"{repeated} rows repeat a key, {conflicts} keys with conflicting labels"
     return Check(
-        "keys_unique", key, "each key once", found, not repeated, advice="Does a join in training_set.sql multiply rows?"
-    )
+        "keys_unique", key, "each key once", found, not repeated, advice="Does a join in training_set.sql multiply rows?",
+        kind="duplicates",
+    )  # fmt: skip

@@ -122,7 +122,7 @@ def out_of_fold(models: Path, names: list[str], data: params.DataParams) -> tupl
     """Keys, target and `fold` of the rows that all the candidates have scored out of fold, and each one's scores."""
     import pyarrow.parquet as pq
 
-    shared = [*data.keys, data.target, "fold"]
+    shared = [*data.key_columns, data.target, "fold"]
     joined = None
     for name in names:
         if not (models / name / "oof.parquet").exists():
@@ -130,7 +130,7 @@ def out_of_fold(models: Path, names: list[str], data: params.DataParams) -> tupl
         scored = pq.read_table(models / name / "oof.parquet").drop_columns("margin")
         scored = scored.rename_columns({"score": f"score_{name}"})
         joined = scored if joined is None else joined.join(scored, shared, join_type="inner", use_threads=False)
-    joined = joined.sort_by([(key, "ascending") for key in data.keys])
+    joined = joined.sort_by([(key, "ascending") for key in data.key_columns])
     return joined.select(shared), {name: joined[f"score_{name}"].to_numpy() for name in names}
 
 

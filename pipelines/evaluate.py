@@ -188,7 +188,7 @@ def main(
         thresholds[name] = threshold_by_cost(labels, own, config.evaluate)
         out_of_fold[name] = float(_measure(config.evaluate.metric, labels, own)(np.ones((1, len(own))))[0])
     found = evaluate(table, scored, thresholds, out_of_fold, config)
-    kept = [*config.data.keys, config.data.target, "held_out_in_time", *config.data.protected]
+    kept = [*config.data.key_columns, config.data.target, "held_out_in_time", *config.data.protected]
     judged = table.select(list(dict.fromkeys(kept)))
     for name, values in scored.items():
         judged = judged.append_column(f"score_{name}", pa.array(values))

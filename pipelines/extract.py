@@ -47,16 +47,21 @@ class Queries:
 
 @dataclass(frozen=True)
 class Pin:
-    """Which rows a training run reads, and how many they are."""
+    """Which rows a training run reads, and how many they are where that was asked."""
 
     as_of: str
     fingerprint: str
-    rows: int
-    positives: int
+    rows: int = 0
+    positives: int = 0
+    entities: int = 0
 
 
-def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None = None) -> Pin:
+def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None = None, *, count: bool = True) -> Pin:
     """The pin at `as_of` (a date, YYYY-MM-DD), by default at the newest date that the source has complete.
+
+    Args:
+        count: tell how many rows that gives, and refuse none. Who extracts at once does without: it takes the training
+            query as well, and validation counts the rows.
 
     Raises:
         EvergreenError: the date is later than that, not a date, or pins no rows.
@@ -65,12 +70,16 @@ def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None =
         complete = watermark(source, queries)
         chosen = _chosen(as_of, complete)
         pinned = data.model_copy(update={"as_of": date.fromisoformat(chosen) if complete else params.TIMELESS})
+        fingerprint = _fingerprint(source, queries, pinned)
+        if not count:
+            return Pin(chosen, fingerprint)
         statement = postgres.bind(queries.training_set, pinned.binds)
-        target = postgres.identifier(data.target)
-        rows, positives = source.row(f"select count(*), coalesce(sum({target}::int), 0)::bigint from ({statement}) as pinned")
+        target, entity = postgres.identifier(data.target), postgres.identifier(data.entity)
+        counted = f"count(*), coalesce(sum({target}::int), 0)::bigint, count(distinct {entity})"
+        rows, positives, entities = source.row(f"select {counted} from ({statement}) as pinned")
         if not rows:
             raise EvergreenError(f"0 rows are known as of {chosen}: pin a later date, or check {queries.training_set}.")
-        return Pin(chosen, _fingerprint(source, queries, pinned), rows, positives)
+        return Pin(chosen, fingerprint, rows, positives, entities)
 
 
 def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> dict[str, Any]:
@@ -89,7 +98,7 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
                 f"The source's rows up to {data.as_of} are not those that were pinned: fingerprint {found}, pinned "
                 f"{data.fingerprint}. History was changed. Find out why; `evergreen pin --as-of {data.as_of}` accepts it."
             )
-        with source.batches(statement, order_by=data.keys) as batches:  # one pin, one order, whatever the plan
+        with source.batches(statement, order_by=data.key_columns) as batches:  # one pin, one order, whatever the plan
             count, schema = _write(batches, rows)
     return {
         "rows": count,

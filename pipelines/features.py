@@ -30,8 +30,8 @@ def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> d
     """
     import pyarrow.types as types
 
-    left_out = {*data.keys, data.target, *params.exclude}
-    _check_excluded(train, params)
+    left_out = {*data.hidden, *params.exclude}
+    _check_named(train, data, params)
     numbers, categories = [], {}
     for field in train.schema:
         if field.name in left_out:
@@ -110,7 +110,8 @@ def _range(column: pa.ChunkedArray) -> list[float | None]:
     return [ends["min"], ends["max"]]
 
 
-def _check_excluded(train: pa.Table, params: FeaturesParams) -> None:
-    unknown = [name for name in params.exclude if name not in train.column_names]
-    if unknown:
-        raise EvergreenError(f"features.exclude names columns that the query does not return: {', '.join(unknown)}.")
+def _check_named(train: pa.Table, data: DataParams, params: FeaturesParams) -> None:
+    for key, names in {"features.exclude": params.exclude, "data.personal": data.personal}.items():
+        unknown = [name for name in names if name not in train.column_names]
+        if unknown:
+            raise EvergreenError(f"{key} names columns that the query does not return: {', '.join(unknown)}.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import scoring
+from pipelines import latency, scoring
 from pipelines.group_checks import AGAINST_CHAMPION, APART
 from pipelines.promotion import challenger_verdict, first_verdict, identical_verdict, incomparable_verdict
 
@@ -31,8 +31,13 @@ class Bundle:
     @property
     def split(self) -> tuple[str, float]:
         """Salt and share by which its customers were held out."""
-        split = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))["split"]
+        split = self._manifest["split"]
         return split["salt"], split["test_share"]
+
+    @property
+    def snapshot(self) -> str:
+        """Which rows of the source it knows: all that judge it are of these."""
+        return snapshot_of(**{key: self._manifest["data"][key] for key in ("as_of", "fingerprint")})
 
     @property
     def threshold(self) -> float:
@@ -49,37 +54,71 @@ class Bundle:
         """Digests of all that a score depends on: the graph, and the order of its inputs."""
         return scoring.sha256(self.folder / "model.onnx"), scoring.sha256(self.folder / "schema.json")
 
+    @property
+    def _manifest(self) -> dict[str, Any]:
+        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def snapshot_of(as_of: str, fingerprint: str) -> str:
+    """The name by which uses of a pin's held-out rows are counted.
+
+    By the source's rows and not by the split: another salt would draw other customers, and luck with salts is luck as well.
+    """
+    return f"{as_of} {fingerprint}"
+
 
 def judge(
-    challenger: Bundle, champion: Bundle | None, held_out: pa.Table, evaluation: Mapping[str, Any], params: Params
+    challenger: Bundle,
+    champion: Bundle | None,
+    held_out: pa.Table,
+    evaluation: Mapping[str, Any],
+    params: Params,
+    *,
+    use: int = 1,
 ) -> Verdict:
     """Judge a challenger against the champion, or against the absolute floors where there is none.
 
     Args:
         held_out: the challenger's held-out rows, with entity, target and every column of the query.
         evaluation: the content of evaluation.json.
+        use: how many decisions the snapshot's held-out rows have served, this one included.
 
     Raises:
         EvergreenError: a bundle is not what was published.
     """
+    verdict = _judge(challenger, champion, held_out, evaluation, params, use)
+    if "rows" not in verdict.evidence:
+        return verdict
+    judged_by = params.evaluate.model_dump(exclude={"metric"}) | params.promotion.model_dump(exclude={"mode", "review_hours"})
+    return replace(verdict, snapshot=challenger.snapshot, rules=judged_by)
+
+
+def _judge(
+    challenger: Bundle, champion: Bundle | None, held_out: pa.Table, evaluation: Mapping[str, Any], params: Params, use: int
+) -> Verdict:
     challenging = scoring.load(challenger.folder, challenger.digests)
     if champion is None:
-        return first_verdict(evaluation, challenger.harm, challenging.score(held_out), params.promotion)
+        verdict = first_verdict(evaluation, challenger.harm, challenging.score(held_out), params.promotion)
+        return replace(verdict, evidence={**verdict.evidence, "use": use})
     reigning = scoring.load(champion.folder, champion.digests)
     if challenger.scored_by == champion.scored_by:
         return identical_verdict(challenger.scored_by[0])
     if changed := changed_columns(reigning.schema, held_out):
         return incomparable_verdict(changed)
+    from pipelines.gains import Scored
+
     rows = unseen(held_out, params.data.entity, challenger.split, champion.split)
-    scores = challenging.score(rows), reigning.score(rows)
-    selected = scores[0] >= challenger.threshold, scores[1] >= champion.threshold
+    new, old = Scored(challenging.score(rows), challenger.threshold), Scored(reigning.score(rows), champion.threshold)
     return challenger_verdict(
         rows[params.data.target].cast("int64").to_numpy(),
-        *scores,
+        new,
+        old,
         rows[params.data.entity].to_numpy(),
         evaluate=params.evaluate,
         promotion=params.promotion,
-        groups={APART: challenger.harm, AGAINST_CHAMPION: harm_against_champion(rows, *selected, params)},
+        groups={APART: challenger.harm, AGAINST_CHAMPION: harm_against_champion(rows, new.selected, old.selected, params)},
+        latencies=latency.measure(challenging, reigning, rows) if rows.num_rows else (),
+        use=use,
     )
 
 

@@ -64,10 +64,13 @@ def apart_from_rest(totals: Floats, params: AuditParams) -> dict[str, tuple[Floa
         totals: sums of cells, shape (1 + resamples, groups, 6); the first group is all rows, and is not judged.
     """
     own, rest = rates(totals[:, 1:]), rates(totals[:, :1] - totals[:, 1:])
-    tpr, fpr = RATES.index("tpr"), RATES.index("fpr")
+    tpr, fpr, calibration = (RATES.index(name) for name in ("tpr", "fpr", "calibration"))
+    base_rate = float(rates(totals[0, 0])[RATES.index("base_rate")])
+    share = params.max_underestimation
     found = {
         "TPR shortfall": (rest[..., tpr] - own[..., tpr], params.max_tpr_shortfall),
         "FPR excess": (own[..., fpr] - rest[..., fpr], params.max_fpr_excess),
+        "underestimation": (rest[..., calibration] - own[..., calibration], None if share is None else share * base_rate),
     }
     return {name: (drawn, limit) for name, (drawn, limit) in found.items() if limit is not None}
 

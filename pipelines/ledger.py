@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pipelines import postgres, schema
+from pipelines import postgres, schema, stage
 from pipelines.errors import EvergreenError, TransientError
 from pipelines.schema import migrate as migrate  # the ledger's face: nobody else needs to know of schema.py
 from pipelines.schema import pending_migrations as pending_migrations
@@ -139,6 +139,16 @@ def history(url: str, model: str, rows: int = 1000) -> list[Promotion]:
         return [Promotion(**row) for row in query(connection, "history", model=model, rows=rows)]
 
 
+def use_of_snapshot(url: str, model: str, snapshot: str, *, version: int, epoch: int) -> int:
+    """How many decisions the held-out rows of a snapshot have served when `version` is judged against the champion of `epoch`.
+
+    This decision included: 1 is the first use. `snapshot` is what a verdict says that it judged on.
+    """
+    values = {"model": model, "snapshot": snapshot, "version": version, "epoch": epoch}
+    with postgres.connect(url) as connection:
+        return query(connection, "use_of_snapshot", **values)[0]["use"]
+
+
 def promote(
     url: str, model: str, to_version: int, *, expected_epoch: int, actor: str, reason: str, verdict: Mapping[str, Any]
 ) -> Promotion:
@@ -165,6 +175,7 @@ def promote(
                 f"v{to_version} of {model!r} was judged against the champion of epoch {expected_epoch}; the champion is now "
                 f"{found}. Nothing was changed: judge it again, against the new one."
             )
+        stage.fault("promote:uncommitted")
     return Promotion(**rows[0])
 
 
@@ -203,6 +214,16 @@ def retraining_lock(url: str, model: str) -> Iterator[Callable[[], None]]:
                 )
 
         yield confirm
+
+
+def keeping_lock(url: str) -> Any:
+    """Hold what is kept as it is, or refuse: nothing is collected or erased while a backup is made, and the other way round."""
+    return schema.locked(url, "evergreen/keep", "A backup is being made, or something is collected or erased")
+
+
+def rebuilding_lock(url: str, model: str, number: int) -> Any:
+    """Hold the rebuilding of a version, which has one workspace, or refuse."""
+    return schema.locked(url, f"evergreen/rebuild/{model}/v{number}", f"v{number} of {model!r} is being rebuilt already")
 
 
 def _now(connection: Any, model: str) -> Champion | None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.resampling import Floats, Interval, Measure, Weights, draw, intervals, resample_counts
+from pipelines.resampling import Floats, Interval, Measure, Weights, draw, intervals
 
-__all__ = ["Floats", "Interval", "Measure", "Weights", "draw", "intervals", "resample_counts"]  # resampling's, offered here too
+__all__ = ["Floats", "Interval", "Measure", "Weights", "draw", "intervals"]  # resampling's, offered here too
 CALIBRATION_BINS = 10
 EPSILON = 1e-7  # log loss is bounded: float32 scores may round to 0 or 1
 
@@ -45,12 +45,12 @@ def pr_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Float
 def log_loss(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
     """Mean negative log likelihood in nats, shape (n,)."""
     clipped = np.clip(scores, EPSILON, 1 - EPSILON)
-    return _mean(-np.log(np.where(labels == 1, clipped, 1 - clipped)), weights)
+    return mean(-np.log(np.where(labels == 1, clipped, 1 - clipped)), weights)
 
 
 def brier(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
     """Mean squared difference of score and label, shape (n,)."""
-    return _mean((scores - labels) ** 2, weights)
+    return mean((scores - labels) ** 2, weights)
 
 
 def calibration_error(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
@@ -141,6 +141,7 @@ def _positives_and_negatives(runs: Floats) -> tuple[Floats, Floats]:
     return runs[:steps], runs[steps:]
 
 
-def _mean(values: Floats, weights: Weights | NDArray) -> Floats:
+def mean(values: Floats, weights: Weights | NDArray) -> Floats:
+    """Weighted mean of `values` (rows,), in each of n resamples: shape (n,)."""
     total, rows = Weights.of(weights).total(values, np.ones(len(values)))
     return total / rows

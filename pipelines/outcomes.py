@@ -6,7 +6,7 @@ do so. A label that comes later, or is corrected, is a new row, so that any wind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipelines.score import Source
 
 COPY = "copy arrived_outcomes (entity, label, known_at) from stdin (format binary)"
+TOGETHER = 200_000  # scores of days whose labels are asked for by one query: they are held in memory
 DAY = "score_day"  # what outcomes.sql calls the day where the table has no time column
 
 
@@ -72,13 +73,15 @@ def pull(
         days = query(ours, "score_days", model=model, known_by=known_by, as_of_from=as_of_from, as_of_to=as_of_to)
     labels = recorded = 0
     with postgres.snapshot(source.url) as theirs:
-        for day in days:
-            with _arriving(source, theirs, day, known_by) as batches, postgres.connect(url) as ours:
-                arrived = _stage(ours, batches, source, model, day["as_of"])
-                new = query(ours, "record_outcomes", model=model, known_by=known_by, **_key(day))[0]["recorded"]
-                stage.fault("outcomes:recorded")
-            labels, recorded = labels + arrived, recorded + new
-            say(f"{day['as_of']}: {arrived:,} labels, {new:,} of them news.")
+        for some in _together(days):
+            with _arriving(source, theirs, some, known_by) as batches:
+                for day, of_day in _by_day(batches, some, source):
+                    with postgres.connect(url) as ours:
+                        arrived = _stage(ours, of_day, source, model, day["as_of"])
+                        new = query(ours, "record_outcomes", model=model, known_by=known_by, **_key(day))[0]["recorded"]
+                        stage.fault("outcomes:recorded")
+                    labels, recorded = labels + arrived, recorded + new
+                    say(f"{day['as_of']}: {arrived:,} labels, {new:,} of them news.")
     return Pulled(len(days), labels, recorded)
 
 
@@ -124,17 +127,45 @@ def counts(
         return Counts(**query(ours, "count_outcomes", model=model, recorded_by=recorded_by, **values)[0])
 
 
+def _together(days: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Days that are asked for by one query: of one horizon, and with few scores in all; a day with many is alone."""
+    some: list[dict[str, Any]] = []
+    for day in days:
+        fits = sum(one["row_count"] for one in [*some, day]) <= TOGETHER
+        if some and not (fits and _windows(day) == _windows(some[0])):
+            yield some
+            some = []
+        some.append(day)
+    if some:
+        yield some
+
+
 @contextmanager
-def _arriving(source: Source, theirs: postgres.Snapshot, day: dict[str, Any], known_by: date) -> Iterator[Any]:
-    """Batches of entity (text), label, known_at and day, of one day of scores."""
-    windows = {"history_days": 0, "horizon_days": day["horizon_days"], "embargo_days": day["embargo_days"]}
-    binds = {"score_days": [day["as_of"]], "as_of": known_by, **windows}
+def _arriving(source: Source, theirs: postgres.Snapshot, days: Sequence[dict[str, Any]], known_by: date) -> Iterator[Any]:
+    """Batches of entity (text), label, known_at and day, of some days of scores."""
+    binds = {"score_days": [day["as_of"] for day in days], "as_of": known_by, "history_days": 0, **_windows(days[0])}
     entity, target = postgres.identifier(source.data.entity), postgres.identifier(source.data.target)
     of_day = postgres.identifier(source.data.time or DAY)
     rows = postgres.bind(source.queries.outcomes, binds)
     columns = f"{entity}::text as entity, {target}::int2 as label, known_at::date as known_at, {of_day}::date as of_day"
     with theirs.batches(f"select {columns} from ({rows}) as outcomes") as batches:
         yield batches
+
+
+def _by_day(batches: Any, days: Sequence[dict[str, Any]], source: Source) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The batches of each day. Those of a day that is alone pass through; of several they are few, and are held."""
+    if len(days) == 1:
+        yield days[0], batches
+        return
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    held = batches.read_all()
+    asked = pa.array([day["as_of"] for day in days], pa.date32())
+    if held["of_day"].null_count or not pc.all(pc.is_in(held["of_day"], asked)).as_py():
+        raise EvergreenError(f"{source.queries.outcomes}: rows of a day that is not in :score_days.")
+    for day in days:
+        yield day, held.filter(pc.equal(held["of_day"], pa.scalar(day["as_of"], pa.date32()))).combine_chunks().to_batches()
 
 
 def _stage(ours: Any, batches: Any, source: Source, model: str, as_of: date) -> int:
@@ -170,6 +201,10 @@ def _check(batch: pa.RecordBatch, as_of: date, where: str) -> None:
     other = pc.sum(pc.not_equal(batch["of_day"], pa.scalar(as_of)).fill_null(True)).as_py()
     if other:
         raise EvergreenError(f"{where}: {other:,} rows are of a day that is not in :score_days.")
+
+
+def _windows(day: dict[str, Any]) -> dict[str, int]:
+    return {"horizon_days": day["horizon_days"], "embargo_days": day["embargo_days"]}
 
 
 def _key(day: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines import params, scoring, stage
+from pipelines import features, params, scoring, stage
 
 ENSEMBLE = "ensemble"
 NOTHING = {"point": None}  # a rate of nothing
@@ -169,6 +169,29 @@ def _findings(verdict: dict[str, Any]) -> str:
     return "; ".join(f"{name}: {words.get(found, found)}" for name, found in verdict["attributes"].items())
 
 
+def for_api(config: params.Params, threshold: float) -> dict[str, Any]:
+    """What the API is to know of the version. Tiers are in probabilities, from which on each begins."""
+    values = config.serving.model_dump() | {"entity": config.data.entity, "target": config.data.target}
+    return values | {"tiers": [[tier, start * threshold] for tier, start in config.serving.tiers.items()]}
+
+
+def background(sample: Path, schema: dict[str, Any], config: params.Params) -> list[list[Any]]:
+    """Rows that the API's reasons are measured against: numbers, then texts, in the schema's order; None is missing."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with stage.phase("read"):
+        rows = pq.read_table(sample)
+    size = min(rows.num_rows, config.serving.explain_rows)
+    chosen = np.sort(np.random.default_rng(config.evaluate.seed).choice(rows.num_rows, size, replace=False))
+    kept = rows.take(pa.array(chosen))
+    numbers = features.numbers(kept, schema).astype(float)
+    listed = [[None if value != value else value for value in row] for row in numbers.tolist()]
+    texts = [[text or None for text in row] for row in features.texts(kept, schema).tolist()]
+    return [[*one, *other] for one, other in zip(listed, texts, strict=True)]
+
+
 def read_trained(name: str, models: Path, ensemble: Path) -> dict[str, dict[str, Any]]:
     """How the challenger was trained, and where it is the ensemble, how its members were."""
     folder = ensemble if name == ENSEMBLE else models / name
@@ -179,7 +202,18 @@ def read_trained(name: str, models: Path, ensemble: Path) -> dict[str, dict[str,
     return found
 
 
-def main(*, manifest: Path, schema: Path, models: Path, ensemble: Path, evaluation: Path, audit: Path, bundle: Path) -> None:
+def main(
+    *,
+    manifest: Path,
+    schema: Path,
+    models: Path,
+    ensemble: Path,
+    evaluation: Path,
+    audit: Path,
+    reference: Path,
+    sample: Path,
+    bundle: Path,
+) -> None:
     """Gather the challenger's graph and everything that describes it."""
     config = params.read()
     found, rows = json.loads(evaluation.read_text()), json.loads(manifest.read_text())
@@ -190,10 +224,11 @@ def main(*, manifest: Path, schema: Path, models: Path, ensemble: Path, evaluati
     graph = (ensemble if name == ENSEMBLE else models / name) / "model.onnx"
     with stage.phase("write"):
         shutil.copyfile(graph, bundle / "model.onnx")
-        shutil.copyfile(schema, bundle / "schema.json")
-        shutil.copyfile(evaluation, bundle / "evaluation.json")
-        shutil.copyfile(audit, bundle / "audit.json")
+        for path in (schema, evaluation, audit, reference, sample):
+            shutil.copyfile(path, bundle / path.name)
     stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": found["candidates"][name]["threshold"]})
+    stage.write_json(bundle / "serving.json", for_api(config, found["candidates"][name]["threshold"]))
+    stage.write_json(bundle / "background.json", background(sample, json.loads(schema.read_text()), config))
     stage.write_text(bundle / "card.md", card(config, rows, found, groups, read_trained(name, models, ensemble)))
     stage.write_json(
         bundle / "manifest.json",

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import EvergreenError
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipelines.candidates import CandidateParams
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME)]
 POOLS = ("cpu", "gpu")  # what Prefect's work pools are called
 TIMELESS = "timeless"  # the pin of a table that has no clock
 
@@ -39,14 +40,29 @@ class DataParams(Section):
     time: str | None
     target: str
     protected: list[str]
+    personal: list[str]
     history_days: Annotated[int, Field(ge=0)]
     horizon_days: Annotated[int, Field(ge=0)]
     embargo_days: Annotated[int, Field(ge=0)]
 
+    @model_validator(mode="after")
+    def _nobody_is_a_group(self) -> DataParams:
+        """The groups of an attribute stand on pages, and what names a person may not."""
+        if both := sorted({*self.personal} & {*self.protected}):
+            raise ValueError(
+                f"{', '.join(both)} cannot be both protected, which shows its values, and personal, which hides them"
+            )
+        return self
+
     @property
-    def keys(self) -> list[str]:
+    def key_columns(self) -> list[str]:
         """Columns that name a row: the entity, and the snapshot where there is one."""
         return [self.entity, self.time] if self.time else [self.entity]
+
+    @property
+    def hidden(self) -> set[str]:
+        """Columns that no model learns from and no page shows: what names a row or a person, and the answer."""
+        return {*self.key_columns, self.target, *self.personal}
 
     @property
     def binds(self) -> dict[str, Any]:
@@ -64,12 +80,33 @@ class ValidateParams(Section):
     min_rows: Annotated[int, Field(ge=1)]
     min_positives: Annotated[int, Field(ge=1)]
     max_rows_checked: Annotated[int, Field(ge=1000)]
+    # what a params.yaml of earlier days has not
+    min_newest_rows: Annotated[int, Field(ge=1)] = 100
+    missing_rise: Share = 0.1
+    range_spare: Annotated[float, Field(ge=0)] = 0.25
+    unknown_share: Share = 0.05
+    level_factor: Annotated[float, Field(gt=1)] = 3.0
+    sameness: Share = 0.5
+    rows_factor: Annotated[float, Field(gt=1)] = 1.5
+    rate_factor: Annotated[float, Field(gt=1)] = 3.0
 
 
 class SplitParams(Section):
     salt: str
     test_share: Share
     newest_snapshots: Annotated[int, Field(ge=0)]
+
+
+class LeakageParams(Section):
+    """What may not be learnt from, and what may all the same: pipelines/leakage.py says what each value does."""
+
+    max_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.95
+    min_missing: Annotated[int, Field(ge=1)] = 50
+    max_copies: Annotated[float, Field(gt=0, le=1)] = 0.05  # 1 where rows are meant to be alike
+    max_separation: Annotated[float, Field(gt=0.5, le=1)] = 0.8
+    ages: list[str] = []
+    known_after: list[str] = []
+    allowed: dict[str, Annotated[str, Field(min_length=10)]] = {}
 
 
 class FeaturesParams(Section):
@@ -113,18 +150,52 @@ class AuditParams(Section):
     report_rows: Annotated[int, Field(ge=100)]
     max_tpr_shortfall: Share | None
     max_fpr_excess: Share | None
+    max_underestimation: Share | None
 
 
 class PromotionParams(Section):
+    """How a challenger is judged: pipelines/promotion.py says what each value does."""
+
+    mode: Literal["auto", "review"]
+    review_hours: Annotated[float, Field(gt=0)]
+    metric: Literal["cost", "roc_auc", "pr_auc", "log_loss", "brier"] = "cost"
     min_effect: Annotated[float, Field(ge=0)]
+    max_auc_loss: Share
+    max_cost_loss: Share
     max_calibration_error: Share
+    max_calibration_loss: Share
+    max_latency_factor: Annotated[float, Field(ge=1)]
+    latency_allowance_us: Annotated[float, Field(ge=0)]
+    batch_allowance_us: Annotated[float, Field(ge=0)]
     max_tpr_loss: Share | None
     max_fpr_gain: Share | None
 
 
-class MonitorParams(Section):
-    """How a window is judged: monitoring/{histograms,quiet,feed,performance,decide}.py say what each value does."""
+class ServingParams(Section):
+    """How the API answers: serving/ says what each value does."""
 
+    tiers: Annotated[dict[Name, Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    max_rows: Annotated[int, Field(ge=1)]
+    explain_rows: Annotated[int, Field(ge=10)]
+    explain_orders: Annotated[int, Field(ge=2)]
+
+    @model_validator(mode="after")
+    def _covers_every_score(self) -> ServingParams:
+        starts = list(self.tiers.values())
+        if starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError(f"tiers begin at {starts}: the first one at 0, and each later one higher")
+        return self
+
+
+class MonitorParams(Section):
+    """How a window is judged: monitoring/{windows,histograms,quiet,feed,performance,decide}.py say what each value does."""
+
+    window: Literal["day", "week", "month"]
+    of_window: Literal["newest day", "every day"]
+    history: Annotated[int, Field(ge=1)]
+    revisit: Annotated[int, Field(ge=0)]
+    keep_reports: Annotated[int, Field(ge=1)]
+    max_rows_judged: Annotated[int, Field(ge=1000)]
     bins: Annotated[int, Field(ge=2)]
     rates: dict[str, str]
     trending: list[str]
@@ -147,13 +218,28 @@ class MonitorParams(Section):
     retrainings_a_month: Annotated[int, Field(ge=0)]
 
 
+class GcParams(Section):
+    """What `evergreen gc` keeps, and for how long: flows/garbage.py says what each value is about."""
+
+    rollback_versions: Annotated[int, Field(ge=1)]
+    newest_versions: Annotated[int, Field(ge=0)]
+    workspace_days: Annotated[float, Field(ge=0)]
+    checkpoint_days: Annotated[float, Field(ge=0)]
+    cache_days: Annotated[float, Field(ge=0)]
+    run_days: Annotated[float, Field(ge=0)]
+    report_days: Annotated[float, Field(ge=0)]
+    superseded_days: Annotated[float, Field(ge=0)]
+
+
 class Params(Section):
     """The whole file."""
 
     model: Name
+    owner: str
     data: DataParams
     validate_: ValidateParams = Field(alias="validate")
     split: SplitParams
+    leakage: LeakageParams = LeakageParams()
     features: FeaturesParams
     train: TrainParams
     tune: TuneParams
@@ -163,6 +249,8 @@ class Params(Section):
     audit: AuditParams
     promotion: PromotionParams
     monitor: MonitorParams
+    serving: ServingParams
+    gc: GcParams | None = None  # a params.yaml of earlier days has none
 
     @property
     def enabled(self) -> list[str]:
@@ -201,6 +289,16 @@ def parse(text: str, where: str) -> Params:
         raise EvergreenError(f"{where} is not YAML: {error}") from None
     except ValidationError as error:
         raise EvergreenError(_explain(where, error)) from None
+
+
+def parse_data(text: str, where: str) -> DataParams:
+    """The section `data` of a params.yaml, which may be of earlier days: the sections beside it are not looked at."""
+    from ruamel.yaml import YAML
+
+    try:
+        return DataParams.model_validate({"personal": []} | YAML(typ="safe").load(text)["data"])
+    except ValidationError as error:
+        raise EvergreenError(_explain(where, error, prefix="data.")) from None
 
 
 def write_pin(path: Path, as_of: str, fingerprint: str) -> None:

@@ -23,6 +23,9 @@ CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 900  # a training query over years of history; a hung server is noticed by keepalives sooner
 LOCK_TIMEOUT_S = 30
 BATCH_BYTES = 4 * 2**20
+QUOTED = r"'(?:[^']|'')*'|\"[^\"]*\""
+# a name or a text may hold a colon, and `::` is a cast
+PLACEHOLDER = re.compile(rf"({QUOTED}|::)|(?<!\w):([A-Za-z_]\w*)")
 
 
 @contextmanager
@@ -62,19 +65,24 @@ def bind(query: Path, values: Mapping[str, Any]) -> str:
     Raises:
         EvergreenError: the file is missing or names a value that is not bound.
     """
-    from psycopg import sql
-    from sqlalchemy import text
-    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-
     try:
         statement = query.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise EvergreenError(f"{query} is missing: a dataset has this file (data.dataset in params.yaml).") from None
-    compiled = text(_without_comments(statement)).compile(dialect=PGDialect_psycopg())
-    unknown = sorted(set(compiled.params) - set(values))
-    if unknown:
-        raise EvergreenError(f"{query}: nothing binds :{', :'.join(unknown)}. Known: :{', :'.join(values)}.")
-    return str(compiled) % {name: sql.Literal(values[name]).as_string(None) for name in compiled.params}
+    return bind_text(statement, values, str(query))
+
+
+def bind_text(statement: str, values: Mapping[str, Any], where: str) -> str:
+    """A statement with its placeholders replaced, and without its comments; errors as of `bind`, about `where`."""
+    statement = without_comments(statement)
+    if unknown := sorted(placeholders(statement) - set(values)):
+        raise EvergreenError(f"{where}: nothing binds :{', :'.join(unknown)}. Known: :{', :'.join(values)}.")
+    return PLACEHOLDER.sub(lambda found: literal(values[found[2]]) if found[2] else found[0], statement)
+
+
+def placeholders(statement: str) -> set[str]:
+    """Names that a statement without comments is to be bound; one that stands in quotes, or in a cast, is none."""
+    return {name for _, name in PLACEHOLDER.findall(statement) if name}
 
 
 def identifier(*names: str) -> str:
@@ -172,10 +180,10 @@ def _cast(field: pa.Field) -> str:
     return "::float8" if (field.metadata or {}).get(b"POSTGRESQL:type") == b"numeric" else "::text"
 
 
-def _without_comments(statement: str) -> str:
-    """Comments may hold colons and percent signs that mean nothing; what looks like one within quotes is kept."""
-    quoted_or_comment = r"('(?:[^']|'')*'|\"[^\"]*\")|--[^\n]*|/\*.*?\*/"
-    return re.sub(quoted_or_comment, lambda found: found[1] or " ", statement, flags=re.DOTALL).strip().rstrip(";")
+def without_comments(statement: str) -> str:
+    """A statement alone: comments may hold colons that mean nothing. What looks like a comment within quotes is kept."""
+    kept = re.sub(rf"({QUOTED})|--[^\n]*|/\*.*?\*/", lambda found: found[1] or " ", statement, flags=re.DOTALL)
+    return kept.strip().rstrip("; \n")
 
 
 def _arguments(url: str, statement_timeout_s: int) -> dict[str, Any]:

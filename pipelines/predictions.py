@@ -86,8 +86,11 @@ class Writer:
     def __init__(self, connection: Any, run: Run) -> None:
         self._connection, self.run = connection, run
 
-    def write(self, entities: pa.Array, scores: NDArray[Any], decisions: NDArray[Any]) -> None:
+    def write(self, entities: pa.Array, scores: NDArray[Any], decisions: NDArray[Any], histograms: str | None = None) -> None:
         """A chunk, in the order of the entities in the source; there for good when this returns.
+
+        Args:
+            histograms: what was counted of the chunk's rows, as JSON; it is kept in the same transaction.
 
         Raises:
             EvergreenError: somebody else has moved the run, or an entity is in it already; nothing was written.
@@ -108,6 +111,10 @@ class Writer:
         ]
         self._move(len(entities), entities[-1].as_py(), "running")
         stage.fault("score:moved")
+        if histograms is not None:
+            part = {"part": run.row_count, "row_count": len(entities), "histograms": histograms}
+            key = {"model": run.model, "run_key": run.run_key, "version": run.version, "as_of": run.as_of}
+            query(self._connection, "record_profile", **key, **part)
         with self._connection.cursor().copy(COPY) as copy:
             for part in (copy_binary.HEADER, copy_binary.rows(columns), copy_binary.TRAILER):
                 copy.write(part)
@@ -140,7 +147,7 @@ def latest_run(url: str, model: str) -> Run | None:
 def export(url: str, model: str, out: Path) -> int:
     """The latest scores as a CSV or Parquet file, highest first, whole or not at all; returns how many.
 
-    Columns: entity, as_of, score, decision, version, scored_at.
+    Columns: entity, as_of, score, decision, version, scored_at, flagged (its window's feed was found to be broken).
 
     Raises:
         EvergreenError: the file's name ends otherwise, or there is no score yet.

@@ -1,28 +1,31 @@
 """Does a challenger become champion? Pure functions from numbers to a verdict.
 
-The first champion must hold absolute floors. A later one must gain in the metric on rows that neither version was
-trained on: beyond chance, resampling customers (Efron & Tibshirani 1993), and by enough to be worth a new version.
-Neither may be shown to harm a protected group; what is not shown blocks nothing, and is never called a pass.
+The first champion must hold absolute floors (pipelines/floors.py). A later one must gain in the metric on rows that neither
+version was trained on: beyond chance, resampling customers (Efron & Tibshirani 1993), and by enough to be worth a new version.
+It may not lose in cost, ranking, calibration or speed (pipelines/non_inferiority.py). Neither may be shown to harm a protected
+group; what is not shown blocks nothing, and is never called a pass.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines import group_checks
+from pipelines import floors, group_checks
+from pipelines import non_inferiority as losses
 from pipelines.errors import EvergreenError
-from pipelines.verdict import Check, Finding, Verdict
+from pipelines.verdict import Check, Comparison, Finding, Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pipelines.gains import Scored
+    from pipelines.latency import Latency
     from pipelines.metrics import Floats, Interval
     from pipelines.params import EvaluateParams, PromotionParams
 
-RETRAIN = "Look at this candidate's cross-validation, and retrain."
 WAIT = "Nothing: the next retraining will have more rows."
+UNITS = {"cost": "cost a row", "log_loss": "nats a row", "brier": "squared error a row"}
 
 
 def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], scores: Floats, params: PromotionParams) -> Verdict:
@@ -33,22 +36,14 @@ def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], score
         audit: `verdict` of audit.json.
         scores: the challenger's, on the held-out rows, shape (rows,).
     """
-    name, baseline = evaluation["challenger"], evaluation["baseline"]
-    candidate = evaluation["candidates"][name]
-    checks = [
-        *_score_checks(scores),
-        *_prior_checks(candidate["metrics"], evaluation["base_rate"]),
-        _baseline_check(name, baseline, candidate["against_baseline"]),
-        _calibration_check(
-            _number(candidate["metrics"]["calibration_error"]["point"]), evaluation["base_rate"], params.max_calibration_error
-        ),
-    ]
+    name = evaluation["challenger"]
+    checks = floors.first_floors(evaluation, scores, params)
     groups = group_checks.checks(group_checks.APART, audit)
     evidence = {key: evaluation[key] for key in ("rows", "entities", "positives")} | group_checks.evidence(audit)
     everything = [*checks, *groups]
-    if failed := _failed(checks):
+    if failed := floors.failed(checks):
         return Verdict("unfit", f"There is still no champion: {name} fails {failed}.", everything, evidence)
-    if _failed(groups):
+    if floors.failed(groups):
         return Verdict("unfair", f"There is still no champion: {name} {group_checks.sentence(audit)}.", everything, evidence)
     headline = f"{name} becomes the first champion: it passes all {len(checks)} floors, and no harm to a group is proven."
     return Verdict("fit to serve", headline, everything, evidence)
@@ -56,56 +51,59 @@ def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], score
 
 def challenger_verdict(
     labels: NDArray,
-    challenger: Floats,
-    champion: Floats,
+    challenger: Scored,
+    champion: Scored,
     entities: NDArray,
     *,
     evaluate: EvaluateParams,
     promotion: PromotionParams,
     groups: Mapping[str, Mapping[str, Any]],
+    latencies: Sequence[Latency] = (),
+    use: int = 1,
 ) -> Verdict:
     """Paired comparison on the same rows, none of which either version was trained on.
 
     Args:
-        labels, challenger, champion, entities: labels, scores of both, customers; shape (rows,).
+        labels, entities: of each row, shape (rows,).
         groups: what was compared by group -> what was found, as `harm.summarise` returns it.
+        use: how many decisions the snapshot's held-out rows have served, this one included.
 
     Raises:
         EvergreenError: the champion's scores are no numbers.
     """
     import numpy as np
 
-    from pipelines.metrics import paired_interval
-
     evidence = {"rows": len(labels), "entities": len(np.unique(entities)), "positives": int((labels == 1).sum())}
     if not 0 < evidence["positives"] < evidence["rows"]:
         return _one_class_verdict(evidence)
-    floors = _challenger_floors(labels, challenger, promotion)
+    held = floors.challenger_floors(labels, challenger.scores, promotion)
     fair = [check for name, found in groups.items() for check in group_checks.checks(name, found)]
-    evidence |= group_checks.evidence(*groups.values())
-    if failed := _failed(floors):
-        return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", floors, evidence)
-    if not np.isfinite(champion).all():
+    evidence |= {"use": use} | group_checks.evidence(*groups.values())
+    if failed := floors.failed(held):
+        return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", held, evidence)
+    if not np.isfinite(champion.scores).all():
         raise EvergreenError(
             "The champion's scores are no numbers: nothing compares with it. "
             "Choose an earlier version: `evergreen promote VERSION --reason TEXT`."
         )
-    drawn = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": evaluate.seed}
-    gain = paired_interval(evaluate.metric, labels, challenger, champion, entities, **drawn)
-    finding = _compare(gain, promotion.min_effect)
-    headline = f"{_sentence(finding, promotion.min_effect)} {_figures(evaluate.metric, gain, evidence)}"
-    if finding == "better" and _failed(fair):
-        finding, harm = "unfair", " and ".join(group_checks.sentence(found) for found in groups.values() if found["harmed"])
-        headline = (
-            f"The champion stays: the challenger is better overall and {harm}. {_figures(evaluate.metric, gain, evidence)}"
-        )
-    checks = [*floors, *_gain_checks(gain, promotion.min_effect), *fair]
-    return Verdict(finding, headline, checks, _gain_evidence(gain) | evidence)
+    gain, compared, figures = _compared(labels, challenger, champion, entities, evaluate, promotion, use)
+    evidence = figures | evidence
+    lost = [*losses.checks(compared[1:]), *losses.latency_checks(latencies, promotion)]
+    finding = _finding(gain, promotion.min_effect)
+    headline = _sentence(finding, promotion.min_effect)
+    if finding == "better" and floors.failed(fair):
+        harm = " and ".join(group_checks.sentence(found) for found in groups.values() if found["harmed"])
+        finding, headline = "unfair", f"The champion stays: the challenger is better overall and {harm}."
+    elif finding == "better" and (failed := floors.failed(lost)):
+        finding = "not as good elsewhere"
+        headline = f"The champion stays: the challenger is better, and fails {failed}."
+    checks = [*held, *_gain_checks(gain, promotion.min_effect, use, evaluate.confidence), *lost, *fair]
+    return Verdict(finding, f"{headline} {_figures(compared[0], evidence)}", checks, evidence, compared)
 
 
 def identical_verdict(onnx_sha256: str) -> Verdict:
     """The challenger scores by the champion's very file."""
-    return Verdict("identical", f"The champion stays: the challenger is the same model, byte for byte ( {onnx_sha256[:12]}).")
+    return Verdict("identical", f"The champion stays: the challenger is the same model, byte for byte ({onnx_sha256[:12]}).")
 
 
 def incomparable_verdict(changed: list[str]) -> Verdict:
@@ -121,8 +119,28 @@ def incomparable_verdict(changed: list[str]) -> Verdict:
     return Verdict("not comparable", f"The champion stays: not comparable, {', '.join(changed)}.", [check])
 
 
-def _gain_evidence(gain: Interval) -> dict[str, float]:
-    return {"gain": gain.point, "low": gain.low, "high": gain.high}
+def _compared(
+    labels: NDArray,
+    challenger: Scored,
+    champion: Scored,
+    entities: NDArray,
+    evaluate: EvaluateParams,
+    promotion: PromotionParams,
+    use: int,
+) -> tuple[Interval, list[Comparison], dict[str, float]]:
+    """The gain in the metric; all comparisons, that of the metric first; and what the evidence says of the gain."""
+    from pipelines import gains
+
+    names = [promotion.metric, *losses.watched(promotion.metric)]
+    plain = gains.gains(names, labels, challenger, champion, entities, evaluate)
+    wide = {name: gains.widened(one, use, evaluate.confidence) for name, one in plain.items()}
+    error = gains.standard_error(plain[promotion.metric], evaluate.confidence)
+    gain = wide.pop(promotion.metric)
+    first = Comparison(promotion.metric, UNITS.get(promotion.metric, ""), gain.point, gain.low, gain.high, 0.0)
+    cost = float(gains.costs(labels, champion, evaluate).mean())
+    rest = losses.comparisons(wide, float((labels == 1).mean()), cost, promotion)
+    detectable = gains.detectable(error, promotion.min_effect, use, evaluate.confidence)
+    return gain, [first, *rest], {"gain": gain.point, "low": gain.low, "high": gain.high, "detectable": detectable}
 
 
 def _one_class_verdict(evidence: Mapping[str, float]) -> Verdict:
@@ -138,69 +156,18 @@ def _one_class_verdict(evidence: Mapping[str, float]) -> Verdict:
     return Verdict("insufficient evidence", headline, [check], evidence)
 
 
-def _challenger_floors(labels: NDArray, scores: Floats, params: PromotionParams) -> list[Check]:
-    import numpy as np
+def _gain_checks(gain: Interval, min_effect: float, use: int, confidence: float) -> list[Check]:
+    from pipelines.gains import error_of
 
-    from pipelines.metrics import calibration_error
-
-    checks = _score_checks(scores)
-    if _failed(checks):
-        return checks
-    error = float(calibration_error(labels, scores, np.ones((1, len(labels))))[0])
-    return [*checks, _calibration_check(error, float((labels == 1).mean()), params.max_calibration_error)]
-
-
-def _score_checks(scores: Floats) -> list[Check]:
-    import numpy as np
-
-    wrong = int((~((scores >= 0) & (scores <= 1))).sum())  # NaN is on neither side
-    spread = float(np.ptp(scores)) if len(scores) and not wrong else math.nan
+    times = "at the first use of these rows" if use == 1 else f"at use {use} of these rows"
+    why = f"the lower bound of the gain, resampling customers; it errs in {error_of(use, confidence):.2%} of cases {times}"
     return [
-        Check("probabilities", wrong == 0, f"{wrong:,} of {len(scores):,} fail", "0", "finite, 0 to 1, every row", RETRAIN),
-        Check("not constant", spread > 0, spread, "> 0", "one score for everybody ranks nobody", RETRAIN),
-    ]
-
-
-def _prior_checks(metrics: Mapping[str, Any], base_rate: float) -> list[Check]:
-    """Better than giving everybody the base rate: log loss (nats), Brier score, and the order of scores beyond chance."""
-    entropy = -(base_rate * math.log(base_rate) + (1 - base_rate) * math.log(1 - base_rate))
-    variance = base_rate * (1 - base_rate)
-    loss, brier = _number(metrics["log_loss"]["point"]), _number(metrics["brier"]["point"])
-    auc = _number(metrics["roc_auc"]["low"])
-    why, next_step = "better than the base rate for everybody", "Give the query columns that say something about the target."
-    return [
-        Check("log loss below the prior's", loss < entropy, loss, entropy, why, next_step),
-        Check("Brier score below the prior's", brier < variance, brier, variance, why, next_step),
-        Check("ROC-AUC beyond chance", auc > 0.5, auc, 0.5, "the lower bound, so not by luck", next_step),
-    ]
-
-
-def _baseline_check(name: str, baseline: str, gain: Mapping[str, float]) -> Check:
-    """Shown to be better than a simpler model; evaluate offers the simpler one itself where nothing is."""
-    low = _number(gain["low"])
-    is_it = name == baseline
-    observed = "is the baseline" if is_it else f"{_number(gain['point']):+.4f} [{low:+.4f}, {_number(gain['high']):+.4f}]"
-    why = "a model that is no better than a simple one is not worth its upkeep"
-    return Check(f"better than {baseline}, or it", is_it or low > 0, observed, "> 0", why, f"Let {baseline} be the challenger.")
-
-
-def _calibration_check(error: float, base_rate: float, limit: float) -> Check:
-    """Relative to the base rate: among 5% positives, scores that are off by half are off by 0.025 only."""
-    next_step = "Look at the calibration plot; calibrate on more rows, and retrain."
-    share = error / base_rate if base_rate else math.nan
-    return Check(
-        "calibrated", share <= limit, share, limit, "error in shares of the base rate: a score is a probability", next_step
-    )
-
-
-def _gain_checks(gain: Interval, min_effect: float) -> list[Check]:
-    return [
-        Check("better beyond chance", gain.low > 0, gain.low, "> 0", "the lower bound of the gain, resampling customers", WAIT),
+        Check("better beyond chance", gain.low > 0, gain.low, "> 0", why, WAIT),
         Check("worth a new version", gain.point >= min_effect, gain.point, min_effect, "the estimate of the gain", WAIT),
     ]
 
 
-def _compare(gain: Interval, min_effect: float) -> Finding:
+def _finding(gain: Interval, min_effect: float) -> Finding:
     if gain.low > 0:
         return "better" if gain.point >= min_effect else "too small a gain"
     return "worse" if gain.high < 0 else "insufficient evidence"
@@ -214,16 +181,7 @@ def _sentence(finding: Finding, min_effect: float) -> str:
     }.get(finding, "The champion stays: insufficient evidence that the challenger is better:")
 
 
-def _figures(metric: str, gain: Interval, evidence: Mapping[str, float]) -> str:
+def _figures(gain: Comparison, evidence: Mapping[str, float]) -> str:
     interval = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
     seen = f"{evidence['rows']:,} rows of {evidence['entities']:,} customers that neither was trained on"
-    return f"{metric} {interval} on {seen}."
-
-
-def _failed(checks: list[Check]) -> str:
-    return ", ".join(f"{check.name!r}" for check in checks if check.passed is False)
-
-
-def _number(value: float | None) -> float:
-    """JSON has no NaN: a figure that is not defined is null there, and here it compares as false."""
-    return math.nan if value is None else value
+    return f"gain in {gain.unit or gain.name} {interval} on {seen}."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import ledger, registry, schema, scoring, stage
+from pipelines import ledger, registry, reviews, schema, scoring, stage
 from pipelines.errors import EvergreenError, TransientError
 from pipelines.gate import Bundle, judge
 from pipelines.verdict import Verdict
@@ -66,7 +66,7 @@ def publish_version(url: str, tracking_uri: str, release: Release) -> ledger.Ver
             git_ref=release.git_ref,
             mlflow_run_id=published.run_id,
             mlflow_version=published.version,
-            metrics=_points(evaluation, evaluation["challenger"]),
+            metrics=_points(evaluation, evaluation["challenger"]) | _bounds(evaluation),
         )
         return ledger.register_version(url, new)
 
@@ -98,6 +98,8 @@ def decide(
 ) -> Verdict:
     """Judge a version against the champion, write the decision into the ledger, and let MLflow's aliases follow.
 
+    Where a person has the last word (promotion.mode), what would be promoted awaits review.
+
     Args:
         held_out: the version's held-out rows.
         cache: a folder for bundles, which may be thrown away.
@@ -111,10 +113,16 @@ def decide(
         moves = [row for row in ledger.history(url, version.model) if row.decision == "promoted"]
         verdict = Verdict.from_dict(moves[0].verdict)
     else:
+        epoch = champion.epoch if champion else 0
         challenger = fetch(tracking_uri, version, cache)
         reigning = fetch(tracking_uri, champion, cache) if champion else None
-        verdict = judge(challenger, reigning, held_out, _read(challenger.folder / "evaluation.json"), params)
-        record_decision(url, version, verdict, epoch=champion.epoch if champion else 0, actor=actor)
+        use = ledger.use_of_snapshot(url, version.model, challenger.snapshot, version=version.version, epoch=epoch)
+        evaluation = _read(challenger.folder / "evaluation.json")
+        verdict = judge(challenger, reigning, held_out, evaluation, params, use=use)
+        if verdict.outcome == "promoted" and params.promotion.mode == "review":
+            verdict = reviews.awaiting(url, version, verdict, epoch=epoch, hours=params.promotion.review_hours)
+        stage.fault("promote:judged")
+        record_decision(url, version, verdict, epoch=epoch, actor=actor)
     reconcile(url, tracking_uri, version.model)
     return verdict
 

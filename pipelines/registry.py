@@ -106,6 +106,17 @@ def publish(tracking_uri: str, *, model: str, bundle: Path, bundle_sha256: str, 
         return _register(client, model, run, bundle_sha256)
 
 
+def add_reports(tracking_uri: str, run_id: str, *reports: Path) -> None:
+    """Put files and folders beside those that a run has; what is there by their names already is replaced.
+
+    Raises:
+        TransientError: MLflow does not answer, or not in time.
+    """
+    with _client(tracking_uri) as client:
+        for report in reports:
+            _log_report(client, run_id, report)
+
+
 def set_aliases(tracking_uri: str, model: str, *, champion: int | None, challenger: int | None) -> list[str]:
     """Point the aliases at these versions of MLflow's; None takes an alias away.
 
@@ -125,6 +136,7 @@ def set_aliases(tracking_uri: str, model: str, *, champion: int | None, challeng
             else:
                 client.set_registered_model_alias(model, alias, str(version))
             changes.append(f"@{alias}: {there or 'none'} -> {version or 'none'}")
+            stage.fault("promote:alias")
         return changes
 
 
@@ -194,10 +206,7 @@ def _log_run(client: MlflowClient, experiment: str, bundle: Path, tags: Mapping[
         _log_figures(client, run.info.run_id, record)
         client.log_artifacts(run.info.run_id, str(bundle), BUNDLE)
         for report in record.reports:
-            if report.is_dir():
-                client.log_artifacts(run.info.run_id, str(report), f"{REPORTS}/{report.name}")
-            else:
-                client.log_artifact(run.info.run_id, str(report), REPORTS)
+            _log_report(client, run.info.run_id, report)
         _log_trials(client, experiment, run.info.run_id, record.trials)
         client.set_terminated(run.info.run_id, "FINISHED")  # from here on the bundle is known to be whole
     except BaseException:
@@ -205,6 +214,13 @@ def _log_run(client: MlflowClient, experiment: str, bundle: Path, tags: Mapping[
             _give_up(client, experiment, run.info.run_id)
         raise
     return run
+
+
+def _log_report(client: MlflowClient, run_id: str, report: Path) -> None:
+    if report.is_dir():
+        client.log_artifacts(run_id, str(report), f"{REPORTS}/{report.name}")
+    else:
+        client.log_artifact(run_id, str(report), REPORTS)
 
 
 def _give_up(client: MlflowClient, experiment: str, run_id: str) -> None:

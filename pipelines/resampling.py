@@ -76,6 +76,13 @@ class Weights:
         runs = csr_array((np.ones(len(rows)), columns, starts), shape=(len(ends), len(self.counts)))
         return np.concatenate([measure(runs @ counts) for counts in self._blocks()])
 
+    def by_cell(self, cell: NDArray[np.intp], cells: int, values: NDArray) -> Floats:
+        """Weighted sum of `values` over the rows of each cell, shape (n, cells). `cell` is that of each row, (rows,)."""
+        from scipy.sparse import csr_array
+
+        sums = csr_array((values.astype(np.float64), (cell, self.customer)), shape=(cells, len(self.counts)))
+        return np.concatenate([(sums @ counts).T for counts in self._blocks()])
+
     def _blocks(self) -> Iterator[Floats]:
         """The counts in some columns at a time: those that a processor's cache holds are summed fastest."""
         block = max(1, min(32, CELLS_SUMMED // len(self.counts)))
@@ -84,22 +91,6 @@ class Weights:
 
 
 Measure = Callable[[Weights], Floats]
-
-
-def resample_counts(entities: NDArray, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each row is drawn when customers are drawn with replacement.
-
-    Args:
-        entities: customer of each row, shape (rows,).
-
-    Yields:
-        Blocks of counts, shape (n, rows), `resamples` of them in all; rows of one customer share a count.
-        A block is at most 16 MB, so memory does not grow with `resamples`.
-    """
-    block = max(1, CELLS_SUMMED // len(entities))
-    for drawn in draw(entities, resamples, seed):
-        for start in range(0, len(drawn), block):
-            yield drawn.counts[:, start : start + block].T.astype(np.float64)[:, drawn.customer]
 
 
 def draw(entities: NDArray, resamples: int, seed: int) -> Iterator[Weights]:

@@ -74,12 +74,22 @@ def locked(url: str, name: str, refusal: str) -> Iterator[Callable[[], bool]]:
         (free,) = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
         if not free:
             holders = query(connection, "lock_holder", name=name)
-            since = "".join(f" (since {row['backend_start']:%Y-%m-%d %H:%M:%S} UTC, session {row['pid']})" for row in holders)
+            since = "".join(map(_since, holders))
             raise EvergreenError(f"{refusal}{since}. Wait for it, or cancel it in Prefect, then try again.")
         connection.execute("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3")
         connection.execute("set idle_session_timeout = 0")
         connection.commit()  # the lock is the session's: no transaction stays open for hours
-        yield lambda: postgres.lives(connection)
+        try:
+            yield lambda: postgres.lives(connection)
+        finally:
+            if postgres.lives(connection):  # the end of a session is heard of a moment later, when the next one has asked
+                connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+
+
+def _since(holder: dict[str, Any]) -> str:
+    """The server tells a role when sessions of its own began, and not those of others."""
+    began = f"since {holder['backend_start']:%Y-%m-%d %H:%M:%S} UTC, " if holder["backend_start"] else ""
+    return f" ({began}session {holder['pid']})"
 
 
 def _pending(connection: psycopg.Connection) -> list[str]:

@@ -50,11 +50,15 @@ class Source:
 
 
 class Chunk(NamedTuple):
-    """Rows in the source's order of entities."""
+    """Rows in the source's order of entities, and what was counted of them."""
 
     entities: pa.Array
     scores: NDArray[np.float64]
     decisions: NDArray[np.bool_]
+    histograms: str | None
+
+
+Count = Callable[["pa.Table", "NDArray[np.float64]"], str]  # rows and their scores -> what is kept of them, as JSON
 
 
 def day(source: Source, as_of: str | None, today: date) -> date:
@@ -88,7 +92,9 @@ def score(
     *,
     as_of: date,
     force: bool = False,
+    may_be_empty: bool = False,
     chunk_rows: int = CHUNK_ROWS,
+    count: Count | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Write the scores of a version and day into the prediction ledger at `url`, each entity once.
@@ -97,6 +103,8 @@ def score(
 
     Args:
         force: score once more, under a new key.
+        may_be_empty: a day without a row is no fault, as where a row comes once: nobody may have come.
+        count: what those who watch the version want to know of each chunk; kept with it.
 
     Raises:
         EvergreenError: such a run is going on, the bundle is not what was published, there is nothing to score, an
@@ -120,10 +128,10 @@ def score(
         ):
             writer = Writer(connection, run)
             tables = _checked(batches, source.data, as_of, run, chunk_rows)
-            for chunk in _scored(tables, model, threshold):
+            for chunk in _scored(tables, model, threshold, count):
                 writer.write(*chunk)
                 say(f"{run.run_key}: {writer.run.row_count:,} rows.")
-            if not writer.run.row_count:
+            if not writer.run.row_count and not may_be_empty:
                 raise EvergreenError(f"0 rows to score as of {as_of}: check {source.queries.training_set} with all windows 0.")
             return writer.finish()
 
@@ -152,7 +160,7 @@ def _checked(batches: Iterable[pa.RecordBatch], data: DataParams, as_of: date, r
             yield kept
 
 
-def _scored(tables: Iterable[pa.Table], model: scoring.Model, threshold: float) -> Iterator[Chunk]:
+def _scored(tables: Iterable[pa.Table], model: scoring.Model, threshold: float, count: Count | None) -> Iterator[Chunk]:
     """The same rows in the same order; the next ones are scored while Postgres takes those before.
 
     A chunk is scored by one thread, as everywhere: more of them in one chunk would add up in another order.
@@ -160,7 +168,8 @@ def _scored(tables: Iterable[pa.Table], model: scoring.Model, threshold: float) 
 
     def scored(rows: pa.Table) -> Chunk:
         scores = model.score(rows)
-        return Chunk(rows[ENTITY].combine_chunks(), scores, scores >= threshold)
+        counted = count(rows, scores) if count else None
+        return Chunk(rows[ENTITY].combine_chunks(), scores, scores >= threshold, counted)
 
     coming: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(SCORERS, "score") as scorers:

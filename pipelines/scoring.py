@@ -6,8 +6,9 @@ the order of the bundle's `schema.json`, and one output, `probability`.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,19 @@ class Model:
         for start in range(0, rows.num_rows, CHUNK_ROWS):
             chunk = rows.slice(start, CHUNK_ROWS)
             feeds = inputs(chunk, self.schema)
-            scores[start : start + chunk.num_rows] = self.session.run(["probability"], feeds)[0].reshape(-1)
+            scores[start : start + chunk.num_rows] = self.run(feeds)
         return scores
+
+    def run(self, feeds: Mapping[str, NDArray]) -> NDArray[np.float32]:
+        """The same of what `pipelines.features.inputs` gives, shape (rows,); an input without a column is left out."""
+        return self.session.run(["probability"], feeds)[0].reshape(-1)
+
+    def ready(self, rows: pa.Table) -> Callable[[], Any]:
+        """One run of the graph on these rows, to be called as often as one likes; what it is fed is made now."""
+        from pipelines.features import inputs
+
+        feeds = inputs(rows, self.schema)
+        return lambda: self.run(feeds)
 
 
 def load(folder: Path, digests: Mapping[str, str] | None = None, *, threads: int = 1) -> Model:
@@ -56,29 +68,57 @@ def load(folder: Path, digests: Mapping[str, str] | None = None, *, threads: int
     """
     if digests is not None:
         verify(folder, digests)
-    return load_graph(folder / "model.onnx", json.loads((folder / "schema.json").read_text()), threads=threads)
+    graph, schema = (read(folder, name, digests) for name in ("model.onnx", "schema.json"))
+    return _model(graph, json.loads(schema), threads)
 
 
 def load_graph(graph: Path, schema: dict[str, Any], *, threads: int = 1) -> Model:
     """A graph and its schema, where they are not in one folder."""
+    return _model(graph.read_bytes(), schema, threads)
+
+
+def read(folder: Path, name: str, digests: Mapping[str, str] | None) -> bytes:
+    """A file of a bundle. The bytes that were checked are those that are used, whatever happens to the file meanwhile.
+
+    Raises:
+        EvergreenError: it is missing, or not what was published.
+    """
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise _refused(folder, [f"{name}: {error.strerror}"]) from None
+    if digests is not None and hashlib.sha256(content).hexdigest() != digests.get(name):
+        raise _refused(folder, [f"{name}: changed"])
+    return content
+
+
+def _model(graph: bytes, schema: dict[str, Any], threads: int) -> Model:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return Model(onnxruntime.InferenceSession(graph.read_bytes(), options, providers=["CPUExecutionProvider"]), schema)
+    return Model(onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), schema)
 
 
 def verify(folder: Path, digests: Mapping[str, str]) -> None:
     """Refuse a folder that is not exactly the files of `digests`."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    if folder.is_symlink():
+        raise _refused(folder, ["the folder: is a link"])
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     wrong = [f"{name}: missing" for name in sorted(digests.keys() - found.keys())]
     wrong += [f"{name}: not in the manifest" for name in sorted(found.keys() - digests.keys())]
     for name in sorted(digests.keys() & found.keys()):
         if found[name].is_symlink():
             wrong.append(f"{name}: is a link")
+        elif not found[name].is_file():
+            wrong.append(f"{name}: is no file")
         elif sha256(found[name]) != digests[name]:
             wrong.append(f"{name}: changed")
     if wrong:
-        raise EvergreenError(f"The bundle in {folder} is not what was published: {'; '.join(wrong)}. Nothing was loaded.")
+        raise _refused(folder, wrong)
+
+
+def _refused(folder: Path, wrong: list[str]) -> EvergreenError:
+    return EvergreenError(f"The bundle in {folder} is not what was published: {'; '.join(wrong)}. Nothing was loaded.")

@@ -227,12 +227,13 @@ def _storage() -> Iterator[RDBStorage]:
     from pipelines.settings import Settings
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = Settings.load_from(Path.cwd(), os.environ).evergreen_url
+    url = Settings.load_from(Path.cwd(), os.environ).promoter_url
     arguments = {"options": f"-c search_path={SCHEMA}", "connect_timeout": 10, "application_name": "evergreen"}
     try:
         with postgres.connect(url) as connection:  # one makes the tables at a time
             connection.execute("select pg_advisory_lock(hashtextextended('evergreen/optuna', 0))")
-            connection.execute(f"create schema if not exists {SCHEMA}")
+            if connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
+                connection.execute(f"create schema {SCHEMA}")  # a right that who trains need not have where it is there
             connection.commit()
             storage = optuna.storages.RDBStorage(url, {"connect_args": arguments, "pool_pre_ping": True})
         try:

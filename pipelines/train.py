@@ -94,7 +94,7 @@ def main(*, candidate: str, train: Path, schema: Path, model: Path, checkpoints:
     model.mkdir(parents=True, exist_ok=True)
     onnx.save(module.export(fitted, features, chosen), model / "model.onnx")
     difference = outputs.check_parity(model / "model.onnx", features, table, chosen(module.margin(fitted, rows)))
-    keys = table.select([*config.data.keys, config.data.target]).filter(pa.array(used))
+    keys = table.select([*config.data.key_columns, config.data.target]).filter(pa.array(used))
     with stage.phase("write"):
         outputs.write_scores(model / "oof.parquet", keys, validation.fold, margins, scores)
     names = [*features["numbers"], *features["categories"]]

@@ -5,62 +5,147 @@ Two kinds of checks, one verdict: the pipeline's own (checks.py) and the owner's
 
 from __future__ import annotations
 
-import html
 import json
 import re
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines import check_page, counting, stage
 from pipelines import params as parameters
-from pipelines import stage
-from pipelines.checks import LOOK, Check, absent, check_columns, check_labels, check_shape, declared, plain, survey
-from pipelines.errors import EvergreenError
-from pipelines.expectations import Expectation, judge, read_expectations, sample, sort_out
-from pipelines.params import DataParams
+from pipelines.checks import (
+    BOOLEAN,
+    LOOK,
+    NUMBER,
+    TEXT,
+    Check,
+    Facts,
+    Source,
+    absent,
+    check_columns,
+    check_days,
+    check_labels,
+    check_shape,
+    declared,
+    kind,
+    survey,
+)
+from pipelines.expectations import OFFERED, Expectation, ask_great_expectations, line_of, read_expectations, sample, sort_out
+from pipelines.params import DataParams, Params, ValidateParams
 
-STYLE = """<style>
-body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%;margin:.5rem 0}
-th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #ddd;overflow-wrap:anywhere;min-width:4rem}
-h1.failed,tr.failed td:first-child,.fa-times{color:#b00020;font-weight:bold}
-h1.passed,tr.passed td:first-child,.fa-check-circle{color:#1b7837}
-tr.warning td:first-child{color:#8a6100;font-weight:bold}
-h5{font-size:1.2rem;margin:1.5rem 0 0} h6{font-size:1rem;margin:.5rem 0 0}
-.fa-times::before{content:"failed"} .fa-check-circle::before{content:"passed"} .fa-exclamation-triangle::before{content:"error"}
-td:first-child,th:first-child{white-space:nowrap}
-.col-lg-2 .card,.collapse,a[data-toggle]{display:none} ol,ul{list-style:none;padding:0}
-</style>"""
+
+@dataclass(frozen=True)
+class Judged:
+    """All checks of some rows. asked: the expectations that Great Expectations can judge as well; rows: what it may see."""
+
+    checks: list[Check]
+    total: int
+    asked: list[Expectation]
+    rows: pa.Table | None
 
 
 def main(*, rows: Path, manifest: Path, expectations: Path, verdict: Path, docs: Path) -> None:
     """Judge `rows`; write the verdict and the pages in `docs`, and only then fail if a critical check is red."""
     params = parameters.read()
-    data = params.data
-    owned = read_expectations(expectations)
-    described = json.loads(manifest.read_text("utf-8"))
-    with stage.phase("read"):
-        (total, facts), digest = survey(rows), stage.sha256(rows)
-    checks = check_shape(total, facts, digest, described, relied(owned, data), params.validate_.min_rows)
-    hidden = {*data.keys, data.target, *params.features.exclude} - set(data.protected)
-    checks += check_columns(total, {name: fact for name, fact in facts.items() if name not in hidden})
-    usable = total > 0 and not absent(declared(data), facts)
-    if usable:
-        with stage.phase("read"):
-            labels = pq.read_table(rows, columns=[*data.keys, data.target])
-        checks += check_labels(labels, data, params.validate_)
+    owned, described = read_expectations(expectations), json.loads(manifest.read_text("utf-8"))
     advice = f"{LOOK} Or change {expectations}."
-    fitting, unfit = sort_out(owned, facts, advice, sampled=total > params.validate_.max_rows_checked)
-    checked = min(total, params.validate_.max_rows_checked) if usable and fitting else 0
-    page = ""
-    if checked:
-        columns = list(dict.fromkeys(name for item in fitting for name in item.columns))
-        with stage.phase("read"):
-            sampled = sample(rows, columns, checked)
-        judged, page = judge(sampled, fitting, advice)
-        checks += judged
-    conclude(checks + unfit, total, checked, page, verdict, docs)
+    judged = judge_rows(rows, owned, params, described | {"digest": stage.sha256(rows)}, advice)
+    checks, page, checked = judged.checks, "", 0
+    if judged.rows is not None and judged.asked:
+        checked = judged.rows.num_rows
+        answers, page = ask_great_expectations(judged.rows.to_pandas(), judged.asked, advice)
+        counted = {*counting.COUNTED, *counting.SAMPLED}
+        for item, answer in zip(judged.asked, answers, strict=True):
+            if item.type not in counted:
+                checks.append(line_of(item, answer, advice, params.data.target))
+    conclude(checks, judged.total, checked, page, verdict, docs)
+
+
+def judge_rows(
+    rows: Source, owned: list[Expectation], params: Params, described: dict[str, Any] | None = None, advice: str = LOOK
+) -> Judged:
+    """All checks but those that only Great Expectations can make: in bounded memory, and without its seconds.
+
+    Args:
+        described: the manifest, with the file's own SHA-256 as `digest`; without it the rows are taken as they are.
+    """
+    data, limits = params.data, params.validate_
+    with stage.phase("read"):
+        total, facts = survey(rows)
+    checks = check_shape(total, facts, described, relied(owned, data), limits.min_rows)
+    hidden = {*data.hidden, *params.features.exclude} - set(data.protected)
+    checks += check_columns(total, {name: fact for name, fact in facts.items() if name not in hidden})
+    if not total or absent(declared(data), facts):
+        return Judged([*checks, *sort_out(owned, facts, advice, sampled=False)[1]], total, [], None)
+    checks += check_days(rows, facts, data)
+    with stage.phase("read"):
+        keys = _read(rows, [*data.key_columns, data.target])
+    checks += check_labels(keys, data, limits)
+    fitting, unfit = sort_out(owned, facts, advice, sampled=total > limits.max_rows_checked)
+    days = keys[data.time] if data.time and pa.types.is_temporal(keys[data.time].type) else None
+    newest = pc.max(days).as_py() if days is not None else None
+    drawn = sample(rows, _columns(fitting, data.time), min(total, limits.max_rows_checked))
+    results = _results(rows, drawn, fitting, data.time, newest, limits)
+    checks += [line_of(item, results[number], advice, data.target) for number, item in enumerate(fitting) if number in results]
+    checks += [_age(item, newest, data, advice) for item in fitting if item.type == "expect_column_newest_to_be_recent"]
+    checks += [_type(item, facts, advice) for item in fitting if item.type == "expect_column_type_to_be"]
+    seen_whole = drawn.num_rows == total
+    asked = [item for item in fitting if not OFFERED[item.type].ours and counting.ALL in item.parts]
+    asked = [item for item in asked if item.columns or seen_whole]
+    return Judged(checks + unfit, total, asked, drawn)
+
+
+def _results(
+    rows: Source, drawn: pa.Table, owned: list[Expectation], time: str | None, newest: date | None, limits: ValidateParams
+) -> dict[int, counting.Result]:
+    """What counting.py says, by the number of the expectation."""
+    exact = {number: item for number, item in enumerate(owned) if item.type in counting.COUNTED}
+    counts = counting.Counts(counting.COUNTED, list(exact.values()), time, newest, limits.min_newest_rows)
+    found = dict(zip(exact, counts.judge(_batches(rows, _columns(exact.values(), time))), strict=True))
+    for number, item in enumerate(owned):
+        if item.type in counting.SAMPLED:  # one after the other: each holds a column
+            counts = counting.Counts(counting.SAMPLED, [item], time, newest, limits.min_newest_rows)
+            (found[number],) = counts.judge(drawn.select(_columns([item], time)).to_batches())
+    return found
+
+
+def _age(item: Expectation, newest: date | None, data: DataParams, advice: str) -> Check:
+    """How far the newest snapshot is from the pin; rows of days after the pin are no news either."""
+    if not isinstance(data.as_of, date) or newest is None:
+        return line_of(item, counting.Result(True, "no clock"), advice)
+    age = (data.as_of - newest).days
+    ahead = age < 0
+    result = counting.Result(
+        0 <= age <= item.kwargs["max_days"], f"{abs(age)} days {'after' if ahead else 'before'} data.as_of"
+    )
+    return line_of(item, result, advice, kind_found="future" if ahead else "stale")
+
+
+def _type(item: Expectation, facts: dict[str, Facts], advice: str) -> Check:
+    of = facts[item.columns[0]].type
+    words = {"number": NUMBER, "text": TEXT, "boolean": BOOLEAN}
+    found = counting.Result(kind(of) == words.get(item.kwargs["type_"]), f"{kind(of) or 'another type'} ({of})")
+    return line_of(item, found, advice)
+
+
+def _columns(owned: Iterable[Expectation], time: str | None) -> list[str]:
+    return list(dict.fromkeys([*([time] if time else []), *(name for item in owned for name in item.columns)]))
+
+
+def _batches(rows: Source, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(rows) as file:
+        yield from file.iter_batches(columns=columns)
+
+
+def _read(rows: Source, columns: list[str]) -> pa.Table:
+    with pq.ParquetFile(rows) as file:
+        return file.read(columns=columns)
 
 
 def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
@@ -71,53 +156,20 @@ def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
 
 
 def conclude(checks: list[Check], total: int, checked: int, owner_page: str, verdict: Path, docs: Path) -> None:
-    """Write the verdict and the pages, print the warnings, and raise for what is critical.
+    """The verdict and its pages; Great Expectations' own beside ours.
 
     Raises:
         EvergreenError: a critical check failed; all of them are listed.
     """
-    failed = [check for check in checks if not check.success]
-    critical = [check for check in failed if check.severity == "critical"]
-    found = {"success": not critical, "rows": total, "checked_rows": checked}
-    stage.write_json(verdict, found | {"checks": [asdict(check) for check in checks]})
-    stage.write_text(docs / "index.html", verdict_page(checks, total, checked, bool(owner_page)))
+    seen = "all of them" if checked == total else f"a sample of {checked}, drawn evenly over the file; so did quantiles"
+    link = f'<a href="great_expectations.html">Great Expectations</a> saw {seen}.'
     if owner_page:
         stage.write_text(docs / "great_expectations.html", offline(owner_page))
     else:
         (docs / "great_expectations.html").unlink(missing_ok=True)  # of an earlier run: not about these rows
-    for check in failed:
-        if check.severity == "warning":
-            stage.say(f"WARNING: {check}")
-    stage.say(
-        f"{len(checks)} checks of {total} rows: {len(critical)} critical failures, {len(failed) - len(critical)} warnings."
-    )
-    if critical:
-        lines = [f"  {check}" for check in critical]
-        raise EvergreenError("\n".join([f"{len(critical)} critical checks failed. Report: {docs / 'index.html'}", *lines]))
-
-
-def verdict_page(checks: list[Check], total: int, checked: int, has_owner_page: bool) -> str:
-    """All checks as one HTML page, what failed first."""
-    ranks = {(False, "critical"): "failed", (False, "warning"): "warning"}
-    lines = []
-    for check in sorted(checks, key=lambda check: (check.success, check.severity)):
-        rank = ranks.get((check.success, check.severity), "passed")
-        cells = [rank, check.type, plain(check.column), check.expected, check.observed, "" if check.success else check.advice]
-        lines.append(f'<tr class="{rank}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    red = any(not check.success and check.severity == "critical" for check in checks)
-    seen = "all of them" if checked == total else f"a sample of {checked}, drawn evenly over the file"
-    link = (
-        f'<a href="great_expectations.html">Great Expectations</a> saw {seen}.'
-        if has_owner_page
-        else "Great Expectations was not asked."
-    )
-    word = "failed" if red else "passed"
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Validation {word}</title>{STYLE}</head><body>'
-        f'<h1 class="{word}">Validation {word}</h1><p>{total} rows. {link}</p>'
-        "<table><tr><th>Result</th><th>Check</th><th>Column</th><th>Expected</th><th>Found</th><th>What to do</th></tr>"
-        f"{''.join(lines)}</table></body></html>"
-    )
+    told = f"{total} rows, all counted; the newest snapshot by itself as well. "
+    told += link if owner_page else "Great Expectations was not asked."
+    check_page.conclude("Validation", checks, {"rows": total, "checked_rows": checked}, told, verdict, docs)
 
 
 def offline(page: str) -> str:
@@ -125,7 +177,7 @@ def offline(page: str) -> str:
     page = re.sub(r"<(script|style|footer)\b.*?</\1>|<(link|img)\b[^>]*>", "", page, flags=re.S)
     page = re.sub(r'href="[^"#]*index\.html"', 'href="index.html"', page)
     page = re.sub(r'<a\b[^>]*href="(?:\.\./|https?:)[^>]*>(.*?)</a>', r"\1", page, flags=re.S)
-    return page.replace("</head>", f"{STYLE}</head>", 1)
+    return page.replace("</head>", f"{check_page.STYLE}</head>", 1)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,21 @@ Finding = Literal[
     "too small a gain",
     "insufficient evidence",
     "worse",
+    "not as good elsewhere",  # better in the metric, and not shown to hold what else the champion holds
     "unfair",  # better, or fit to serve, and shown to harm a group
     "identical",
     "not comparable",
     "by hand",  # somebody decided, whatever the figures said
+    "rolled back",  # the same, to who was champion before
     "unfit",  # fails what any champion must hold, whatever it is compared with
+    # where a person has the last word (promotion.mode: review), of what would become champion
+    "awaits review",
+    "approved",
+    "rejected",
+    "review expired",
+    "champion moved",  # approved, and by then another version was champion than it was judged against
 ]
-PROMOTING = ("fit to serve", "better", "by hand")
+PROMOTING = ("fit to serve", "better", "by hand", "rolled back", "approved")
 
 
 @dataclass(frozen=True)
@@ -36,18 +44,44 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The challenger against the champion in one figure, signed so that more is better, with its paired interval.
+
+    The whole interval is to lie above `limit`: 0 for a gain, below 0 for what may be lost.
+    """
+
+    name: str
+    unit: str
+    point: float | None  # None: no number
+    low: float | None
+    high: float | None
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        return self.low is not None and self.low > self.limit
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether a version becomes champion, in a sentence a person reads, with its evidence.
 
-    `evidence` holds `gain`, `low`, `high` (of the metric, challenger minus champion), `rows`, `entities` and
-    `positives` that were judged on, and of how many groups harm is `harm_proven` or `harm_unproven`; what could not be
-    computed is absent.
+    evidence: `gain`, `low`, `high` (of the metric, positive where the challenger is better), `rows`, `entities` and
+        `positives` that were judged on, which `use` of the snapshot's held-out rows it was, the gain that was `detectable`, and
+        of how many groups harm is `harm_proven` or `harm_unproven`; what could not be computed is absent.
+    snapshot: which rows were judged on, so that uses of the same ones can be counted; None where none were looked at.
+    rules: the params by which it was judged.
+    review: what a person answered: `asked` (sequence of the decision that asked), `answer`, `by` and `comment`.
     """
 
     finding: Finding
     headline: str
     checks: Sequence[Check] = ()
     evidence: Mapping[str, float] = field(default_factory=dict)
+    comparisons: Sequence[Comparison] = ()
+    snapshot: str | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    review: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Literal["promoted", "kept"]:
@@ -55,9 +89,17 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Verdict:
-        """A verdict as the ledger holds it."""
-        checks = [Check(**check) for check in saved["checks"]]
-        return cls(saved["finding"], saved["headline"], checks, saved["evidence"])
+        """A verdict as the ledger holds it, which may be of earlier days."""
+        return cls(
+            saved["finding"],
+            saved["headline"],
+            [Check(**check) for check in saved["checks"]],
+            saved["evidence"],
+            [Comparison(**one) for one in saved.get("comparisons", ())],
+            saved.get("snapshot"),
+            saved.get("rules", {}),
+            saved.get("review", {}),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: every number is finite or None."""
@@ -65,8 +107,12 @@ class Verdict:
             "outcome": self.outcome,
             "finding": self.finding,
             "headline": self.headline,
-            "checks": [{name: _finite(value) for name, value in asdict(check).items()} for check in self.checks],
-            "evidence": {name: _finite(value) for name, value in self.evidence.items()},
+            "checks": [_finite_values(asdict(check)) for check in self.checks],
+            "evidence": _finite_values(self.evidence),
+            "comparisons": [_finite_values(asdict(one)) for one in self.comparisons],
+            "snapshot": self.snapshot,
+            "rules": dict(self.rules),
+            "review": dict(self.review),
         }
 
     def markdown(self) -> str:
@@ -86,6 +132,10 @@ def _line(check: Check) -> str:
     next_step = "" if check.passed else check.next_step
     cells = [_cell(value) for value in (check.name, check.observed, check.limit, check.why, next_step)]
     return "| " + " | ".join([cells[0], answer, *cells[1:]]) + " |"
+
+
+def _finite_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _finite(value) for name, value in values.items()}
 
 
 def _finite(value: Any) -> Any:

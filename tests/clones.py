@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 from ruamel.yaml import YAML
 
 from flows import dag, workspace
@@ -35,6 +37,13 @@ def wait_for(look: Callable[[], Found], seconds: float, what: str) -> Found:
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
     return found
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL to each, whichever of them still live: a child may end with its parent that was killed before it."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def bare_environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,32 @@ AS_OF = "2024-12-31"  # of the first retraining
 _numbers = itertools.count()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast ones first: what needs the stack comes after them, what needs a retraining last; otherwise as found."""
-    items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("project", "stack")])
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fast ones first: what needs the stack comes after them, what needs a retraining last; otherwise as found.
+
+    Where processes share the work it is the other way round, so that none is left with the dear ones at the end.
+    """
+
+    def needs(item: pytest.Item) -> list[bool]:
+        return [name in getattr(item, "fixturenames", ()) for name in ("project", "stack")]
+
+    items.sort(key=needs, reverse=hasattr(config, "workerinput"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file goes to one process, and all that need the retraining go to the same one.
+
+    The marker `xdist_group` would say so as well, and does nothing with pytest 9.2 (pytest-xdist 3.8.0).
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByRetraining(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "retraining" if "project: Project" in (config.rootpath / file).read_text(encoding="utf-8") else file
+
+    return ByRetraining(config, log)
 
 
 def free_ports(count: int) -> list[int]:
@@ -41,13 +65,15 @@ def write_env_file(folder: Path) -> Settings:
 
     Copied into another folder, that file makes it share the stack.
     """
-    postgres, prefect, mlflow, site = free_ports(4)
+    postgres, prefect, mlflow, site, api = free_ports(5)
     lines = {
         "EVERGREEN_HOME": folder / ".evergreen",
         "EVERGREEN_POSTGRES_PORT": postgres,
         "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
         "EVERGREEN_SITE_URL": f"http://127.0.0.1:{site}",
+        "EVERGREEN_API_URL": f"http://127.0.0.1:{api}",
+        "EVERGREEN_API_MODEL": "churn",
     }
     (folder / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()))
     return Settings.load_from(folder, {})

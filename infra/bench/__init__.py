@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from infra.bench import commands, drift, extraction, place, retraining, scoring
+from infra.bench import commands, drift, extraction, place, retraining, scoring, serving
 from pipelines import stage
 from pipelines.settings import Settings
 
@@ -21,6 +21,7 @@ def run(here: Settings, out: Path, *, rows: int, say: Callable[[str], None]) -> 
     figures = drift.measure(DRIFT_ROWS, say)
     with place.own_stack(here, say) as own:
         figures += [*extraction.measure(own, rows, say), *scoring.measure(own, rows // 10, say)]
+        figures += serving.measure(own, say)
         figures += [*retraining.measure(own, say), *commands.measure(own, say)]
     stage.write_json(out, [asdict(figure) for figure in figures])
     say(f"\n{'claim':<64} {'ratio':>7} {'goal':>6}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from statistics import median
 from urllib.parse import unquote, urlsplit
 
 from infra import postgres_server
-from infra.bench.figure import Figure
+from infra.bench.figure import Figure, peak_mb
 from pipelines import extract, params, postgres
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
@@ -105,7 +104,7 @@ def _measured_extraction(url: str) -> tuple[float, float]:
         _import_what_it_needs()
         began = time.perf_counter()
         extract.extract(url, extract.Queries(queries), data, queries / "rows.parquet")
-        return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return time.perf_counter() - began, peak_mb()
 
 
 def _import_what_it_needs() -> None:

@@ -73,16 +73,17 @@ def output(command: list[str], own: Settings, *, given: str | None = None) -> st
 
 def _env_file(folder: Path) -> str:
     with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(4)]
+        probes = [held.enter_context(socket.socket()) for _ in range(5)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        postgres, prefect, mlflow, site = (probe.getsockname()[1] for probe in probes)
+        postgres, prefect, mlflow, site, api = (probe.getsockname()[1] for probe in probes)
     values = {
         "EVERGREEN_HOME": folder / ".evergreen",
         "EVERGREEN_POSTGRES_PORT": postgres,
         "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
         "EVERGREEN_SITE_URL": f"http://127.0.0.1:{site}",
+        "EVERGREEN_API_URL": f"http://127.0.0.1:{api}",
     }
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
 

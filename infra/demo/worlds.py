@@ -45,5 +45,5 @@ def _scored(source: postgres.Snapshot, data: DataParams, month: int) -> pa.Table
 
 def _read(source: postgres.Snapshot, data: DataParams, month: int, history: int, horizon: int, embargo: int) -> pa.Table:
     binds = {"as_of": month_end(month).item(), "history_days": history, "horizon_days": horizon, "embargo_days": embargo}
-    with source.batches(postgres.bind(QUERY, binds), order_by=data.keys) as batches:
+    with source.batches(postgres.bind(QUERY, binds), order_by=data.key_columns) as batches:
         return batches.read_all()

@@ -1,4 +1,4 @@
-"""The bias report: the figures of audit.json as an Evidently report of metrics of our own, one Dataset a group.
+"""The bias report: the figures of monitoring/audit.py as an Evidently report of metrics of our own, one Dataset a group.
 
 Evidently's GroupBy gives each group the figure of all rows, and it has no fairness metric: neither is used.
 """
@@ -36,18 +36,21 @@ FINDINGS = {
     "none": "none beyond the limit, and every group has enough evidence",
     "not judged": "not judged: no limit is set",
 }
+LIMITS = {"max_tpr_shortfall": "TPR shortfall", "max_fpr_excess": "FPR excess", "max_underestimation": "Underestimation"}
 NOTES = (
-    "Rates are of all held-out rows; curves of scores are of the sample. Difference and ratio are to all rows; harm is judged "
-    "against everybody else, since all rows hold the group. Calibration is mean score less share of positives. "
-    "A group with insufficient evidence neither passes nor fails."
+    "Rates are of all these rows; curves of scores are of the sample. Difference and ratio are to all rows; harm is judged "
+    "against everybody else, since all rows hold the group. Calibration is mean score less share of positives; "
+    "underestimation, how much lower it is than everybody else's. A group with insufficient evidence neither passes nor fails."
 )
 
 
-def page(findings: dict[str, Any], rows: pd.DataFrame) -> str:
-    """HTML page of audit.json's content.
+def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str) -> str:
+    """HTML page.
 
     Args:
+        findings: as `audit.measure` returns them; `without` may be left out, as it is of a window.
         rows: a bounded sample with `score` and one text column `group_<attribute>` an attribute.
+        what: the rows that the findings are of, in words: "held-out rows".
     """
     from evidently import DataDefinition
 
@@ -70,12 +73,14 @@ def page(findings: dict[str, Any], rows: pd.DataFrame) -> str:
                 datasets=list(datasets),
             )
         )
-    tables |= {"harm": harm_lines(findings), "without": without_lines(findings)}
-    title = f"{inert.text(findings['model'])}: bias audit of the challenger {inert.text(findings['challenger'])}"
-    shown = [harm_table(), *metrics, without_table()]
+    tables |= {"harm": harm_lines(findings)}
+    shown = [harm_table(), *metrics]
+    if "without" in findings:
+        tables |= {"without": without_lines(findings)}
+        shown.append(without_table())
     categories = [name for name in frame.columns if name != "score"]
     definition = DataDefinition(numerical_columns=["score"], categorical_columns=categories)
-    return rendering.render(title, _statement(findings, len(rows)), shown, frame, definition, more=tables)
+    return rendering.render(title, _statement(findings, len(rows), what), shown, frame, definition, more=tables)
 
 
 def figures(group: dict[str, Any], names: dict[str, str]) -> pd.DataFrame:
@@ -242,15 +247,14 @@ def _curves(rows: pd.DataFrame, attribute: str) -> Any:
     return figure
 
 
-def _statement(findings: dict[str, Any], shown: int) -> str:
+def _statement(findings: dict[str, Any], shown: int, what: str) -> str:
     whole, verdict = findings["whole"], findings["verdict"]
     rates = ", ".join(f"{name} {_interval(whole['rates'][rate]['value'])}" for rate, name in RATES.items())
     found = "; ".join(f"{inert.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
-    limits = {"TPR shortfall": findings["max_tpr_shortfall"], "FPR excess": findings["max_fpr_excess"]}
-    unjudged = "".join(f" {name} is not judged: no limit is set." for name, limit in limits.items() if limit is None)
+    unjudged = "".join(f" {name} is not judged: no limit is set." for key, name in LIMITS.items() if findings.get(key) is None)
     return (
         f"**Harm by attribute.** {found or 'No protected attribute is declared (data.protected)'}.{unjudged}\n\n"
-        f"All {whole['rows']:,} held-out rows of {whole['entities']:,} customers, {whole['positives']:,} of them positive, "
+        f"All {whole['rows']:,} {what}, of {whole['entities']:,} customers, {whole['positives']:,} of them positive, "
         f"at the threshold {findings['threshold']:.4f}: {rates}.\n\n"
         f"{NOTES} The sample: {shown:,} rows. Intervals: {findings['confidence']:.0%}, {findings['resamples']:,} resamples "
         f"of customers. Enough evidence: {findings['min_rows']:,} rows, and {findings['min_positives']:,} customers of either "

@@ -1,19 +1,31 @@
-"""The classification report of the challenger, on held-out rows, at its own threshold."""
+"""The classification report of a version on rows whose labels are known, at its own threshold."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from monitoring import inert
 from monitoring.pages import rendering
 
 
-def page(model: str, challenger: str, scored: pd.DataFrame, threshold: float, rows: int, *, seed: int) -> str:
+def page(
+    title: str,
+    scored: pd.DataFrame,
+    threshold: float,
+    rows: int,
+    *,
+    what: str,
+    elsewhere: str,
+    total: int | None = None,
+    seed: int,
+) -> str:
     """HTML page.
 
     Args:
-        scored: one row a held-out row: `label` (0, 1) and `score`.
+        scored: one row a row that is judged: `label` (0, 1) and `score`.
         rows: how many of them are sampled at most.
+        what: the rows in words, after their number: "held-out rows".
+        elsewhere: where the figures of all rows are.
+        total: how many rows there are, where `scored` is a sample already.
     """
     from evidently import BinaryClassification, DataDefinition
     from evidently.presets import ClassificationQuality
@@ -25,9 +37,8 @@ def page(model: str, challenger: str, scored: pd.DataFrame, threshold: float, ro
         probas_threshold=threshold, conf_matrix=True, pr_curve=True, pr_table=True, include_tests=False
     )
     text = (
-        f"{len(sample):,} of {len(scored):,} held-out rows, {int(sample['label'].sum()):,} of them positive; selected from "
-        f"a score of {threshold:.4f} on. Figures of all rows, with intervals, are in the model card; these are of the sample."
+        f"{len(sample):,} of {total or len(scored):,} {what}, {int(sample['label'].sum()):,} of them positive; selected from a "
+        f"score of {threshold:.4f} on. Figures of all rows, with intervals, are {elsewhere}; these are of the sample."
     )
-    title = f"{inert.text(model)}: the challenger {inert.text(challenger)} on held-out rows"
     definition = DataDefinition(numerical_columns=["score"], classification=[task])
     return rendering.render(title, text, [quality], sample, definition)

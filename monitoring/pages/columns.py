@@ -7,7 +7,7 @@ ones, or an attribute's groups; every other is "(other)".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OTHER, MISSING = "(other)", "(missing)"
+SCORE = "score of the model"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class Columns:
             texts={name: names[name] for name in values},
             values={name: inert.names(known) for name, known in values.items()},
         )
+
+    @property
+    def shown(self) -> list[str]:
+        """Inert names, numbers first."""
+        return [*self.numbers.values(), *self.texts.values()]
+
+    def with_score(self, column: str) -> Columns:
+        """The same and the version's scores, which stand in `column` of the rows: a number like the others."""
+        shown = SCORE if SCORE not in self.shown else f"{SCORE} (2)"
+        return replace(self, numbers={column: shown, **self.numbers})
 
     def frame(self, rows: pa.Table) -> pd.DataFrame:
         """Rows as they may be shown: float64 numbers, NaN where missing or infinite, and inert texts."""

@@ -1,45 +1,61 @@
-"""The data-drift report: the newest snapshots, which training has not seen of anybody, against the training rows."""
+"""The data-drift report: some rows against the rows that a version was trained on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 
-from monitoring import inert
 from monitoring.pages import rendering
 from monitoring.pages.columns import Columns
 
 LEFT_OUT = "Left out, since one side has no value at all: {names}. "
+NOTHING_LEFT = "No column has values on both sides, so there is nothing to compare. "
+TRIMMED = (
+    "The outermost 0.1% of a number at either end count as the next one inwards: no single row is on this page. "
+    "The thresholds are Evidently's own, and nothing is decided by them: "
+)
 
 
-def page(model: str, newest: pd.DataFrame, training: pd.DataFrame, columns: Columns, rows: int, *, seed: int) -> str:
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared.
+
+    frame: inert, as `Columns.frame` makes it. total: how many rows there are, of which `frame` may be a sample already.
+    what: the rows in words, after their number: "training rows, of other customers and earlier".
+    """
+
+    frame: pd.DataFrame
+    total: int
+    what: str
+
+
+def page(title: str, current: Side, reference: Side, columns: Columns, rows: int, *, decided_by: str, seed: int) -> str:
     """HTML page.
 
     Args:
-        newest, training: inert frames, as `Columns.frame` makes them.
         rows: how many of each side are sampled at most.
+        decided_by: end of the sentence that says what decides, since the thresholds on the page do not.
     """
     from evidently import DataDefinition
     from evidently.presets import DataDriftPreset
 
-    sizes = len(newest), len(training)
-    newest, training = (trimmed(side.sample(min(len(side), rows), random_state=seed)) for side in (newest, training))
-    empty = [name for name in newest.columns if newest[name].isna().all() or training[name].isna().all()]
-    kept = [name for name in newest.columns if name not in empty]
+    one, other = (trimmed(side.frame.sample(min(len(side.frame), rows), random_state=seed)) for side in (current, reference))
+    empty = [name for name in columns.shown if one[name].isna().all() or other[name].isna().all()]
+    kept = [name for name in columns.shown if name not in empty]
     definition = DataDefinition(
         numerical_columns=[name for name in columns.numbers.values() if name in kept],
         categorical_columns=[name for name in columns.texts.values() if name in kept],
     )
     text = (
-        f"Current: {len(newest):,} of {sizes[0]:,} held-out rows of the newest snapshots. Reference: {len(training):,} of "
-        f"{sizes[1]:,} training rows, of other customers and earlier. "
-        f"{LEFT_OUT.format(names=', '.join(empty)) if empty else ''}"
-        "The outermost 0.1% of a number at either end count as the next one inwards: no single row is on this page. "
-        "The thresholds are Evidently's own, and nothing is decided by them: whether a drift hurts is seen on the "
-        "performance of the newest snapshots, which the model card gives."
+        f"Current: {len(one):,} of {current.total:,} {current.what}. "
+        f"Reference: {len(other):,} of {reference.total:,} {reference.what}. "
+        f"{LEFT_OUT.format(names=', '.join(empty)) if empty else ''}{'' if kept else NOTHING_LEFT}{TRIMMED}{decided_by}"
     )
-    title = f"{inert.text(model)}: the newest snapshots against training"
+    if not kept:
+        return rendering.render(title, text, [], pd.DataFrame({"rows": [len(one)]}), DataDefinition(numerical_columns=["rows"]))
     metrics = [DataDriftPreset(columns=kept, include_tests=False)]
-    return rendering.render(title, text, metrics, newest[kept], definition, reference=training[kept])
+    return rendering.render(title, text, metrics, one[kept], definition, reference=other[kept])
 
 
 def run_preset(reference: pd.DataFrame, current: pd.DataFrame) -> None:

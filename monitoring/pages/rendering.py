@@ -7,6 +7,7 @@ inert first (monitoring/inert.py), and no entity ever comes here.
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Evidently's cards cut off what is wider than the screen: here they scroll, and counters wrap.
 FITTING = """<style>
+.back { display: block; padding: .8rem 1.6rem; font: 16px system-ui, sans-serif; color: #2d7d46; }
+@media (prefers-color-scheme: dark) { .back { color: #6ccf89; } }
 .MuiGrid-root, .MuiCard-root, .MuiBox-root { min-width: 0; max-width: 100%; }
 .MuiGrid-direction-xs-column { flex-wrap: nowrap !important; }
 .MuiCardContent-root { overflow-x: auto; }
@@ -25,8 +28,10 @@ FITTING = """<style>
   .MuiGrid-direction-xs-row { flex-wrap: wrap !important; }
   .MuiGrid-grid-xs-grow { flex: 1 0 40% !important; }
   .MuiTypography-h5 { font-size: 1rem !important; }
+  .MuiTypography-body1.MuiTypography-alignCenter { font-size: 1.25rem !important; line-height: 1.3 !important; }
 }
 </style>"""
+BACK = '<a class="back" href="index.html">all reports</a>'  # every folder of reports has an index'
 
 
 def render(
@@ -47,16 +52,22 @@ def render(
         more: further tables that metrics of our own ask for by name.
     """
     from evidently import DataDefinition, Dataset, Report
+    from sklearn.exceptions import UndefinedMetricWarning
 
-    snapshot = Report([headline()(title=title, text=text), *metrics]).run(
-        Dataset.from_pandas(rows.reset_index(drop=True), data_definition=definition),
-        None if reference is None else Dataset.from_pandas(reference.reset_index(drop=True), data_definition=definition),
-        additional_data={
-            name: Dataset.from_pandas(table, data_definition=DataDefinition()) for name, table in (more or {}).items()
-        },
-    )
-    page = snapshot.get_html_str(as_iframe=False)
-    return page.replace("<head>", f"<head><title>{html.escape(title)}</title>{FITTING}", 1).lstrip()
+    with warnings.catch_warnings():
+        # a constant column, a category that one side lacks, nobody selected: it divides by zero, and the page shows the outcome
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        snapshot = Report([headline()(title=title, text=text), *metrics]).run(
+            Dataset.from_pandas(rows.reset_index(drop=True), data_definition=definition),
+            None if reference is None else Dataset.from_pandas(reference.reset_index(drop=True), data_definition=definition),
+            additional_data={
+                name: Dataset.from_pandas(table, data_definition=DataDefinition()) for name, table in (more or {}).items()
+            },
+        )
+        page = snapshot.get_html_str(as_iframe=False)
+    page = page.replace("<head>", f"<head><title>{html.escape(title)}</title>{FITTING}", 1)
+    return page.replace("<body>", f"<body>{BACK}", 1).lstrip()
 
 
 @cache

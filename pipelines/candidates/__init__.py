@@ -18,6 +18,7 @@ Heavy libraries are imported inside the functions, since every stage reads every
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -32,12 +33,29 @@ if TYPE_CHECKING:
 Choices = Annotated[list[bool | int | float | str], Field(min_length=2)]
 
 
+NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+
+
 class Range(Section):
-    """Values from `low` to `high`, both included; `log`: each factor is as likely as any other."""
+    """Values from `low` to `high`, both included; `log`: each factor is as likely as any other.
+
+    Written as `4 to 40` or `0.02 to 0.12, log`.
+    """
 
     low: int | float
     high: int | float
     log: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(rf"({NUMBER}) to ({NUMBER})(, log)?", value)
+        if not found:
+            raise ValueError(f"{value!r} is no range: write `LOW to HIGH`, or `LOW to HIGH, log`")
+        low, high = (int(end) if re.fullmatch(r"-?\d+", end) else float(end) for end in found.groups()[:2])
+        return {"low": low, "high": high, "log": bool(found[3])}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -82,8 +82,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int, checkpoint: Path
         "device": progress.device,  # its class: two devices of one class make one bundle
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
-        "batch": batch,
-        "micro_batch": progress.micro,
+        "batch": batch,  # not how many of its rows memory took at once: that is the machine's affair
         "parameters": sum(part.numel() for part in progress.network.parameters()),
     }
     return Model(progress.network, encoding, facts, threads)
@@ -98,7 +97,7 @@ def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
 
 
 def facts(model: Model) -> dict[str, Any]:
-    """Where and how it learnt: device, epochs, batch, the rows at once that memory allowed, and its size."""
+    """Where and how it learnt: device, epochs, batch, and its size."""
     return model.facts
 
 

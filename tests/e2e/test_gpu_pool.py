@@ -26,7 +26,7 @@ from flows.handover import tag_of
 from flows.workspace import git
 from infra import supervisor_control
 from pipelines.settings import Settings
-from tests.clones import FINAL, Clone, FlowRun, ask, bare_environment, wait_for
+from tests.clones import FINAL, Clone, FlowRun, ask, bare_environment, kill_all, wait_for
 
 pytestmark = pytest.mark.long
 BEAT_S = 2  # of the tests' workers: one that was not heard for four of them is gone
@@ -69,11 +69,11 @@ if [ -e "$1/beside-fails" ]; then echo "ERROR: a column is missing"; exit 1; fi
 echo beside > beside.txt
 """
 FLOW = """
-import json, sys
+import json, os, sys
 from dataclasses import asdict
 from prefect import flow
 from prefect.runtime import flow_run
-from flows import execution, workspace
+from flows import dag, execution, workspace
 from flows.handover import Policy
 from pipelines import settings
 
@@ -83,8 +83,11 @@ def few_stages(without_worker: str, worker_deadline: float) -> None:
     print("RUN", flow_run.id, flush=True)
     place = workspace.create(here, flow_run.id, workspace.git(here.folder, "rev-parse", "HEAD"))
     try:
-        execution.run_stages(place, here, Policy(without_worker, worker_deadline), ran)
-        place.commit("Results", "params.yaml", "dvc.lock")
+        environment = os.environ | here.environment()
+        with dag.runner(place.folder, environment) as runner:
+            means = execution.Means(runner, place, environment, Policy(without_worker, worker_deadline))
+            with execution.stages_run(means, here, ran):
+                place.commit("Results", "params.yaml", "dvc.lock")
         print("LAST", json.dumps((place.folder / "last.txt").read_text()))
     finally:
         print("RAN", json.dumps([asdict(one) | {"text": one.text()} for one in ran]), flush=True)
@@ -393,9 +396,7 @@ def test_a_machine_that_loses_power_is_noticed_and_another_does_it(machines: Mac
     with worker(machines, "far-1") as lost:
         retraining = control.begin("wait", 600)
         control.wait_for("away-begun-far-home")
-        for process in family_of(machines, lost.pid):
-            with suppress(psutil.NoSuchProcess):  # it may end of itself, as its parent does
-                process.kill()
+        kill_all(family_of(machines, lost.pid))
         control.release("away-far-home")
         with worker(machines, "far-2"):
             ran = retraining.end()

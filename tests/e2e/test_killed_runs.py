@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from infra import stack as local_stack
 from pipelines import ledger
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
-from tests.clones import Clone, FlowRun, bare_environment, wait_for
+from tests.clones import Clone, FlowRun, bare_environment, kill_all, wait_for
 from tests.conftest import Project
 from tests.e2e.conftest import exact
 
@@ -59,8 +58,7 @@ def kill(project: Project, stage: str, victims) -> Killed:
     family = [one for one in processes.belonging_to(home, ["cpu-1"]) if works_on(one, run)]
     assert any(stage.split("@")[0] in " ".join(one.cmdline()) for one in family), "the stage's own process is not to be seen"
     finished = {name for name, one in run.tasks().items() if one["state_type"] == "COMPLETED"}
-    for process in victims(project.settings, run):
-        process.send_signal(signal.SIGKILL)
+    kill_all(victims(project.settings, run))
     began = time.monotonic()
     wait_for(lambda: is_free(project.settings), 30, "the model's lock")
     seconds = time.monotonic() - began
@@ -117,7 +115,7 @@ def test_the_next_run_restores_the_stages_that_were_finished(story: Story) -> No
     assert {"extract", "validate", "split"} <= story.worker.finished
     assert not story.flow.run.executed() & story.worker.finished
     assert {"train@lightgbm", "evaluate"} <= story.flow.finished
-    assert story.last.executed() == {"audit", "package", "report"}
+    assert story.last.executed() == {"audit", "package", "reference", "report"}
 
 
 def test_the_next_run_publishes_once(project: Project, story: Story) -> None:
@@ -152,7 +150,7 @@ def fit_network(project: Project, name: str, **variables: str) -> tuple[list[str
     said: list[str] = []
     try:
         with dag.runner(place.folder, bare_environment() | project.settings.environment() | variables) as runner:
-            for stage in ("extract", "validate", "split"):
+            for stage in ("extract", "validate", "split", "leakage"):
                 runner.run(stage, said.append)
             runner.run("train@mlp", said.append)
         return said, (place.folder / "models" / "mlp" / "model.onnx").read_bytes()

@@ -37,10 +37,13 @@ def test_one_candidates_params_rerun_that_candidate_and_what_follows(project: Pr
     place = workspace.create(project.settings, "edited-params", project.run.ref)
     text = (place.folder / "params.yaml").read_text()
     (place.folder / "params.yaml").write_text(re.sub(r"(\n {4}C: )[\d.]+", r"\g<1>0.2", text))
-    assert run_stages(project.clone, place.folder) == ["train@linear", "ensemble", "evaluate", "audit", "package", "report"]
+    assert run_stages(project.clone, place.folder) == [
+        "train@linear", "ensemble", "evaluate", "audit", "reference", "package", "report",
+    ]  # fmt: skip
     workspace.remove(place)
 
 
+@pytest.mark.long
 def test_one_candidates_file_reruns_that_candidate_and_the_audit_and_no_more_when_the_result_is_the_same(
     project: Project,
 ) -> None:
@@ -87,7 +90,7 @@ def test_a_dirty_clone_is_refused_by_name(project: Project) -> None:
 
 def test_a_retraining_while_another_runs_is_refused(project: Project, decisions) -> None:
     before = decisions()
-    with ledger.retraining_lock(project.settings.evergreen_url, "churn"):
+    with ledger.retraining_lock(project.settings.promoter_url, "churn"):
         run = project.clone.retrain(succeeds=False, as_of=AS_OF)
     assert "A retraining of 'churn' is already running (since 20" in run.state["message"]
     assert run.tasks() == {}
@@ -122,6 +125,33 @@ def test_a_red_validation_stops_the_run_tells_why_and_leaves_the_champion(projec
     assert "rows" in docs.text
     said = run.log() + run.state["message"] + page.text + docs.text
     assert [word for word in store.read_passwords(project.settings).values() if word in said] == []
+
+
+@pytest.mark.long
+def test_a_report_that_fails_changes_no_decision_and_is_not_hushed(project: Project, decisions) -> None:
+    before, clone = decisions(), project.clone
+    report = clone.folder / "monitoring" / "report.py"
+    text = report.read_text()
+    report.write_text(
+        text.replace('if __name__ == "__main__":', 'if __name__ == "__main__":\n    raise SystemExit("ERROR: no ink")')
+    )
+    try:
+        run = clone.retrain(succeeds=False, as_of=AS_OF, use_uncommitted="true")
+    finally:
+        report.write_text(text)
+    assert run.state["type"] == "FAILED"
+    for words in ("churn v1 is decided", "its reports are missing", "Stage report failed", "no ink", "retrain by this commit"):
+        assert words in run.state["message"]
+    assert run.executed() == {"report"}
+    assert decisions() == before
+    page = httpx.get(f"{project.settings.site_url}/churn/v1/index.html", trust_env=False).text
+    assert "The reports are missing" in page
+    assert "no ink" in page
+
+    clone.retrain(as_of=AS_OF)
+    page = httpx.get(f"{project.settings.site_url}/churn/v1/index.html", trust_env=False).text
+    assert "The reports are missing" not in page
+    assert "model/bias.html" in page
 
 
 @pytest.mark.long

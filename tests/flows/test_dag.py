@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def test_a_stage_is_restored_where_its_results_are_known_and_else_not_run(folder
         assert runner.restore("first", print)
         assert (folder / "first.txt").read_text() == "1\n"
         assert "first:" in (folder / "dvc.lock").read_text()
+
+
+def test_a_lock_file_that_another_runner_is_writing_is_read_again(folder: Path) -> None:
+    with dag.runner(folder, bare_environment()) as runner:
+        runner.run("first", print)
+    lock = folder / "dvc.lock"
+    whole = lock.read_text()
+    lock.write_text(whole[: len(whole) // 2] + "  {")
+    mended = threading.Timer(1.2, lock.write_text, [whole])
+    mended.start()
+    with dag.runner(folder, bare_environment()) as runner:
+        runner.run_unrecorded("first", print)
+    mended.join()
 
 
 def test_a_stage_that_was_changed_is_not_restored(folder: Path) -> None:
@@ -163,7 +177,42 @@ def test_a_stage_that_was_killed_is_said_to_be(folder: Path) -> None:
 def test_a_dag_that_dvc_cannot_read_is_explained(folder: Path) -> None:
     (folder / "dvc.yaml").write_text("stages: [1")
     with (
+        dag.runner(folder, bare_environment()) as runner,
         pytest.raises(dag.StageError, match=r"DVC does not read this project.*dvc\.yaml"),
-        dag.runner(folder, bare_environment()),
     ):
-        pass
+        _ = runner.stages
+
+
+def test_a_stage_that_others_need_cannot_run_beside_them(folder: Path) -> None:
+    text = (folder / "dvc.yaml").read_text()
+    (folder / "dvc.yaml").write_text(text.replace("meta: {retries: 2}", "meta: {beside: true}"))
+    with dag.runner(folder, bare_environment()) as runner, pytest.raises(dag.StageError, match=r"need what first makes: take"):
+        _ = runner.stages
+
+
+def test_what_another_runner_made_meanwhile_is_recorded_as_if_it_had_been_run(folder: Path) -> None:
+    with dag.runner(folder, bare_environment()) as runner, dag.runner(folder, bare_environment()) as apart:
+        runner.run("first", print)
+        apart.run_unrecorded("second", print)
+        assert "second:" not in (folder / "dvc.lock").read_text()
+        runner.record("second", print)
+        assert "second:" in (folder / "dvc.lock").read_text()
+        assert not runner.run("second", print)
+    (folder / "second.txt").unlink()
+    (folder / "dvc.lock").unlink()
+    with dag.runner(folder, bare_environment()) as runner:  # an equal run elsewhere restores it
+        assert runner.restore("first", print)
+        assert runner.restore("second", print)
+    assert (folder / "second.txt").read_text() == "1\n"
+
+
+def test_an_unrecorded_run_fails_in_the_stages_own_words(folder: Path) -> None:
+    write(folder, "\"echo 'ERROR: no room'; exit 1\"")
+    with dag.runner(folder, bare_environment()) as runner, pytest.raises(dag.StageError, match=r"Stage first failed\. no room"):
+        runner.run_unrecorded("first", print)
+
+
+def test_a_runner_that_nobody_asks_anything_ends(folder: Path) -> None:
+    with dag.runner(folder, bare_environment()) as runner:
+        process = runner._process
+    assert process.returncode == 0

@@ -12,6 +12,9 @@ LINEAR = dag.Stage("train@linear", "cpu", 0, needs=("first",))
 FOREST = dag.Stage("train@forest", "cpu", 0, needs=("first",))
 MLP = dag.Stage("train@mlp", "gpu", 0, needs=("first",))
 EVALUATE = dag.Stage("evaluate", "cpu", 0, needs=("train@forest", "train@linear", "train@mlp"))
+AUDIT = dag.Stage("audit", "cpu", 0, needs=("evaluate",))
+PACKAGE = dag.Stage("package", "cpu", 0, needs=("audit",))
+REPORT = dag.Stage("report", "cpu", 0, needs=("audit",), beside=True)
 REST = [FOREST, LINEAR, MLP, EVALUATE]
 
 
@@ -27,6 +30,38 @@ def test_a_stage_of_another_pool_begins_beside_one_of_ours_and_first() -> None:
 def test_ours_run_one_at_a_time() -> None:
     assert execution.ready([LINEAR, EVALUATE], {"first"}, [MLP, FOREST]) == []
     assert execution.ready([LINEAR, EVALUATE], {"first", "train@forest"}, [MLP]) == [LINEAR]
+
+
+def test_one_that_is_beside_begins_first_and_ours_go_on_meanwhile() -> None:
+    """First, because it asks the runner whether its results are known, which the other keeps until it ends."""
+    assert execution.ready([PACKAGE, REPORT], {"audit"}, []) == [REPORT, PACKAGE]
+    assert execution.ready([PACKAGE], {"audit"}, [REPORT]) == [PACKAGE]
+    assert execution.ready([REPORT], {"audit"}, [PACKAGE]) == [REPORT]
+    assert execution.ready([REPORT], {"audit"}, [PACKAGE, dag.Stage("other", "cpu", 0, beside=True)]) == []
+
+
+@pytest.mark.parametrize("last", ["report", "package"])
+def test_the_gate_waits_for_no_stage_that_is_beside_nor_hears_of_its_fault(last: str) -> None:
+    broken, ran = Future(error=dag.StageError("Stage report failed.")), []
+    ended = [(broken, REPORT), (Future(Ran("package", "cpu", "cpu", "", "", 1)), PACKAGE)]
+    left = iter(ended if last == "package" else ended[::-1])
+    beside = execution._until_only_beside([REPORT, PACKAGE], left, ran)
+    assert [one.stage for one in ran] == ["package"]
+    with pytest.raises(dag.StageError, match="report failed"):
+        for future, stage in [*beside, *left]:
+            execution._note(future, stage, ran)
+
+
+class Future:
+    """What Prefect gives for a task: its result, or what it failed with."""
+
+    def __init__(self, value: Ran | None = None, error: Exception | None = None) -> None:
+        self._value, self._error = value, error
+
+    def result(self) -> Ran | None:
+        if self._error:
+            raise self._error
+        return self._value
 
 
 @pytest.mark.parametrize(

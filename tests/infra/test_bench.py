@@ -27,6 +27,16 @@ def test_a_goal_is_met_from_the_right_side(ratio: float, better: str, met: bool)
     assert Figure("claim", ratio, 1.0, better).met is met
 
 
+def test_a_stage_beside_hides_nothing_of_the_flows_own_time() -> None:
+    def ran(begin: int, end: int) -> dict[str, str]:
+        return {"start_time": f"2026-01-01T00:00:{begin:02d}+00:00", "end_time": f"2026-01-01T00:00:{end:02d}+00:00"}
+
+    pin, publish, pages = ran(0, 3), ran(12, 14), ran(30, 31)
+    extract, report = ran(4, 10), ran(8, 30)
+    assert retraining._seconds_in_stages_alone([extract], [pin, publish]) == 6
+    assert retraining._seconds_in_stages_alone([extract, report], [pin, publish, pages]) == 24
+
+
 def test_import_times_are_summed_module_by_module() -> None:
     told = "\n".join(
         [

@@ -11,13 +11,14 @@ from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 
 TEMPLATE = Path(deployments.__file__).with_name("prefect.yaml")
+OWN = [f"{flow}/{deployments.MODEL}" for flow in ("retrain", "score", "monitor", "backfill", "promote")]
 
 
 @pytest.mark.parametrize(
     ("pools", "names"),
     [
-        (("cpu", "gpu"), ["retrain/{{ $EVERGREEN_MODEL }}", "score/{{ $EVERGREEN_MODEL }}", "stage/cpu", "stage/gpu"]),
-        (("cpu",), ["retrain/{{ $EVERGREEN_MODEL }}", "score/{{ $EVERGREEN_MODEL }}", "stage/cpu"]),
+        (("cpu", "gpu"), [*OWN, "stage/cpu", "stage/gpu"]),
+        (("cpu",), [*OWN, "stage/cpu"]),
         (("gpu",), ["stage/gpu"]),
     ],
 )

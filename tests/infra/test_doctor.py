@@ -16,6 +16,7 @@ import pytest
 from infra import doctor, postgres_server, processes, store, supervisor_control
 from infra import stack as local_stack
 from infra.doctor import Finding
+from pipelines import ledger, postgres, roles
 from pipelines.settings import Settings
 from tests.conftest import write_env_file
 
@@ -67,6 +68,45 @@ def test_a_store_of_a_newer_version(project: Settings) -> None:
     project.home.mkdir()
     (project.home / "version").write_text(f"{store.VERSION + 1}\n")
     assert "Update this clone" in only(doctor.diagnose(project), "a newer one wrote it").next
+
+
+def test_roles_that_are_one_and_a_role_that_may_do_too_much(project: Settings, ledger_url: str) -> None:
+    ledger.migrate(ledger_url)
+    own = replace(project, source=ledger_url, evergreen=ledger_url)
+    found = only(doctor.diagnose(own), "Roles are not separated: promoter, scorer, watcher connect as the owner")
+    assert "SCORER_URL" in found.where and "create role evergreen_promoter" in found.next
+    with postgres.connect(ledger_url) as admin:
+        admin.execute("create role mighty login createrole password 'word'")
+        admin.execute("create role plain login password 'word'")
+    try:
+        mighty, plain = (ledger_url.replace("postgres:only-for-tests", f"{role}:word") for role in ("mighty", "plain"))
+        apart = replace(own, promoter=mighty, scorer=plain, watcher=plain.replace("word", "wrong"))
+        findings = doctor.diagnose(apart)
+        assert only(findings, "The promoter is an administrator").where == "role mighty (PROMOTER_URL)"
+        assert only(findings, "The scorer has no rights").next == "Run `evergreen up`, which gives them."
+        assert not [one for one in findings if "can enter the databases" in one.what]
+        with postgres.connect(ledger_url) as admin:
+            admin.autocommit = True
+            admin.execute("create database prefect")
+        found = only(doctor.diagnose(apart), "The scorer can enter the databases of prefect")
+        assert found.next == "Let their owner run `revoke connect on database prefect from public`."
+        assert "correct WATCHER_URL" in only(findings, "The watcher cannot connect").next
+        with postgres.connect(ledger_url) as admin:
+            admin.execute("revoke connect on database prefect from public")
+        roles.grant(ledger_url, {"scorer": "plain"})
+        assert not [one for one in doctor.diagnose(apart) if "scorer" in one.what]
+        with postgres.connect(ledger_url) as admin:
+            admin.execute(f"revoke temporary on database {ledger_url.rpartition('/')[2]} from public")
+        watching = replace(own, promoter=plain, scorer=plain, watcher=plain)
+        assert "to plain" in only(doctor.diagnose(watching), "The watcher cannot make the temporary table").next
+        roles.grant(ledger_url, roles.of(watching))  # by who owns the database, it is given along
+        assert not [one for one in doctor.diagnose(watching) if "watcher" in one.what]
+    finally:
+        with postgres.connect(ledger_url) as admin:
+            admin.execute("drop owned by plain; drop role plain, mighty")
+            admin.commit()
+            admin.autocommit = True
+            admin.execute("drop database if exists prefect")
 
 
 def test_passwords_that_others_can_read(project: Settings) -> None:

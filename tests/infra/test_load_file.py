@@ -1,14 +1,19 @@
 """A file becomes a table with the types of its values, or nothing changes."""
 
+import csv
 import datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from infra import load_file
+from infra import delimited, load_file
 from pipelines import postgres
 from pipelines.errors import EvergreenError
+
+ORDERED = "select column_name from information_schema.columns where table_name = 't' order by ordinal_position"
 
 
 def rows(url, query):
@@ -43,7 +48,7 @@ def test_a_file_that_cannot_be_read_leaves_the_table(company_url, tmp_path):
     (tmp_path / "good.csv").write_text("a\n1\n")
     (tmp_path / "bad.csv").write_text("a,b\n1\n")
     load_file.load(company_url, tmp_path / "good.csv", "crm.t")
-    with pytest.raises(EvergreenError, match=r"bad\.csv is neither CSV nor Parquet that can be read"):
+    with pytest.raises(EvergreenError, match=r"bad\.csv is neither .* Expected 2 columns, got 1\. Nothing was loaded\.$"):
         load_file.load(company_url, tmp_path / "bad.csv", "crm.t")
     assert rows(company_url, "select a from crm.t") == [(1,)]
 
@@ -52,11 +57,89 @@ def test_a_file_that_cannot_be_read_leaves_the_table(company_url, tmp_path):
     ("name", "table", "said"),
     [
         ("none.csv", "crm.t", "none.csv is missing"),
-        ("empty.csv", "crm.t", "holds no rows"),
+        ("header.csv", "crm.t", "holds no rows"),
+        ("empty.csv", "crm.t", "is empty"),
+        ("nested.parquet", "crm.t", "Column 'a' is list"),
+        ("text.parquet", "crm.t", "no Parquet file"),
         ("x.csv", "t", "give schema and table"),
     ],
 )
 def test_what_is_wrong_is_said(company_url, tmp_path, name, table, said):
-    (tmp_path / "empty.csv").write_text("a,b\n")
+    (tmp_path / "header.csv").write_text("a,b\n")
+    (tmp_path / "empty.csv").write_text("\n")
+    (tmp_path / "text.parquet").write_text("a\n1\n")
+    pq.write_table(pa.table({"a": [[1, 2]]}), tmp_path / "nested.parquet")
     with pytest.raises(EvergreenError, match=said):
         load_file.load(company_url, tmp_path / name, table)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "-2", ""], "bigint"),
+        (["1", "2.5", "1e5", "NA"], "double precision"),
+        (["01", "02"], "text"),  # codes: a number would lose the zero
+        (["12345678901234567890"], "text"),
+        (["True", "false"], "boolean"),
+        (["2024-02-29", "2024-03-01"], "date"),
+        (["2024-02-30"], "text"),  # no such day
+        (["2024-02-29", "2024-03-01 10:00:00.5"], "timestamp"),
+        (["9999-12-31 00:00"], "timestamp"),
+        (["2024-02-29T10:00:00Z"], "timestamptz"),
+        (["1", " "], "text"),
+        (["", ""], "text"),
+    ],
+)
+def test_a_type_fits_every_value(tmp_path, values, kind):
+    (tmp_path / "t.csv").write_text("".join(f"{value},x\n" for value in ["a", *values]))
+    found = delimited.layout(tmp_path / "t.csv")
+    assert delimited.types(tmp_path / "t.csv", found) == (len(values), [kind, "text"])
+
+
+def test_a_type_is_that_of_all_blocks(company_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+    (tmp_path / "t.csv").write_text("n\n" + "1\n" * 5000 + "2.5\n")
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t")
+    assert rows(company_url, "select sum(n), count(*) from crm.t") == [(5002.5, 5001)]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ('größe;"a;b"\n1,5;x\n1.000,25;"y;\nz"\n', "utf-8"),
+        ('größe\t"a;b"\r\n1.5\tx\r\n1000.25\t"y;\nz"\r\n', "utf-16"),
+        ('größe|"a;b"\n1.5|x\n1000.25|"y;\nz"\n', "cp1252"),
+        ('größe,"a;b"\n1.5,x\n1000.25,"y;\nz"\n', "utf-8-sig"),
+    ],
+)
+def test_encodings_and_delimiters_are_found_out(company_url, tmp_path, text, encoding):
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t")
+    assert rows(company_url, 'select "größe", "a;b" from crm.t order by 1') == [(1.5, "x"), (1000.25, "y;\nz")]
+
+
+def test_names_survive_as_they_are_or_are_told(company_url, tmp_path):
+    long = "long " * 14
+    header = ["Order", "order", "", "50% of :x", long + "one", long + "two", "ключ", "Order"]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, range(len(header))])
+    told = []
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", told.append)
+    found = [name for (name,) in rows(company_url, ORDERED)]
+    assert found[:4] == ["Order", "order", "column 3", "50% of :x"]
+    assert found[4:6] == [(long + "one")[:63], (long + "two")[:61] + "_2"]
+    assert found[6:] == ["ключ", "Order_2"]
+    assert len(told) == 4
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=8))
+def test_any_header_gives_names_that_postgres_keeps(header):
+    names = load_file.column_names(header)
+    assert len({*names}) == len(header)
+    assert all(0 < len(name.encode()) <= 63 and "\0" not in name for name in names)
+
+
+def test_categories_of_a_parquet_file_are_texts(company_url, tmp_path):
+    pq.write_table(pa.table({"plan": pa.array(["a", None, "b"]).dictionary_encode()}), tmp_path / "t.parquet")
+    load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
+    assert rows(company_url, "select plan from crm.t order by 1") == [("a",), ("b",), (None,)]

@@ -33,7 +33,13 @@ def run(tmp_path, monkeypatch):
     def run(rows: list[dict], bootstrap: int = 200, **limits) -> dict:
         values = YAML(typ="safe").load(PARAMS)
         values["data"] |= {"entity": "customer_id", "target": "churned", "protected": ["gender"]}
-        limited = {"min_rows": 100, "min_positives": 20, "max_tpr_shortfall": 0.2, "max_fpr_excess": None}
+        limited = {
+            "min_rows": 100,
+            "min_positives": 20,
+            "max_tpr_shortfall": 0.2,
+            "max_fpr_excess": None,
+            "max_underestimation": None,
+        }
         values["audit"] = {"report_rows": 500} | limited | limits
         values["evaluate"] |= {"bootstrap": bootstrap, "confidence": 0.95, "seed": 1}
         YAML().dump(values, Path("params.yaml"))

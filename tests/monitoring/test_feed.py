@@ -29,7 +29,8 @@ QUIET = [count(table.to_batches(), LAYOUT) for table in REFERENCE]
 
 
 def check(table, monitor=MONITOR):
-    return feed.check(count(table.to_batches(), LAYOUT), QUIET, LAYOUT, monitor)
+    counted = count(table.to_batches(), LAYOUT)
+    return [*feed.check_volume(counted, QUIET, monitor), *feed.check(counted, QUIET, LAYOUT, monitor)]
 
 
 def test_a_quiet_window_has_no_fault():

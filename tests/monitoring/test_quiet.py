@@ -113,3 +113,10 @@ def test_two_in_a_row_make_an_alarm(exceeded, alarm):
 def test_what_counts_as_quiet_history(exceeded, alarmed, blocks, accepted):
     past = quiet.quiet_past([one == "x" for one in exceeded], [one == "A" for one in alarmed], MONITOR)
     assert (past.blocks, sorted(past.accepted)) == (blocks, accepted)
+
+
+def test_a_tables_very_first_window_is_compared_with_nothing():
+    (first,) = world(1, months=1)
+    past = quiet.quiet_past([], [], MONITOR)
+    verdict = quiet.judge(compare([first]), first.rows, MONITOR, past)
+    assert (verdict.evidence, verdict.exceeds, past.blocks) == (quiet.SHORT_HISTORY, False, [])

@@ -5,6 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from monitoring import site
+from monitoring.pages import verdict as verdict_page
+from pipelines.verdict import Verdict
 
 
 class Tags(HTMLParser):
@@ -17,17 +19,6 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-def decision(**changes):
-    values = {
-        "model": "churn",
-        "version": 2,
-        "decision": "kept",
-        "reason": "too small",
-        "made_at": "2025-01-01 10:00",
-    }
-    return site.Decision(**values | {"is_champion": False} | changes)
-
-
 @pytest.fixture
 def reports(tmp_path):
     (tmp_path / "plots").mkdir()
@@ -36,14 +27,23 @@ def reports(tmp_path):
     return {"bias audit": tmp_path / "audit.html", "plots": tmp_path / "plots"}
 
 
-def write(folder, reports, verdict="# Promoted", card="# card"):
-    site.write_version(folder, "churn", 2, verdict=verdict, card=card, reports=reports, links={"mlflow": "http://m"})
+PROMOTED = Verdict("better", "The challenger becomes champion.")
+
+
+def write(folder, reports, verdict=PROMOTED, card="# card"):
+    pages = verdict_page.pages("churn", 2, verdict)
+    site.write_version(folder, "churn", 2, verdict=pages, card=card, reports=reports, links={"mlflow": "http://m"})
     return (folder / "churn" / "v2" / "index.html").read_text()
 
 
 def test_a_version_links_its_reports_and_shows_its_plots(tmp_path, reports):
     tags = Tags(write(tmp_path / "site", reports)).found
-    assert {attributes["href"] for tag, attributes in tags if tag == "a"} == {"../../index.html", "http://m", "audit.html"}
+    assert {attributes["href"] for tag, attributes in tags if tag == "a"} == {
+        "../../index.html",
+        "http://m",
+        "audit.html",
+        "verdict.html",
+    }
     assert [attributes["src"] for tag, attributes in tags if tag == "img"] == ["plots/roc.png"]
     assert (tmp_path / "site/churn/v2/audit.html").exists()
 
@@ -62,12 +62,23 @@ def test_a_version_lists_its_reports_with_a_sentence_each_and_none_that_is_not_t
 
 def test_markup_in_texts_is_text(tmp_path, reports):
     attack = "<script>alert(1)</script> <img src=x onerror=alert(1)>"
-    page = write(tmp_path / "site", {"plots": reports["plots"]}, verdict=attack, card=f"| a |\n|---|\n| {attack} |")
-    site.write_index(tmp_path / "site", [decision(reason=attack)])
-    index = (tmp_path / "site" / "index.html").read_text()
-    for text in (page, index):
-        assert "script" not in {tag for tag, _ in Tags(text).found}
-        assert not any("onerror" in attributes for _, attributes in Tags(text).found)
+    page = write(
+        tmp_path / "site", {"plots": reports["plots"]}, verdict=Verdict("better", attack), card=f"| a |\n|---|\n| {attack} |"
+    )
+    assert "script" not in {tag for tag, _ in Tags(page).found}
+    assert not any("onerror" in attributes for _, attributes in Tags(page).found)
+
+
+def test_a_later_answer_replaces_the_verdict_and_nothing_else(tmp_path, reports):
+    before = write(tmp_path / "site", reports, Verdict("awaits review", "A person is asked."))
+    answered = verdict_page.pages("churn", 2, Verdict("approved", "Approved by Ada."))
+    site.replace_verdict(tmp_path / "site", "churn", 2, answered)
+    after = (tmp_path / "site/churn/v2/index.html").read_text()
+    assert "A person is asked." in before and "A person is asked." not in after
+    assert "Approved by Ada." in after and after.partition(site.END)[2] == before.partition(site.END)[2]
+    assert "Approved by Ada." in (tmp_path / "site/churn/v2/verdict.html").read_text()
+    site.replace_verdict(tmp_path / "site", "churn", 3, answered)  # has no pages: nothing to do
+    assert not (tmp_path / "site/churn/v3").exists()
 
 
 def test_writing_again_replaces_the_whole_page(tmp_path, reports):
@@ -84,10 +95,3 @@ def test_a_red_run_leaves_its_error_and_reports(tmp_path):
     page = (tmp_path / "site" / path).read_text()
     assert "column &lt;b&gt;x&lt;/b&gt; is gone" in page
     assert 'href="reports/validation/index.html"' in page
-
-
-def test_the_champion_stands_out_in_the_index(tmp_path):
-    site.write_index(tmp_path, [decision(), decision(version=1, decision="promoted", is_champion=True)])
-    page = (tmp_path / "index.html").read_text()
-    assert page.index("churn v2") < page.index("churn v1")
-    assert page.count("champion") == 1

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pyarrow as pa
 from onnx import TensorProto, helper
 
-from pipelines import scoring
-from pipelines.params import AuditParams, EvaluateParams, PromotionParams
+from pipelines import publish, scoring
+from pipelines.params import AuditParams, DataParams, EvaluateParams, PromotionParams
 
 EVALUATE = EvaluateParams(
     metric="roc_auc", bootstrap=200, confidence=0.95, seed=1, cost_false_negative=5, cost_false_positive=1
 )
-AUDIT = AuditParams(min_rows=200, min_positives=20, report_rows=1000, max_tpr_shortfall=0.2, max_fpr_excess=0.2)
-PROMOTION = PromotionParams(min_effect=0.002, max_calibration_error=0.25, max_tpr_loss=0.05, max_fpr_gain=0.1)
+AUDIT = AuditParams(
+    min_rows=200, min_positives=20, report_rows=1000, max_tpr_shortfall=0.2, max_fpr_excess=0.2, max_underestimation=None
+)
+PROMOTION = PromotionParams(
+    mode="auto", review_hours=72, metric="cost", min_effect=0.002, max_auc_loss=0.01, max_cost_loss=0.05,
+    max_calibration_error=0.25, max_calibration_loss=0.1, max_latency_factor=2, latency_allowance_us=1000,
+    batch_allowance_us=20, max_tpr_loss=0.05, max_fpr_gain=0.1,
+)  # fmt: skip
 FAIR = {"attributes": {"gender": "none"}, "harmed": [], "unproven": []}
 SPLIT = {"salt": "salt", "test_share": 0.3, "newest_snapshots": 0}
+
+
+def params(**sections) -> SimpleNamespace:
+    """What the gate reads of params.yaml, of a table without clock and groups."""
+    data = DataParams(
+        dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
+        personal=[], history_days=1, horizon_days=1, embargo_days=1,
+    )  # fmt: skip
+    return SimpleNamespace(**{"data": data, "audit": AUDIT, "evaluate": EVALUATE, "promotion": PROMOTION} | sections)
 
 
 def sigmoid(margin):
@@ -47,7 +63,13 @@ def evaluation(challenger: str = "lightgbm", gain: float = 0.01, **points: float
         "against_baseline": _around(gain, 0.005),
     }
     counts = {"rows": 1000, "entities": 400, "positives": 200, "base_rate": 0.2}
-    return {"challenger": challenger, "baseline": "linear", **counts, "candidates": {challenger: candidate}}
+    return {
+        "challenger": challenger,
+        "baseline": "linear",
+        "metric": "roc_auc",
+        **counts,
+        "candidates": {challenger: candidate},
+    }
 
 
 def _around(point: float | None, margin: float = 0.01) -> dict[str, float | None]:
@@ -67,13 +89,38 @@ def write(folder: Path, weights: dict[str, float], model: str = "churn", split: 
     manifest = {
         "model": model,
         "candidate": "lightgbm",
-        "data": {"as_of": "2024-12-31", "fingerprint": "abc", "binds": {"as_of": "2024-12-31"}},
+        "data": {
+            "as_of": "2024-12-31",
+            "fingerprint": "abc",
+            "binds": {"as_of": "2024-12-31"},
+            "rows": 1000,
+            "columns": dict.fromkeys(weights, "double"),
+            "sql_sha256": "0" * 64,
+        },
         "data_manifest_sha256": "d" * 64,
         "split": split,
         "files": {path.name: scoring.sha256(path) for path in folder.iterdir()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def write_release(folder: Path, model: str, weights: dict[str, float] | None = None) -> publish.Release:
+    """What the DAG leaves behind, in small."""
+    bundle = write(folder / "bundle", weights or {"strong": 1.5}, model)
+    (folder / "plots").mkdir()
+    (folder / "plots" / "roc.png").write_bytes(b"png")
+    (folder / "audit.html").write_text("<p>audit</p>")
+    (folder / "training_set.sql").write_text("select 1")
+    (folder / "params.yaml").write_text("model: churn\ntrain: {folds: 3}\n" + "".join(f"key{n}: {n}\n" for n in range(250)))
+    return publish.Release(
+        bundle=bundle,
+        params=folder / "params.yaml",
+        query=folder / "training_set.sql",
+        reports=(folder / "plots", folder / "audit.html"),
+        git_commit="c0ffee",
+        git_ref="refs/evergreen/runs/1",
+    )
 
 
 def _graph(weights: list[float]) -> bytes:

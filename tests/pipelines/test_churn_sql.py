@@ -11,7 +11,7 @@ import pytest
 
 from infra.demo.load import load_demo
 from pipelines import postgres
-from pipelines.expectations import judge, read_expectations
+from pipelines.expectations import ask_great_expectations, read_expectations
 from pipelines.extract import Queries
 
 SQL = Queries(Path(__file__).parents[2] / "sql" / "churn")
@@ -401,8 +401,9 @@ def expectations():
 
 
 def red(frame):
-    checks, _ = judge(frame, expectations(), "")
-    return {check.column for check in checks if not check.success}
+    results, _ = ask_great_expectations(frame, expectations(), "")
+    judged = zip(expectations(), results, strict=True)
+    return {", ".join(item.columns) for item, result in judged if not result.success}
 
 
 def test_clean_months_meet_the_expectations_and_a_wrong_unit_does_not(company):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 
 import numpy as np
@@ -63,8 +64,10 @@ def test_what_it_cannot_write_is_refused(column, said):
         copy_binary.rows([column])
 
 
-def test_identifiers_are_random_and_of_version_4():
+def test_identifiers_begin_with_the_time_and_are_random_behind_it():
+    before = time.time_ns() // 1_000_000
     made = [uuid.UUID(bytes=one) for one in copy_binary.uuids(1000).to_pylist()]
     assert len(set(made)) == 1000
-    assert {(one.version, one.variant) for one in made} == {(4, uuid.RFC_4122)}
-    assert np.mean([one.bytes[0] for one in made]) == pytest.approx(127.5, abs=15)
+    assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+    assert {before <= int.from_bytes(one.bytes[:6], "big") <= time.time_ns() // 1_000_000 for one in made} == {True}
+    assert np.mean([one.bytes[7] for one in made]) == pytest.approx(127.5, abs=15)

@@ -34,7 +34,7 @@ def held_out():
 def params():
     data = DataParams(
         dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned",
-        protected=["gender"], history_days=1, horizon_days=1, embargo_days=1,
+        protected=["gender"], personal=[], history_days=1, horizon_days=1, embargo_days=1,
     )  # fmt: skip
     settings = PROMOTION.model_copy(update={"max_calibration_error": 0.9})
     return SimpleNamespace(data=data, audit=AUDIT, evaluate=EVALUATE, promotion=settings)
@@ -55,6 +55,7 @@ def checks(verdict):
 
 def test_better_for_all_and_worse_for_one_group_is_blocked(tmp_path, held_out, params):
     """Its ROC-AUC is higher; women's scores are lowered, so that their leavers fall below the threshold."""
+    params.promotion = params.promotion.model_copy(update={"metric": "roc_auc"})
     verdict = judge(tmp_path, held_out, params, {"strong": 1.5, "weak": 1.5, "low": -1.5})
     assert (verdict.outcome, verdict.finding) == ("kept", "unfair")
     assert verdict.evidence["low"] > 0  # better it is

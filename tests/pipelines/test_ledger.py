@@ -65,16 +65,54 @@ def at_once(*calls):
         return list(threads.map(run, calls))
 
 
+def judged_on(snapshot: str | None, **figures: float) -> dict:
+    """What `promote` and `record_kept` take, of a verdict on the held-out rows of a snapshot."""
+    return DECISION | {"verdict": {"finding": "worse", "snapshot": snapshot, "checks": [], "evidence": figures}}
+
+
+def test_uses_of_a_snapshots_rows_are_counted_and_a_new_snapshot_begins_anew(url):
+    for digit in "1234":
+        register(url, digit)
+
+    def use(version: int, snapshot: str = "may", epoch: int = 1) -> int:
+        return ledger.use_of_snapshot(url, "churn", snapshot, version=version, epoch=epoch)
+
+    assert use(1, epoch=0) == 1
+    ledger.promote(url, "churn", 1, expected_epoch=0, **judged_on("may"))
+    assert (use(1, epoch=0), use(2)) == (1, 2)  # the first champion's own judging, done again, is the same use
+    ledger.record_kept(url, "churn", 2, epoch=1, **judged_on("may"))
+    assert (use(2), use(3)) == (2, 3)
+    ledger.promote(url, "churn", 3, expected_epoch=1, **judged_on("may"))
+    assert (use(3), use(2)) == (3, 2)
+    assert use(2, epoch=2) == 4  # against another champion it is another comparison
+    ledger.promote(url, "churn", 2, expected_epoch=2, **judged_on(None))  # by hand: no rows were looked at
+    assert use(4, epoch=3) == 4
+    assert (use(4, "june", epoch=3), use(4, "june", epoch=0)) == (1, 1)
+    assert ledger.use_of_snapshot(url, "other", "may", version=1, epoch=0) == 1
+
+
+def test_a_refusal_that_says_the_same_but_for_its_latencies_is_recorded_once(url):
+    for digit in "12":
+        register(url, digit)
+    ledger.promote(url, "churn", 1, expected_epoch=0, **DECISION)
+    for microseconds, gain in ((10, 0.1), (11, 0.1), (11, 0.2)):
+        verdict = judged_on("may", gain=gain)
+        verdict["verdict"]["checks"] = [{"name": "latency", "observed": microseconds}]
+        ledger.record_kept(url, "churn", 2, epoch=1, **verdict)
+    assert [row.verdict["evidence"] for row in ledger.history(url, "churn")[:2]] == [{"gain": 0.2}, {"gain": 0.1}]
+    assert len(ledger.history(url, "churn")) == 3
+
+
 def test_migrating_twice_changes_nothing_the_second_time(ledger_url):
-    assert ledger.pending_migrations(ledger_url) == ["0001", "0002"]
-    assert ledger.migrate(ledger_url) == ["0001", "0002"]
+    assert ledger.pending_migrations(ledger_url) == ["0001", "0002", "0003", "0004", "0005"]
+    assert ledger.migrate(ledger_url) == ["0001", "0002", "0003", "0004", "0005"]
     assert ledger.migrate(ledger_url) == []
     assert ledger.pending_migrations(ledger_url) == []
 
 
 def test_of_two_migrations_at_once_one_does_the_work(ledger_url):
     done = at_once(*[lambda: ledger.migrate(ledger_url)] * 4)
-    assert sorted(done) == [[], [], [], ["0001", "0002"]]
+    assert sorted(done) == [[], [], [], ["0001", "0002", "0003", "0004", "0005"]]
 
 
 def test_a_store_written_by_a_newer_version_is_named(url):

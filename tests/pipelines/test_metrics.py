@@ -25,6 +25,12 @@ def test_weighted_metrics_equal_the_reference(ours, theirs):
     assert ours(LABELS, SCORES, WEIGHTS) == pytest.approx(expected)
 
 
+def resample_counts(entities, resamples, seed):
+    """How often each row is drawn, in blocks of shape (n, rows)."""
+    for weights in metrics.draw(entities, resamples, seed):
+        yield weights.counts[weights.customer].T.astype(float)
+
+
 def test_log_loss_equals_the_reference_and_stays_finite():
     inner = np.clip(SCORES, 0.01, 0.99)
     expected = [reference.log_loss(LABELS, inner, sample_weight=weights) for weights in WEIGHTS]
@@ -50,7 +56,7 @@ def test_decision_metrics_equal_the_reference():
 
 def test_rows_of_a_customer_are_drawn_together():
     entities = np.repeat([7, 8, 9], 2)
-    counts = np.vstack(list(metrics.resample_counts(entities, 50, seed=1)))
+    counts = np.vstack(list(resample_counts(entities, 50, seed=1)))
     assert counts.shape == (50, 6)
     assert (counts[:, ::2] == counts[:, 1::2]).all()
     assert (counts[:, ::2].sum(axis=1) == 3).all()
@@ -72,10 +78,10 @@ def test_blocks_of_resamples_do_not_change_the_answer(monkeypatch, cells):
     entities = np.repeat(np.arange(500), 4)
     options = {"resamples": 40, "confidence": 0.95, "seed": 2}
     measure = {"roc_auc": lambda weights: metrics.roc_auc(LABELS, SCORES, weights)}
-    whole = np.vstack(list(metrics.resample_counts(entities, 40, seed=2)))
+    whole = np.vstack(list(resample_counts(entities, 40, seed=2)))
     found = metrics.intervals(measure, entities, **options)
     monkeypatch.setattr(resampling, cells, 7 * 500)
-    assert (np.vstack(list(metrics.resample_counts(entities, 40, seed=2))) == whole).all()
+    assert (np.vstack(list(resample_counts(entities, 40, seed=2))) == whole).all()
     assert metrics.intervals(measure, entities, **options) == found
 
 
@@ -114,7 +120,7 @@ def _plain(name, labels, scores, copies):
 def test_a_group_of_rows_keeps_the_resamples_of_all_rows():
     entities, group = np.repeat(np.arange(500), 4), np.arange(2000) % 3 == 0
     (weights,) = metrics.draw(entities, 20, seed=4)
-    by_row = np.vstack(list(metrics.resample_counts(entities, 20, seed=4)))
+    by_row = np.vstack(list(resample_counts(entities, 20, seed=4)))
     expected = metrics.pr_auc(LABELS[group], SCORES[group], by_row[:, group])
     assert metrics.pr_auc(LABELS[group], SCORES[group], weights.take(group)) == pytest.approx(expected, abs=1e-12)
 

@@ -178,6 +178,25 @@ def test_a_day_that_is_looked_at_later_is_seen_as_of_then(source, url):
     assert [pull(source, url, known_by=day).recorded for day in (FINAL, dt.date(2025, 3, 20))] == [0, 0]
 
 
+@pytest.mark.parametrize("together", [0, 200_000])
+def test_days_have_their_own_labels_whether_they_are_asked_for_together_or_alone(source, url, champion, monkeypatch, together):
+    monkeypatch.setattr(outcomes, "TOGETHER", together)
+    later = dt.date(2025, 1, 12)  # after person 1 had left
+    score(source, url, *champion, as_of=later)
+    known_by = FINAL + dt.timedelta(12)
+    assert pull(source, url, known_by=known_by) == outcomes.Pulled(days=2, labels=20, recorded=20)
+    told = fetch(url, "select as_of, known_at from evergreen.outcomes where entity = '2' order by as_of")
+    assert told == [(SCORED, FINAL), (later, known_by)]
+
+
+def test_a_day_that_was_not_asked_for_is_refused_among_several(source, url, champion):
+    score(source, url, *champion, as_of=SCORED - dt.timedelta(1))
+    wrong = f"select customer_id, snapshot_date + 1 as snapshot_date, churned, known_at from ({OUTCOMES}) as everyone"
+    source.queries.outcomes.write_text(wrong)
+    with pytest.raises(EvergreenError, match="rows of a day that is not in :score_days"):
+        pull(source, url)
+
+
 # once, and by whom
 
 

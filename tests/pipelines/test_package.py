@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines import package, params, scoring, stage
@@ -22,7 +24,8 @@ EVALUATION = {
 RATES = {name: {"value": FIGURE} for name in ("selection_rate", "tpr", "fpr")}
 GROUP = {"group": "f", "rows": 500, "rates": RATES, "evidence": "insufficient evidence"}
 MANIFEST = {"rows": 1000, "as_of": "2024-12-31", "fingerprint": "abc", "binds": {}, "columns": {}, "sql_sha256": "d"}
-
+SCHEMA = {"numbers": ["tenure"], "categories": {"plan": ["basic"]}, "ranges": {"tenure": [0, 70]}}
+SAMPLE = pa.table({"gender": ["f", "m", "f"], "tenure": pa.array([1, None, 70]), "plan": ["basic", None, "fiber"]})
 
 TRIALS = [{"number": 0, "state": "COMPLETE", "params": {"num_leaves": 15}, "folds": [0.8, 0.8], "value": 0.8},
           {"number": 1, "state": "PRUNED", "params": {"num_leaves": 3}, "folds": [0.6], "value": None},
@@ -39,7 +42,7 @@ def made(tmp_path, monkeypatch):
     text = Path("params.yaml").read_text()
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(text)
-    for name, value in {"manifest": MANIFEST, "schema": {}, "evaluation": EVALUATION}.items():
+    for name, value in {"manifest": MANIFEST, "schema": SCHEMA, "evaluation": EVALUATION}.items():
         stage.write_json(Path(f"{name}.json"), value)
     stage.write_json(Path("audit.json"), {"attributes": {"gender": [GROUP]}, "verdict": {"attributes": {"gender": "unproven"}}})
     Path("models/lightgbm").mkdir(parents=True)
@@ -51,19 +54,31 @@ def made(tmp_path, monkeypatch):
 
 
 def pack(folder):
-    inputs = {name: Path(f"{name}.json") for name in ("manifest", "schema", "evaluation", "audit")}
-    package.main(models=Path("models"), ensemble=Path("ensemble"), bundle=Path(folder), **inputs)
+    inputs = {name: Path(f"{name}.json") for name in ("manifest", "schema", "evaluation", "audit", "reference")}
+    Path("reference.json").write_text("{}")
+    pq.write_table(SAMPLE, "reference.parquet")
+    package.main(
+        sample=Path("reference.parquet"), models=Path("models"), ensemble=Path("ensemble"), bundle=Path(folder), **inputs
+    )
     return Path(folder)
 
 
 def test_the_manifest_names_every_file_with_its_digest(made):
     files = json.loads((made / "manifest.json").read_text())["files"]
-    assert files.keys() == {"model.onnx", "schema.json", "evaluation.json", "audit.json", "decision.json", "card.md"}
+    described = {"schema.json", "evaluation.json", "audit.json", "reference.json", "reference.parquet"}
+    assert files.keys() == {"model.onnx", "decision.json", "serving.json", "background.json", "card.md", *described}
     scoring.verify(made, files | {"manifest.json": scoring.sha256(made / "manifest.json")})
 
 
 def test_packing_again_gives_the_same_bytes(made):
     assert scoring.sha256(pack("again") / "manifest.json") == scoring.sha256(made / "manifest.json")
+
+
+def test_the_api_is_told_tiers_in_probabilities_and_rows_to_compare_with(made):
+    found = json.loads((made / "serving.json").read_text())
+    assert found["tiers"] == [["low", 0.0], ["medium", 0.125], ["high", 0.25], ["highest", 0.5]]
+    assert (found["entity"], found["target"]) == ("customer_id", "churned")
+    assert json.loads((made / "background.json").read_text()) == [[1.0, "basic"], [None, None], [70.0, "fiber"]]
 
 
 def test_the_threshold_and_the_candidate_go_along(made):

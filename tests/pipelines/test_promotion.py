@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipelines import gate, promotion
 from pipelines.errors import EvergreenError
-from pipelines.params import DataParams
+from pipelines.gains import Scored
+from pipelines.latency import Latency
 from pipelines.publish import bundle_digests
 from pipelines.verdict import Check, Verdict
 from tests.pipelines import bundles
-from tests.pipelines.bundles import AUDIT, EVALUATE, FAIR, PROMOTION, SPLIT, customers, evaluation, sigmoid
+from tests.pipelines.bundles import EVALUATE, FAIR, PROMOTION, SPLIT, customers, evaluation, sigmoid
 
 
-def compare(labels, challenger, champion, entities, **changes):
-    settings = PROMOTION.model_copy(update=changes)
-    settings = {"evaluate": EVALUATE, "promotion": settings, "groups": {}}
-    return promotion.challenger_verdict(labels, challenger, champion, entities, **settings)
+def compare(labels, challenger, champion, entities, latencies=(), use=1, **changes):
+    """A verdict on scores, each version deciding at 1/6, where a miss that costs 5 and a false alarm that costs 1 are even."""
+    pair = Scored(challenger, 1 / 6), Scored(champion, 1 / 6)
+    settings = {"evaluate": EVALUATE, "promotion": PROMOTION.model_copy(update=changes), "groups": {}}
+    return promotion.challenger_verdict(labels, *pair, entities, latencies=latencies, use=use, **settings)
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -83,6 +84,85 @@ def test_a_planted_gain_promotes():
     assert (verdict.outcome, verdict.finding, failed(verdict)) == ("promoted", "better", [])
     assert 0 < verdict.evidence["low"] < verdict.evidence["gain"] < verdict.evidence["high"]
     assert {name: verdict.evidence[name] for name in ("rows", "entities")} == {"rows": 3000, "entities": 1000}
+
+
+def test_what_decides_is_the_cost_of_decisions_and_not_the_order_of_scores():
+    """The same order, and a threshold at which three times as many are missed."""
+    strong, weak, labels, entities = customers(1)
+    scores = sigmoid(1.5 * strong + weak)
+    settings = {"evaluate": EVALUATE, "promotion": PROMOTION, "groups": {}}
+    verdict = promotion.challenger_verdict(labels, Scored(scores, 1 / 6), Scored(scores, 0.6), entities, **settings)
+    assert verdict.finding == "better"
+    old, new = (np.where(labels == 1, 5 * (scores < at), scores >= at).mean() for at in (0.6, 1 / 6))
+    assert verdict.evidence["gain"] == pytest.approx(old - new)
+    by_auc = compare(labels, scores, scores, entities, metric="roc_auc")
+    assert (by_auc.finding, by_auc.evidence["gain"]) == ("insufficient evidence", 0.0)
+
+
+def test_a_gain_in_cost_at_a_loss_of_ranking_is_kept_out():
+    """Scores that know little but on which side of the threshold somebody is."""
+    strong, weak, labels, entities = customers(1)
+    scores = sigmoid(1.5 * strong + weak)
+    flat = np.where(scores >= 1 / 6, labels[scores >= 1 / 6].mean(), labels[scores < 1 / 6].mean())
+    champion = scores**1.7  # in the same order, and too low
+    ranking_alone = {"max_calibration_error": 0.9, "max_calibration_loss": 0.9}
+    verdict = compare(labels, flat + 1e-6 * strong, champion, entities, **ranking_alone)
+    assert (verdict.outcome, verdict.finding) == ("kept", "not as good elsewhere")
+    assert verdict.evidence["low"] > 0
+    assert failed(verdict) == ["ROC-AUC not inferior"]
+    assert "'ROC-AUC not inferior'" in verdict.headline
+    accepted = compare(labels, flat + 1e-6 * strong, champion, entities, max_auc_loss=0.5, **ranking_alone)
+    assert accepted.finding == "better"
+
+
+def test_a_gain_in_ranking_at_a_loss_of_cost_is_kept_out():
+    """It ranks better, and decides at a threshold that costs more."""
+    strong, weak, labels, entities = customers(1)
+    settings = {"evaluate": EVALUATE, "promotion": PROMOTION.model_copy(update={"metric": "roc_auc"}), "groups": {}}
+    pair = Scored(sigmoid(1.5 * strong + weak), 0.5), Scored(sigmoid(1.5 * strong), 1 / 6)
+    verdict = promotion.challenger_verdict(labels, *pair, entities, **settings)
+    assert (verdict.finding, failed(verdict)) == ("not as good elsewhere", ["cost not inferior"])
+    cheap = Scored(pair[0].scores, 1 / 6)
+    assert promotion.challenger_verdict(labels, cheap, pair[1], entities, **settings).finding == "better"
+
+
+def test_a_gain_at_a_loss_of_calibration_is_kept_out():
+    strong, weak, labels, entities = customers(1)
+    better, worse = sigmoid(1.5 * strong + weak), sigmoid(1.3 * strong)
+    off = better + 0.1 * better * (1 - better) * np.sign(better - 0.4)
+    verdict = compare(labels, off, worse, entities, max_calibration_loss=0.01)
+    assert (verdict.finding, failed(verdict)) == ("not as good elsewhere", ["calibration not inferior"])
+    assert compare(labels, off, worse, entities, max_calibration_loss=0.5).finding == "better"
+
+
+@pytest.mark.parametrize(
+    ("measured", "blocked"),
+    [
+        (Latency(1, 900.0, 10.0), False),  # 90 times as long, and less than a request takes
+        (Latency(1, 5_000.0, 1_000.0), True),
+        (Latency(1, 7_900.0, 4_000.0), False),  # less than twice as long
+        (Latency(1000, 25_000.0, 10_000.0), False),
+        (Latency(1000, 60_000.0, 25_000.0), True),
+    ],
+)
+def test_a_challenger_that_is_much_slower_is_kept_out(measured, blocked):
+    strong, weak, labels, entities = customers(1)
+    verdict = compare(labels, sigmoid(1.5 * strong + weak), sigmoid(1.5 * strong), entities, latencies=[measured])
+    assert verdict.finding == ("not as good elsewhere" if blocked else "better")
+    assert [name for name in failed(verdict) if "latency" in name] == failed(verdict)
+
+
+def test_every_use_of_the_same_rows_asks_for_more():
+    strong, weak, labels, entities = customers(1)
+    pair = sigmoid(1.5 * strong + 0.3 * weak), sigmoid(1.5 * strong + 0.1 * weak)
+    verdicts = {use: compare(labels, *pair, entities, use=use, max_auc_loss=0.1) for use in (1, 2, 10, 10_000)}
+    assert [one.evidence["use"] for one in verdicts.values()] == [1, 2, 10, 10_000]
+    lows = [one.evidence["low"] for one in verdicts.values()]
+    assert lows == sorted(lows, reverse=True)
+    detectable = [one.evidence["detectable"] for one in verdicts.values()]
+    assert detectable == sorted(detectable)
+    assert (verdicts[1].finding, verdicts[10_000].finding) == ("better", "insufficient evidence")
+    assert "at use 10 of these rows" in next(check.why for check in verdicts[10].checks if check.name == "better beyond chance")
 
 
 def test_a_worse_challenger_is_called_worse():
@@ -172,11 +252,7 @@ def held_out():
 
 @pytest.fixture
 def params():
-    data = DataParams(
-        dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
-        history_days=1, horizon_days=1, embargo_days=1,
-    )  # fmt: skip
-    return SimpleNamespace(data=data, audit=AUDIT, evaluate=EVALUATE, promotion=PROMOTION)
+    return bundles.params()
 
 
 def test_the_gate_promotes_the_better_file(tmp_path, held_out, params):
@@ -191,6 +267,19 @@ def test_the_gate_asks_the_floors_where_there_is_no_champion(tmp_path, held_out,
     constant = write_bundle(tmp_path / "constant", {"strong": 0.0})
     assert gate.judge(good, None, held_out, evaluation(), params).finding == "fit to serve"
     assert failed(gate.judge(constant, None, held_out, evaluation(), params)) == ["not constant"]
+
+
+def test_a_verdict_holds_what_it_was_judged_on_and_by(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
+    challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
+    verdict = gate.judge(challenger, champion, held_out, {}, params, use=3)
+    assert (verdict.snapshot, verdict.evidence["use"]) == ("2024-12-31 abc", 3)
+    assert verdict.rules["max_auc_loss"] == PROMOTION.max_auc_loss
+    assert {"confidence", "bootstrap", "seed", "cost_false_negative"} <= verdict.rules.keys()
+    assert [one.name for one in verdict.comparisons] == ["cost", "ROC-AUC", "calibration"]
+    assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False))).to_dict() == verdict.to_dict()
+    assert gate.judge(champion, None, held_out, evaluation(), params).snapshot == "2024-12-31 abc"
+    assert gate.judge(champion, champion, held_out, {}, params).snapshot is None  # no row was looked at
 
 
 def test_the_champions_own_file_is_identical(tmp_path, held_out, params):

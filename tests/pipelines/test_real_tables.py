@@ -69,7 +69,7 @@ BOOKING = {
     "hotel": "City Hotel", "is_canceled": 0, "stays_in_weekend_nights": 0, "stays_in_week_nights": 2, "adults": 2,
     "children": 0, "babies": 0, "meal": "BB", "market_segment": "Online TA", "distribution_channel": "TA/TO",
     "is_repeated_guest": 0, "previous_cancellations": 0, "previous_bookings_not_canceled": 0, "reserved_room_type": "A",
-    "agent": 9, "company": None, "customer_type": "Transient",
+    "agent": 9, "company": None, "customer_type": "Transient", "reservation_status_date": None,
 }  # fmt: skip
 FIRST = {"booked": "2015-07-01", "arrives": "2015-07-01", "agent": 1}  # the table begins with its first arrival
 
@@ -86,7 +86,9 @@ def hotel(company_url, tmp_path):
                 "lead_time": (arrives - booked).days, "arrival_date_year": arrives.year,
                 "arrival_date_month": f"{arrives:%B}", "arrival_date_day_of_month": arrives.day,
             }  # fmt: skip
-            table.append(BOOKING | dates | {key: booking[key] for key in booking if key not in {"booked", "arrives"}})
+            dates["reservation_status_date"] = arrives
+            told = {key: booking[key] for key in booking if key not in {"booked", "arrives"}}
+            table.append(BOOKING | dates | told)
         columns = {name: pa.array([row[name] for row in table]) for name in table[0]}
         columns["company"] = columns["company"].cast("int64")
         pa.csv.write_csv(pa.table(columns), tmp_path / "bookings.csv")
@@ -133,10 +135,51 @@ def test_what_agents_did_counts_only_where_the_arrival_has_passed(hotel):
     assert (row["agent_due_90d"], row["agent_cancelled_90d"]) == (2, 0.5)
 
 
-def test_scoring_reads_the_bookings_made_that_day_however_far_ahead(hotel):
-    url = hotel({"booked": "2017-06-01", "arrives": "2017-06-05"}, {"booked": "2017-06-02", "arrives": "2018-06-05"})
-    (found,) = reservations(url, as_of="2017-06-02", **SCORING).to_dict("records")
-    assert (found["lead_time"], found["snapshot_date"]) == (368, dt.date(2017, 6, 2))
+def test_scoring_reads_the_bookings_made_that_day_as_far_ahead_as_training(hotel):
+    ahead = params.read(queries("hotel_bookings").folder / "params.yaml").data.horizon_days
+    made = dt.date(2017, 6, 2)
+    due = [{"booked": str(made), "arrives": str(made + dt.timedelta(days))} for days in (ahead, ahead + 1)]
+    (found,) = reservations(hotel({"booked": "2017-06-01", "arrives": "2017-06-05"}, *due), as_of=made, **SCORING).to_dict(
+        "records"
+    )
+    assert (found["lead_time"], found["snapshot_date"]) == (ahead, made)
+
+
+def test_a_day_before_the_table_begins_has_nothing_to_score(hotel):
+    url = hotel({"booked": "2015-06-20", "arrives": "2015-07-20"})
+    assert reservations(url, as_of="2015-06-20", **SCORING).empty
+
+
+def outcomes(url, dataset, *days, known_by):
+    binds = BINDS[dataset] | {"score_days": [dt.date.fromisoformat(day) for day in days], "as_of": known_by}
+    with postgres.snapshot(url) as source, source.batches(postgres.bind(queries(dataset).outcomes, binds)) as batches:
+        return batches.read_all().to_pandas()
+
+
+@pytest.mark.parametrize(
+    ("known_by", "labels"), [("2016-03-19", []), ("2016-03-20", [1]), ("2016-04-02", [1]), ("2016-04-03", [1, 0])]
+)
+def test_a_cancellation_is_known_on_its_day_and_a_stay_at_check_out(hotel, known_by, labels):
+    made = {"booked": "2016-03-10", "arrives": "2016-04-01"}
+    url = hotel(
+        made | {"is_canceled": 1, "reservation_status_date": dt.date(2016, 3, 20)},
+        made | {"adults": 1, "reservation_status_date": dt.date(2016, 4, 3)},
+        {"booked": "2016-03-10", "arrives": "2016-08-01", "is_canceled": 1, "reservation_status_date": dt.date(2016, 3, 11)},
+        {"booked": "2016-03-11", "arrives": "2016-03-11"},
+    )
+    found = outcomes(url, "hotel_bookings", "2016-03-10", known_by=known_by).sort_values("known_at")
+    assert found.is_canceled.tolist() == labels
+    assert set(found.snapshot_date) <= {dt.date(2016, 3, 10)}
+    assert set(found.reservation_id) <= set(reservations(url).reservation_id)
+
+
+def test_a_group_is_settled_with_its_last_room(hotel):
+    group = {"booked": "2016-03-10", "arrives": "2016-04-01", "market_segment": "Groups"}
+    gone = {"is_canceled": 1, "reservation_status_date": dt.date(2016, 3, 15)}
+    url = hotel(group | gone, group | gone, group | {"reservation_status_date": dt.date(2016, 4, 2)})
+    assert outcomes(url, "hotel_bookings", "2016-03-10", known_by="2016-04-01").empty
+    (found,) = outcomes(url, "hotel_bookings", "2016-03-10", known_by="2016-04-02").to_dict("records")
+    assert (found["is_canceled"], found["known_at"]) == (1, dt.date(2016, 4, 2))
 
 
 def test_a_booking_still_to_arrive_changes_neither_rows_nor_pin(hotel):
@@ -201,6 +244,19 @@ def test_lapsed_is_no_purchase_within_the_horizon(retail, day, lapsed):
     assert (found["lapsed"], found["recency_days"]) == (lapsed, 0)
 
 
+@pytest.mark.parametrize(("known_by", "labels"), [("2011-08-28", {}), ("2011-08-29", {1: 0, 2: 1})])
+def test_who_came_back_and_who_did_not_is_known_when_the_horizon_is_over(retail, known_by, labels):
+    url = retail(
+        ("1", "10001", 1, "2011-05-31T10:00", 1.0, 1),
+        ("2", "10001", 1, "2011-08-29T10:00", 1.0, 1),
+        ("3", "10001", 1, "2011-05-20T10:00", 1.0, 2),
+        ("4", "10001", 1, "2011-06-01T10:00", 1.0, 3),
+    )
+    found = outcomes(url, "online_retail", "2011-05-31", known_by=known_by)
+    assert dict(zip(found.customer_id, found.lapsed, strict=True)) == labels
+    assert set(found.known_at) <= {dt.date(2011, 8, 29)}
+
+
 def test_a_return_is_no_purchase(retail):
     url = retail(("1", "10001", 1, "2011-05-31T10:00", 1.0, 1), ("C2", "10001", -1, "2011-06-03T10:00", 1.0, 1))
     assert customer(url, "2011-05-31")[0]["lapsed"] == 1
@@ -242,6 +298,17 @@ def test_what_came_later_changes_no_earlier_row(company_url, dataset):
     assert fingerprint(company_url, dataset, **earlier) == pinned
 
 
+@pytest.mark.parametrize(("dataset", "days"), [("hotel_bookings", 31), ("online_retail", 1)])
+def test_outcomes_are_the_labels_of_training(company_url, dataset, days):
+    load_real(company_url, dataset)
+    month = dt.date.fromisoformat(DAY[dataset])
+    told = outcomes(company_url, dataset, *(str(month - dt.timedelta(day)) for day in range(days)), known_by="2017-08-31")
+    trained = rows(company_url, dataset)
+    entity, label = trained.columns[0], params.read(queries(dataset).folder / "params.yaml").data.target
+    trained = trained[trained.snapshot_date == month].set_index(entity)[label].sort_index()
+    pd.testing.assert_series_equal(told.set_index(entity)[label].sort_index(), trained)
+
+
 DAY = {"hotel_bookings": "2016-03-31", "online_retail": "2011-07-31"}
 UNKNOWN_THEN = {
     "hotel_bookings": "update hotel.bookings set is_canceled = 1 - is_canceled where to_date(concat_ws(' ', "
@@ -256,8 +323,7 @@ def test_scoring_without_what_came_later_gives_the_features_of_training(company_
     trained = rows(company_url, dataset)
     change(company_url, UNKNOWN_THEN[dataset])
     scored = rows(company_url, dataset, as_of=DAY[dataset], **SCORING)
-    if dataset == "hotel_bookings":  # that day's bookings, as far ahead as training looks
-        scored = scored[scored.lead_time <= BINDS[dataset]["horizon_days"]]
+    if dataset == "hotel_bookings":  # that day's bookings
         trained = trained[trained.reservation_id.isin(scored.reservation_id)]
     trained = trained[trained.snapshot_date == dt.date.fromisoformat(DAY[dataset])]
     label = params.read(queries(dataset).folder / "params.yaml").data.target

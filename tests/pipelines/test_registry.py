@@ -11,14 +11,11 @@ import sys
 import time
 import uuid
 from dataclasses import asdict, replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from pipelines import ledger, publish, registry, scoring
 from pipelines.errors import EvergreenError, TransientError
-from pipelines.params import DataParams
 from pipelines.verdict import Verdict
 from tests.pipelines import bundles
 
@@ -57,25 +54,7 @@ def client(uri):
 
 @pytest.fixture
 def release(tmp_path):
-    return write_release(tmp_path / "one", model=f"churn-{uuid.uuid4().hex[:8]}")
-
-
-def write_release(folder: Path, model: str, weights: dict[str, float] | None = None) -> publish.Release:
-    """What the DAG leaves behind, in small."""
-    bundle = bundles.write(folder / "bundle", weights or {"strong": 1.5}, model)
-    (folder / "plots").mkdir()
-    (folder / "plots" / "roc.png").write_bytes(b"png")
-    (folder / "audit.html").write_text("<p>audit</p>")
-    (folder / "training_set.sql").write_text("select 1")
-    (folder / "params.yaml").write_text("model: churn\ntrain: {folds: 3}\n" + "".join(f"key{n}: {n}\n" for n in range(250)))
-    return publish.Release(
-        bundle=bundle,
-        params=folder / "params.yaml",
-        query=folder / "training_set.sql",
-        reports=(folder / "plots", folder / "audit.html"),
-        git_commit="c0ffee",
-        git_ref="refs/evergreen/runs/1",
-    )
+    return bundles.write_release(tmp_path / "one", model=f"churn-{uuid.uuid4().hex[:8]}")
 
 
 def model_of(release: publish.Release) -> str:
@@ -107,6 +86,17 @@ def test_a_publication_shows_all_of_a_run_and_holds_the_bundle(url, uri, client,
     assert (version.bundle_sha256, version.metrics["roc_auc"]) == (scoring.sha256(release.bundle / "manifest.json"), 0.8)
     fetched = registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
     scoring.verify(fetched, version.manifest)
+
+
+def test_reports_are_added_to_what_is_published_and_twice_is_once(url, uri, client, release, tmp_path):
+    version = publish.publish_version(url, uri, release)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "bias.html").write_text("<p>bias</p>")
+    for _ in "twice":
+        registry.add_reports(uri, version.mlflow_run_id, tmp_path / "model")
+    assert [file.path for file in client.list_artifacts(version.mlflow_run_id, "reports/model")] == ["reports/model/bias.html"]
+    assert client.get_run(version.mlflow_run_id).info.status == "FINISHED"
+    scoring.verify(registry.download(uri, version.mlflow_run_id, tmp_path / "fetched"), version.manifest)
 
 
 def test_publishing_twice_is_publishing_once(url, uri, client, release):
@@ -185,7 +175,7 @@ def test_aliases_follow_the_ledger_and_are_repaired_from_it(url, uri, client, re
     model = model_of(release)
     first = publish.publish_version(url, uri, release)
     publish.record_decision(url, first, BETTER, epoch=0, actor="tester")
-    second = publish.publish_version(url, uri, write_release(tmp_path / "two", model, {"strong": 1.0}))
+    second = publish.publish_version(url, uri, bundles.write_release(tmp_path / "two", model, {"strong": 1.0}))
     publish.record_decision(url, second, WEAKER, epoch=1, actor="tester")
     assert publish.reconcile(url, uri, model) == ["@champion: none -> 1", "@challenger: none -> 2"]
     assert aliases_of(client, model) == {"champion": "1", "challenger": "2"}
@@ -199,11 +189,7 @@ def test_aliases_follow_the_ledger_and_are_repaired_from_it(url, uri, client, re
 
 def test_deciding_again_decides_nothing_new(url, uri, client, release, tmp_path, monkeypatch):
     model = model_of(release)
-    data = DataParams(
-        dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
-        history_days=1, horizon_days=1, embargo_days=1,
-    )  # fmt: skip
-    params = SimpleNamespace(data=data, evaluate=bundles.EVALUATE, promotion=bundles.PROMOTION)
+    params = bundles.params()
 
     def decide(version):
         rows = bundles.held_out_rows()
@@ -217,8 +203,8 @@ def test_deciding_again_decides_nothing_new(url, uri, client, release, tmp_path,
     assert aliases_of(client, model) == {}
     assert decide(first) == "fit to serve"
     assert aliases_of(client, model) == {"champion": "1"}
-    better = publish.publish_version(url, uri, write_release(tmp_path / "two", model, {"strong": 1.5, "weak": 1.0}))
-    worse = publish.publish_version(url, uri, write_release(tmp_path / "three", model, {"strong": 1.5, "weak": 0.1}))
+    better = publish.publish_version(url, uri, bundles.write_release(tmp_path / "two", model, {"strong": 1.5, "weak": 1.0}))
+    worse = publish.publish_version(url, uri, bundles.write_release(tmp_path / "three", model, {"strong": 1.5, "weak": 0.1}))
     assert [decide(better), decide(better), decide(worse), decide(worse)] == ["better", "better", "worse", "worse"]
     moves = [(row.decision, row.from_version, row.to_version) for row in ledger.history(url, model)]
     assert moves == [("kept", 2, 3), ("promoted", 1, 2), ("promoted", None, 1)]

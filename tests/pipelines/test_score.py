@@ -36,7 +36,7 @@ where cast(:history_days as int) + cast(:horizon_days as int) + cast(:embargo_da
 """
 DATA = DataParams(
     dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time="snapshot_date", target="churned",
-    protected=[], history_days=366, horizon_days=30, embargo_days=14,
+    protected=[], personal=[], history_days=366, horizon_days=30, embargo_days=14,
 )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_every_prediction_has_an_identifier_of_its_own(source, url, champion):
         url, "select count(distinct prediction_id), array_agg(distinct uuid_extract_version(prediction_id)) "
         "from evergreen.predictions"
     )  # fmt: skip
-    assert (count, versions) == (1000, [4])
+    assert (count, versions) == (1000, [7])
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,12 @@ def test_force_scores_once_more_and_the_newest_is_shown(source, url, champion):
     ]  # fmt: skip
 
 
+def test_a_lock_that_was_let_go_is_free_at_once(url):
+    for _ in range(60):
+        with schema.locked(url, "evergreen/score/again", "held"):
+            pass
+
+
 def test_a_second_run_at_the_same_time_is_refused(source, url, champion):
     with schema.locked(url, "evergreen/score/churn/v1/2024-12-31", "held"), pytest.raises(EvergreenError) as refused:
         score(source, url, *champion, as_of=AS_OF)
@@ -267,7 +273,7 @@ def test_the_latest_scores_become_a_file(source, url, champion, tmp_path, suffix
     out = tmp_path / "made" / f"scores{suffix}"
     assert predictions.export(url, "churn", out) == 1000
     table = pd.read_csv(out, float_precision="round_trip") if suffix == ".csv" else pd.read_parquet(out)
-    assert list(table.columns) == ["entity", "as_of", "score", "decision", "version", "scored_at"]
+    assert list(table.columns) == ["entity", "as_of", "score", "decision", "version", "scored_at", "flagged"]
     assert table.score.is_monotonic_decreasing
     assert dict(zip(table.entity.astype(str), table.score, strict=True)) == latest(url)
     assert list(out.parent.iterdir()) == [out]
@@ -319,6 +325,14 @@ def test_a_scoring_set_that_is_wrong_is_never_shown(source, url, champion, fault
     assert latest(url) == {}
 
 
+def test_a_day_on_which_nobody_came_is_complete_where_that_may_be(source, url, champion):
+    change(source.url, "delete from people")
+    with pytest.raises(EvergreenError, match="0 rows to score as of 2024-12-31"):
+        score(source, url, *champion, as_of=AS_OF)
+    run = score(source, url, *champion, as_of=AS_OF, may_be_empty=True)
+    assert (run.state, run.row_count) == ("complete", 0)
+
+
 def test_a_row_of_another_day_is_refused(source, url, champion):
     source.queries.training_set.write_text(TIMED.replace("cast(:as_of as date) as", "date '2024-12-30' as"))
     with pytest.raises(EvergreenError, match="snapshot_date is another day in 1,000 rows"):
@@ -347,7 +361,8 @@ version = ledger.version(url, "churn", 1)
 source = Source(url=company, queries=Queries(Path(queries)), data=DataParams.model_validate_json(data))
 as_of = datetime.date(2024, 12, 31)
 say = lambda line: print(line, flush=True)
-score(source, url, version, Bundle(Path(bundle), version.manifest), as_of=as_of, chunk_rows=1000, say=say)
+count = lambda rows, scores: '{"rows": %d}' % len(scores)
+score(source, url, version, Bundle(Path(bundle), version.manifest), as_of=as_of, chunk_rows=1000, count=count, say=say)
 """
 
 
@@ -377,7 +392,9 @@ def forget_everything(url):
     change(
         url,
         "alter table evergreen.predictions disable trigger user; delete from evergreen.predictions; "
-        "alter table evergreen.predictions enable trigger user; delete from evergreen.scoring_runs",
+        "alter table evergreen.predictions enable trigger user; delete from evergreen.scoring_runs; "
+        "alter table evergreen.profiles disable trigger user; delete from evergreen.profiles; "
+        "alter table evergreen.profiles enable trigger user",
     )
 
 
@@ -400,10 +417,16 @@ def test_killed_at_any_moment_it_converges_to_what_an_undisturbed_run_gives(crow
         ((left,),) = fetch(url, "select row_count from evergreen.scoring_runs where state = 'running'")
         assert fetch(url, "select count(*) from evergreen.predictions") == [(left,)]
         assert 0 < left < 60_000, f"kill {number} struck nothing"
-        run = score(crowd, url, *champion, as_of=AS_OF)
+        assert counted(url) == left, "what is counted is counted with the scores, or not at all"
+        run = score(crowd, url, *champion, as_of=AS_OF, count=lambda _, scores: f'{{"rows": {len(scores)}}}')
         assert (run.state, run.row_count) == ("complete", 60_000)
+        assert counted(url) == 60_000
         assert fetch(url, "select count(*), count(distinct entity) from evergreen.predictions") == [(60_000, 60_000)]
         assert latest(url) == expected
+
+
+def counted(url):
+    return fetch(url, "select coalesce(sum((histograms ->> 'rows')::int), 0)::int from evergreen.profiles")[0][0]
 
 
 @pytest.mark.parametrize(("point", "kept"), [("score:copied", 0), ("score:moved", 0), ("score:chunk", 1000)])

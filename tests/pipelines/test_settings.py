@@ -49,3 +49,17 @@ def test_a_port_that_is_none_is_named(tmp_path):
 def test_only_this_machine_is_local():
     assert is_local("http://127.0.0.1:4200/api") and is_local("http://localhost:1")
     assert not is_local("https://prefect.example.org/api")
+
+
+def test_notification_blocks_are_named_by_type_and_name(tmp_path):
+    here = Settings.load_from(tmp_path, {"EVERGREEN_NOTIFY": "slack-webhook/team, custom-webhook/ops,slack-webhook/team"})
+    assert here.notify == ("slack-webhook/team", "custom-webhook/ops")
+    assert Settings.load_from(tmp_path, here.environment()).notify == here.notify
+    assert Settings.load_from(tmp_path, Settings.load_from(tmp_path, {}).environment()).notify == ()
+
+
+@pytest.mark.parametrize("wrong", ["team", "slack-webhook/", "https://hooks.slack.com/services/T/B/X", "Slack/team"])
+def test_a_notification_block_that_cannot_be_is_named(tmp_path, wrong):
+    with pytest.raises(EvergreenError, match="Write block-type-slug/name") as error:
+        Settings.load_from(tmp_path, {"EVERGREEN_NOTIFY": wrong})
+    assert repr(wrong) in str(error.value)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pipelines import folds, params, sharing, trials, tune
-from pipelines.candidates import CandidateParams, Rows, linear
+from pipelines.candidates import CandidateParams, Range, Rows, linear
 from pipelines.errors import EvergreenError
 from pipelines.params import TuneParams
 from pipelines.trials import Outcome, Trial
@@ -176,6 +177,25 @@ print(found.trials["trials"], found.section == test_tune.section(), "optuna" in 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2] == "[] True False"
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("4 to 40", {"low": 4, "high": 40, "log": False}),
+        ("0.003 to 30, log", {"low": 0.003, "high": 30, "log": True}),
+        ("1e-5 to 1.0", {"low": 1e-5, "high": 1.0, "log": False}),
+    ],
+)
+def test_a_range_is_written_in_words(written, means):
+    assert Range.model_validate(written).model_dump() == means
+    assert type(Range.model_validate(written).low) is type(means["low"])
+
+
+@pytest.mark.parametrize("written", ["5", "a to b", "1 to 2 log", "1 - 2"])
+def test_what_is_no_range_says_how_to_write_one(written):
+    with pytest.raises(ValidationError, match="is no range: write `LOW to HIGH`"):
+        Range.model_validate(written)
 
 
 def test_a_whole_number_is_searched_among_whole_numbers():

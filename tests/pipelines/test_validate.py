@@ -41,7 +41,7 @@ def run(tmp_path, monkeypatch):
         values = YAML(typ="safe").load(PARAMS)
         values["data"] |= {"entity": "customer_id", "time": "snapshot_date", "target": "churned", "protected": ["gender"]}
         values["features"]["exclude"] = ["gender"]
-        values["validate"] = {"min_rows": 10, "min_positives": 5, "max_rows_checked": 1000} | limits
+        values["validate"] |= {"min_rows": 10, "min_positives": 5, "max_rows_checked": 1000} | limits
         YAML().dump(values, Path("params.yaml"))
         YAML().dump({"expectations": expectations or []}, Path("expectations.yaml"))
         pq.write_table(table, "rows.parquet", row_group_size=7)
@@ -96,6 +96,18 @@ def test_unusable_rows_stop_the_stage_and_the_report_is_there(run, table, said):
     assert said in str(error.value)
     assert not json.loads(Path("verdict.json").read_text())["success"]
     assert "Validation failed" in Path("docs/index.html").read_text()
+
+
+def test_days_after_the_snapshot_are_counted_and_a_few_mistyped_ones_are_not_news(run):
+    day, later = datetime.date(2025, 1, 1), datetime.date(2025, 6, 1)
+    table = good(left_on=[later if row % 4 == 0 else day for row in range(ROWS)])
+    with pytest.raises(
+        EvergreenError, match=r"not_after_snapshot \[left_on\]: expected no day after snapshot_date, found 10 of 40"
+    ):
+        run(table)
+    with pytest.raises(EvergreenError) as error:  # as its type cannot be learnt from, but its days are known in time
+        run(good(left_on=[day] * ROWS))
+    assert "not_after_snapshot" not in str(error.value)
 
 
 def test_duplicate_keys_are_counted_and_so_are_conflicting_labels(run):
@@ -204,12 +216,12 @@ def test_the_sample_is_bounded_and_meets_every_snapshot(tmp_path):
     rows = pa.table({"row": range(12_000), "snapshot": [row % 12 for row in range(12_000)]})
     pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=1000)
 
-    drawn = owned.sample(tmp_path / "rows.parquet", ["row", "snapshot"], 1000)
+    drawn = owned.sample(tmp_path / "rows.parquet", ["row", "snapshot"], 1000).to_pandas()
 
     assert len(drawn) == 1000
     assert drawn["snapshot"].nunique() == 12
     assert drawn["row"].is_unique
-    assert drawn.equals(owned.sample(tmp_path / "rows.parquet", ["row", "snapshot"], 1000))
+    assert drawn.equals(owned.sample(tmp_path / "rows.parquet", ["row", "snapshot"], 1000).to_pandas())
 
 
 def test_a_sample_is_stated(run):
@@ -217,7 +229,7 @@ def test_a_sample_is_stated(run):
     verdict = run(table, [expect("column_values_to_not_be_null", column="plan")])
 
     assert (verdict["rows"], verdict["checked_rows"]) == (1200, 1000)
-    assert verdict["checks"][-1]["observed"] == "0 of 1000 unexpected (0%)"
+    assert verdict["checks"][-1]["observed"] == "0 of 1200 unexpected (0%)"  # of the sample it is only Great Expectations' page
     assert "a sample of 1000" in Path("docs/index.html").read_text()
 
 

@@ -13,7 +13,7 @@ from pipelines import params
 from pipelines.errors import EvergreenError
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("flows", "infra", "monitoring", "pipelines")
+PACKAGES = ("flows", "infra", "monitoring", "pipelines", "serving")
 LEARNS = {"audit", "ensemble", "evaluate", "train"}  # their outputs can change with a library
 REFITS = "monitoring.ablation"  # fits whichever candidate is the challenger
 

@@ -1,0 +1,120 @@
+"""The flow `backfill`: a stretch of the past as it would have been scored and judged, window by window."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows import monitor, reports, score, watching, workspace
+from flows.execution import can_help
+from monitoring import store, windows
+from monitoring.store import Verdict
+from monitoring.timeline import ASKING
+from monitoring.watch import Watch
+from monitoring.windows import Window
+from pipelines import ledger, settings
+from pipelines.errors import EvergreenError
+
+POLL_S, BEGIN_S, END_S = 2.0, 240.0, 3600.0
+
+
+@flow(name="backfill", flow_run_name="backfill-{start}-{end}", persist_result=False)
+def backfill(start: str, end: str, wait_for_retraining: bool = True) -> None:
+    """Score and judge every window between two days: with the version, the SQL and the reference of its time.
+
+    What is there already is left as it is, so a run that was killed is taken up by running it again.
+
+    Args:
+        start, end: days, YYYY-MM-DD; windows that have not ended by `end` are left out.
+        wait_for_retraining: where a window asks for a retraining, go on when that has ended, so that the next window is
+            scored by whoever is champion then.
+    """
+    here, log = settings.load(), get_run_logger()
+    with watching.watching(here, log.info, str(flow_run.id)) as watch:
+        first, last = _stretch(start, end, watching.complete_through(here, watch))
+        for window in windows.between(first, last, watch.params.monitor.window):
+            if window.last > last:
+                break
+            asked_before = store.unanswered(watch.url, watch.model)
+            known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
+            number = known[window.key].version if window.key in known else champion_on(here, watch.model, window.last).version
+            write_scores(here, watch, window, number)
+            verdict = monitor.judged(watch, window, window.last, version=number)
+            monitor.follow_up(watch, asked_before)
+            reports.write(here, watch, verdict, full=verdict.action in ASKING)
+            if verdict.action == "retrain" and wait_for_retraining and _began(watch, verdict):
+                log.info("The retraining that %s asked for has ended: %s.", window.key, _wait(watch, verdict))
+        if newest := store.verdicts(watch.url, watch.model)[-1:]:
+            reports.write(here, watch, newest[0])
+
+
+def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Version:
+    """The newest champion that was trained as of an earlier day: whoever could have been champion on that one.
+
+    Raises:
+        EvergreenError: there is none.
+    """
+    pins = []
+    for row in ledger.history(here.watcher_url, model):
+        if row.decision != "promoted":
+            continue
+        version = ledger.version(here.watcher_url, model, row.to_version)
+        as_of = workspace.data_at(here.folder, version.git_commit).as_of
+        if not isinstance(as_of, date) or as_of < day:
+            return version
+        pins.append(f"{version} as of {as_of}")
+    raise EvergreenError(
+        f"Nobody could have been champion of {model!r} on {day}: {', '.join(pins) or 'it has none'}. Begin later, or "
+        f"`prefect deployment run 'retrain/{model}' -p as_of={day - timedelta(days=1)} --watch` first."
+    )
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retry_condition_fn=can_help,
+    task_run_name="score-{window.key}",
+    retries=2,
+    retry_delay_seconds=[5, 20],
+)
+def write_scores(here: settings.Settings, watch: Watch, window: Window, version: int) -> None:
+    """The scores of every day that the window's verdict needs, by one version."""
+    every_day = watch.params.monitor.of_window == "every day"
+    for day in window.days if every_day else [window.last]:
+        score.score_day(here.scorer_url, watch.subject_of(version), day, may_be_empty=every_day)
+
+
+def _stretch(start: str, end: str, complete: date | None) -> tuple[date, date]:
+    try:
+        first, last = date.fromisoformat(start), date.fromisoformat(end)
+    except ValueError:
+        raise EvergreenError(f"start {start!r} or end {end!r} is not a date: write YYYY-MM-DD.") from None
+    if complete is None:
+        raise EvergreenError("The table has no watermark.sql, so nobody knows what it looked like on another day.")
+    if first > last or last > complete:
+        raise EvergreenError(f"{start} to {end} cannot be replayed: the source is complete up to {complete}.")
+    return first, last
+
+
+def _began(watch: Watch, verdict: Verdict) -> bool:
+    """Whether the retraining has begun, after some time for the event to arrive."""
+    deadline = time.monotonic() + BEGIN_S
+    while time.monotonic() < deadline:
+        if any(one.cause == verdict.window_key for one in store.retrainings(watch.url, watch.model)):
+            return True
+        time.sleep(POLL_S)
+    get_run_logger().warning("The retraining that %s asked for does not begin: the next window asks again.", verdict.window_key)
+    return False
+
+
+def _wait(watch: Watch, verdict: Verdict) -> str:
+    deadline = time.monotonic() + END_S
+    while time.monotonic() < deadline:
+        (found,) = [one for one in store.retrainings(watch.url, watch.model) if one.cause == verdict.window_key]
+        if found.outcome:
+            return found.outcome
+        time.sleep(POLL_S)
+    return "not yet, after an hour"

@@ -1,0 +1,125 @@
+"""What a retraining does after its DAG: publish the bundle, let the gate decide, tell, and write the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows import dag, events, promote, results, workspace
+from flows.execution import Ran, can_help, where_markdown
+from flows.handover import OWN_POOL
+from flows.workspace import Workspace
+from pipelines import ledger, settings
+from pipelines.verdict import Verdict
+
+DATABASE_RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20]}
+
+
+def key_of(model: str, what: str) -> str:
+    """Prefect's keys have no underscores."""
+    return f"{model}-{what}".replace("_", "-")
+
+
+@contextmanager
+def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
+    """A table of where the stages ran on the run's page, also when the run stops."""
+    from prefect.artifacts import create_table_artifact
+
+    try:
+        yield
+    finally:
+        rows = [{**asdict(one), "seconds": round(one.seconds, 1)} for one in ran]
+        create_table_artifact(rows, key=key_of(model, "where-stages-ran"), description="Where the stages ran, and why there.")
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="publish", **DATABASE_RETRIES)
+def publish(place: Workspace, here: settings.Settings, commit: str, ran: list[Ran]) -> ledger.Version:
+    """One MLflow run and one registered version of the bundle, however often this runs."""
+    where = {one.stage: one.text() for one in ran if one.pool != OWN_POOL}
+    version = results.publish_results(here, place.folder, git_commit=commit, git_ref=place.ref, ran=where)
+    workspace.tag(place.clone, version.model, version.version, version.git_ref)
+    get_run_logger().info("Published as %s.", version)
+    return version
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="decide", **DATABASE_RETRIES)
+def decide(place: Workspace, here: settings.Settings, version: ledger.Version) -> Verdict:
+    """The gate, the ledger and the aliases."""
+    verdict = results.decide(here, place.folder, version, actor=_actor(place.run_id))
+    get_run_logger().info("%s: %s", verdict.outcome.upper(), verdict.headline)
+    return verdict
+
+
+def show(
+    place: Workspace,
+    here: settings.Settings,
+    version: ledger.Version,
+    verdict: Verdict,
+    ran: list[Ran],
+    wait_for_reports: Callable[[], None],
+) -> None:
+    """The pages that people read, with the reports, which nothing decided waited for.
+
+    Raises:
+        dag.StageError: a report failed. The decision stands, and the version's page says what is missing.
+    """
+    try:
+        wait_for_reports()
+    except dag.StageError as error:
+        pages(place, here, version, verdict, ran, missing=str(error))
+        raise dag.StageError(
+            f"{version.model} {version} is decided ({verdict.outcome}), and its reports are missing. {error}\nMend that and "
+            "retrain by this commit and date: what is done is restored, and the reports are added."
+        ) from error
+    place.commit(f"Reports of run {place.run_id}", "dvc.lock")
+    workspace.tag(place.clone, version.model, version.version, version.git_ref)
+    pages(place, here, version, verdict, ran)
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="pages", **DATABASE_RETRIES)
+def pages(
+    place: Workspace, here: settings.Settings, version: ledger.Version, verdict: Verdict, ran: list[Ran], missing: str = ""
+) -> None:
+    """The version's pages and the links to them.
+
+    Args:
+        missing: why there are no reports.
+    """
+    from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+    if verdict.finding == "awaits review":  # a person may have answered while the reports were made
+        decisions = ledger.history(here.promoter_url, version.model)
+        verdict = next(Verdict.from_dict(row.verdict) for row in decisions if row.to_version == version.version)
+    if not missing:
+        results.add_reports(here, place.folder, version)
+    said = f"\n\n**The reports are missing.** {missing}" if missing else ""
+    results.write_pages(here, place.folder, version, verdict, place.run_id, where=where_markdown(ran) + said)
+    create_markdown_artifact(verdict.markdown(), key=key_of(version.model, "verdict"), description=verdict.headline)
+    for name, address in results.links(here, version).items():
+        create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=key_of(version.model, name))
+
+
+def _actor(run_id: str) -> str:
+    """Who the ledger says decided."""
+    return f"retrain/{run_id}"
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="ask", retries=2, retry_delay_seconds=[5, 20])
+def ask(here: settings.Settings, version: ledger.Version) -> None:
+    """Where a person has the last word: the flow run that waits for it, and word that it does."""
+    address = promote.begin(here, version)
+    get_run_logger().warning("%s awaits a person's answer: %s", version, address)
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="tell", retries=2, retry_delay_seconds=[5, 20])
+def tell(here: settings.Settings, version: ledger.Version, cause: str) -> None:
+    """Emit `promoted` if this run made the version champion: one that was champion before is no news."""
+    decisions = ledger.history(here.promoter_url, version.model)
+    promotion = next((row for row in decisions if row.decision == "promoted" and row.actor == _actor(flow_run.id)), None)
+    if promotion:
+        events.emit(version.model, "promoted", events.promotion(promotion) | {"cause": cause})

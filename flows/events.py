@@ -1,0 +1,104 @@
+"""What happened to a model, as Prefect events: automations listen for them, to retrain and to tell people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from pipelines import ledger
+from pipelines.errors import EvergreenError, TransientError
+
+Kind = Literal["retrain", "block", "review", "promoted"]
+CAUSE = "evergreen.cause"  # label of the event's resource: events of one cause within a minute start one retraining
+
+# What a person reads first, and what to do next, by kind
+SAYS: Mapping[Kind, str] = {
+    "retrain": "a retraining is due",
+    "block": "the feed is broken",
+    "review": "a person has to look",
+    "promoted": "a new champion",
+}
+NEXT: Mapping[Kind, str] = {
+    "retrain": "Nothing: it starts by itself. `evergreen history` shows how it ends.",
+    "block": "Mend the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
+    "review": "Read the window's bias report. `evergreen rollback --reason TEXT` goes back to the champion before.",
+    "promoted": "Nothing. `evergreen champion` shows its figures.",
+}
+
+
+def resource_id(model: str) -> str:
+    """Whom the events of a model are about."""
+    return f"evergreen.model.{model}"
+
+
+def emit(model: str, kind: Kind, payload: Mapping[str, str], *, api: str | None = None) -> None:
+    """Have the Prefect server take one event `evergreen.<kind>`; it has it when this returns.
+
+    Sent by one HTTP request whose answer is known. Prefect's own `emit_event` hands over to a thread that gives up in
+    silence. A server that is killed within the second after its answer may still lose an event: whoever must not miss
+    one keeps the decision in Postgres, and asks again at the next window.
+
+    Args:
+        payload: goes to people as it is, so it holds no secret and no row of data. `why` is one sentence; `cause` the
+            key of the window, such as 2025-10; `as_of` the date to retrain by, YYYY-MM-DD, or empty. `says` and `next`
+            have defaults by kind.
+        api: address of the server; by default Prefect's own setting.
+
+    Raises:
+        TransientError: the server is away, or has trouble of its own. Nothing was emitted.
+        EvergreenError: the server refuses the event.
+    """
+    event = describe(model, kind, payload)
+    with client(f"take the event {event['event']} of {model!r}", api) as prefect:
+        prefect.request("POST", "/events", json=[event])
+
+
+def describe(model: str, kind: Kind, payload: Mapping[str, str]) -> dict[str, Any]:
+    """An event as Prefect's API takes it."""
+    from prefect.events import Event
+
+    cause = payload.get("cause", "")
+    defaults = {"says": SAYS[kind], "next": NEXT[kind].format(model=model, cause=cause or "WINDOW")}
+    event = Event(
+        event=f"evergreen.{kind}",
+        resource={"prefect.resource.id": resource_id(model), "prefect.resource.name": model, CAUSE: cause},
+        payload={**defaults, **payload},
+    )
+    return event.model_dump(mode="json")
+
+
+def promotion(row: ledger.Promotion) -> dict[str, str]:
+    """What `promoted` tells of a row of the ledger."""
+    before = f" after v{row.from_version}" if row.from_version else ""
+    return {"version": str(row.to_version), "why": f"v{row.to_version} is champion{before}. {row.reason}"}
+
+
+@contextmanager
+def client(purpose: str, api: str | None = None) -> Iterator[Any]:
+    """Prefect's client, with errors that a person can read.
+
+    Args:
+        purpose: what the server is to do, as in "Prefect did not <purpose>".
+        api: address of the server; by default Prefect's own setting.
+
+    Raises:
+        TransientError: the server is away, or has trouble of its own.
+        EvergreenError: the server refuses.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    try:
+        with temporary_settings({PREFECT_API_URL: api} if api else {}), get_client(sync_client=True) as found:
+            yield found
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        if status >= 500:
+            raise TransientError(f"Prefect did not {purpose}: status {status}. Read its log, and try again.") from None
+        told = "Are its version and PREFECT_API_AUTH_STRING those of this clone?"
+        raise EvergreenError(f"Prefect did not {purpose}: status {status}. {told}") from None
+    except httpx.TransportError as error:
+        gone = f"Prefect did not {purpose}: no answer ({type(error).__name__})."
+        raise TransientError(f"{gone} Check `evergreen status`, and try again.") from None

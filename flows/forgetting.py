@@ -1,0 +1,194 @@
+"""Erasing a person: from scores, outcomes, the API's log, and every cached table that holds a row of theirs.
+
+What stays, and why: the ledger's rows, which name versions and no person; the models, which learnt from the rows and hold none;
+histograms, figures and the sample in a bundle, which have no key and no personal column, so that nobody can tell whose they
+are; and the source, which is the company's. Each step can be done again after a kill, and then does what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import cached, workspace
+from flows.cached import Store
+from pipelines import extract, ledger, postgres, schema, stage
+from pipelines.errors import EvergreenError
+from pipelines.params import DataParams
+from pipelines.schema import query
+from pipelines.settings import Settings
+from serving import records, spool
+
+ROWS = "data/rows.parquet"
+PARQUET = b"PAR1"
+LONG_S = 6 * 3600  # no index leads to a person's scores
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was erased, and what remains.
+
+    logged: lines of the API's log. files: cached tables and files of this clone. kept: files that hold a row and are not ours
+    to delete. lost: versions whose snapshot is gone, so that they cannot be rebuilt any more. in_source: whether the source
+    still has the person; None where it could not be asked.
+    """
+
+    predictions: int
+    outcomes: int
+    logged: int
+    files: tuple[str, ...]
+    kept: tuple[str, ...]
+    lost: tuple[int, ...]
+    in_source: bool | None
+
+
+def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: str) -> Forgotten:
+    """Erase a person from what this clone's model keeps. Done twice, the second time finds nothing.
+
+    Args:
+        data: of the clone's params.yaml; earlier versions may have called the entity otherwise.
+
+    Raises:
+        EvergreenError: a retraining or a scoring run is going on, whose rows would come after; or a store is out of reach.
+    """
+    url = here.evergreen_url
+    with ledger.retraining_lock(url, model), ledger.keeping_lock(url), ExitStack() as held:
+        _hold_scoring(here, model, held)
+        logged = _erase_log(here.home / "serving" / model / "log", entity)
+        stage.fault("forget:log")
+        predictions, outcomes = _erase_rows(here, model, entity)
+        stage.fault("forget:rows")
+        names = _names(here, model, data)
+        files = [*_erase_cached(here, names, entity), *_erase_files(here, names, entity)]
+        stage.fault("forget:files")
+        lost, in_source = lost_versions(here, model), _is_in_source(here, data, entity)
+        kept = tuple(str(path) for path in _others(here) if holds(path.open("rb"), names, entity))
+        if predictions or outcomes or logged or files:
+            _note(here, model, actor, predictions, outcomes, len(files), lost)
+    return Forgotten(predictions, outcomes, logged, tuple(files), kept, lost, in_source)
+
+
+def lost_versions(here: Settings, model: str) -> tuple[int, ...]:
+    """Versions whose rows neither cache nor remote holds any more; what was made in another clone is that clone's to know."""
+    held = {md5 for store in cached.stores(here) for md5 in store.paths()}
+    lost = []
+    for version in ledger.versions(here.promoter_url, model):
+        rows = cached.outputs(here.folder, version.git_commit).get(ROWS)
+        if rows is not None and rows not in held:
+            lost.append(version.version)
+    return tuple(sorted(lost))
+
+
+def holds(file: Any, names: frozenset[str], entity: str) -> bool:
+    """Whether a file is a Parquet table with a row of this entity, under any of the names of its key."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with file:
+        if file.read(len(PARQUET)) != PARQUET:
+            return False
+        table = pq.ParquetFile(file)
+        for name in names & set(table.schema_arrow.names):
+            for batch in table.iter_batches(columns=[name]):
+                if pc.any(pc.equal(batch[name].cast("string"), entity)).as_py():
+                    return True
+    return False
+
+
+def _hold_scoring(here: Settings, model: str, held: ExitStack) -> None:
+    """Nobody writes a score of the model meanwhile: a run that goes on would bring the person back."""
+    with postgres.connect(here.evergreen_url) as owner:
+        running = query(owner, "running_runs", model=model)
+    for run in running:
+        name = f"evergreen/score/{model}/v{run['version']}/{run['as_of']}"
+        held.enter_context(schema.locked(here.evergreen_url, name, f"The scoring run {run['run_key']} is going on"))
+
+
+def _erase_log(folder: Path, entity: str) -> int:
+    """Blank the lines of a person that the API has written and that may not be sent yet; how many."""
+
+    def is_theirs(line: bytes) -> bool:
+        record = records.read(line)
+        return record is not None and record.entity == entity
+
+    count = 0
+    while found := spool.blank(folder, is_theirs):
+        count += found
+    return count
+
+
+def _erase_rows(here: Settings, model: str, entity: str) -> tuple[int, int]:
+    """Scores and outcomes, in one transaction. A part of the log that is on its way arrives before, or is read anew after."""
+    with postgres.connect(here.evergreen_url, statement_timeout_s=LONG_S) as owner:
+        owner.execute("lock table evergreen.log_segments in access exclusive mode")
+        erased = query(owner, "erase_entity", model=model, entity=entity)[0]
+    return erased["predictions"], erased["outcomes"]
+
+
+def _names(here: Settings, model: str, data: DataParams) -> frozenset[str]:
+    """What the entity's column is or was called."""
+    versions = ledger.versions(here.promoter_url, model)
+    known = [one.git_commit for one in versions if workspace.has_commit(here.folder, one.git_commit)]
+    return frozenset({data.entity, *(workspace.data_at(here.folder, commit).entity for commit in known)})
+
+
+def _erase_cached(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
+    """Objects of cache and remote that hold a row of the person: a table cannot lose a row and keep its name."""
+    for store in cached.stores(here):
+        for md5, path in store.paths().items():
+            if not md5.endswith(cached.FOLDER) and _holds(store, path, names, entity):
+                store.remove(path)
+                yield f"{store.name} {md5}"
+
+
+def _holds(store: Store, path: str, names: frozenset[str], entity: str) -> bool:
+    return holds(store.files.open(path, "rb"), names, entity)
+
+
+def _erase_files(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
+    """Results that lie in this clone, and in workspaces that killed runs left."""
+    lock = here.folder / "dvc.lock"
+    outs = [here.folder / path for path in cached.outputs_of(lock.read_text(encoding="utf-8"))] if lock.exists() else []
+    folders = [here.home / "runs", here.home / workspace.CHECKPOINTS]
+    for path in _files([*outs, *folders]):
+        if holds(path.open("rb"), names, entity):
+            path.unlink()
+            yield str(path)
+
+
+def _others(here: Settings) -> Iterator[Path]:
+    """Tables that are not ours to delete: published ones, whose digests the ledger holds, and what people put there."""
+    published = [here.home / "models", here.home / "mlflow", here.home / "site"]
+    passed = {here.home, here.folder / ".venv", here.folder / ".git", here.folder / ".dvc"}
+    own = [path for path in here.folder.iterdir() if path not in passed]
+    yield from (path for path in _files([*published, *own]) if path.suffix == ".parquet")
+
+
+def _files(roots: Sequence[Path]) -> Iterator[Path]:
+    for root in roots:
+        every = [root] if root.is_file() else root.rglob("*") if root.is_dir() else []
+        yield from (path for path in every if path.is_file() and not path.is_symlink())
+
+
+def _is_in_source(here: Settings, data: DataParams, entity: str) -> bool | None:
+    """Whether the training query, as of now, still gives a row of the person."""
+    queries = extract.Queries(here.folder / "sql" / data.dataset)
+    try:
+        with postgres.snapshot(here.source_url) as source:
+            binds = data.model_copy(update={"as_of": extract.watermark(source, queries)}).binds
+            rows, name = postgres.bind(queries.training_set, binds), postgres.identifier(data.entity)
+            wanted = postgres.literal(entity)
+            return bool(source.value(f"select exists (select from ({rows}) as rows where {name}::text = {wanted})"))
+    except EvergreenError:
+        return None
+
+
+def _note(here: Settings, model: str, actor: str, predictions: int, outcomes: int, files: int, versions: Sequence[int]) -> None:
+    """That something was erased, and by whom; not who."""
+    values = {"model": model, "kind": "person", "actor": actor, "files": files, "versions": list(versions)}
+    with postgres.connect(here.evergreen_url) as owner:
+        query(owner, "record_erasure", **values, predictions=predictions, outcomes=outcomes)

@@ -1,0 +1,185 @@
+"""What the stack keeps and nobody needs any more: found first, and taken away only when somebody says so.
+
+Needed is what the champion, the challenger and the versions that can be gone back to are loaded, scored, traced and rebuilt by,
+and what `gc.newest_versions` adds. Of every other version the ledger's row, the git ref and the bundle stay as well, since they
+are small: so any version can be promoted again. What goes is its snapshot in the cache, and its pages.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from flows import workspace
+from pipelines import ledger, postgres, reigns
+from pipelines import registry_cleaning as cleaning
+from pipelines.ledger import Version
+from pipelines.params import GcParams
+from pipelines.schema import query
+from pipelines.settings import Settings
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One thing that can go: what kind, which, how many bytes, and how."""
+
+    kind: str
+    what: str
+    size: int
+    remove: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is looked through, and by which rules; `now` in seconds since 1970."""
+
+    here: Settings
+    model: str
+    params: GcParams
+    now: float
+    kept: frozenset[int]  # versions that are needed
+
+    def is_old(self, changed: float, days: float) -> bool:
+        return self.now - changed >= days * DAY_S
+
+    def versions(self, *, kept: bool) -> list[Version]:
+        """Those that are needed, or the others."""
+        every = ledger.versions(self.here.promoter_url, self.model)
+        return [one for one in every if (one.version in self.kept) == kept]
+
+
+def ground(here: Settings, model: str, params: GcParams, now: float | None = None) -> Ground:
+    """Where to look, by a time; by default it is now."""
+    return Ground(here, model, params, time.time() if now is None else now, needed(here.promoter_url, model, params))
+
+
+def needed(url: str, model: str, params: GcParams) -> frozenset[int]:
+    """Champion, challenger, those who can be gone back to, and the newest."""
+    every = [one.version for one in ledger.versions(url, model)]
+    line = reigns.line_of(reigns.read(url, model))
+    challenger = ledger.challenger(url, model)
+    back = line[-1 - params.rollback_versions :]
+    return frozenset({*back, *every[: params.newest_versions], *([challenger.version] if challenger else [])})
+
+
+def workspaces(at: Ground) -> Iterator[Garbage]:
+    """Of killed runs: the caller holds the model's retraining lock, so nobody works in one of this clone's."""
+    listed = workspace.git(at.here.folder, "worktree", "list", "--porcelain").splitlines()
+    ours = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
+    for folder in ours:
+        if folder.parent == at.here.home / "runs" and folder.exists() and at.is_old(_newest(folder), at.params.workspace_days):
+            yield _folder("workspaces of killed runs", folder, lambda folder=folder: _remove_workspace(at.here, folder))
+
+
+def checkpoints(at: Ground) -> Iterator[Garbage]:
+    for folder in (at.here.home / workspace.CHECKPOINTS).glob("*/*"):
+        if at.is_old(_newest(folder), at.params.checkpoint_days):
+            yield _folder("checkpoints of interrupted fits", folder)
+
+
+def refs(at: Ground) -> Iterator[Garbage]:
+    """Git refs of runs that published nothing. Those of versions stay: their SQL and params are known by them alone."""
+    folder = at.here.folder
+    published = {one.git_ref for model in ledger.models(at.here.promoter_url) for one in _all(at, model)}
+    lines = workspace.git(folder, "for-each-ref", "--format=%(refname) %(committerdate:unix)", "refs/evergreen/runs")
+    for line in lines.splitlines():
+        ref, _, changed = line.rpartition(" ")
+        if ref not in published and at.is_old(float(changed), at.params.run_days):
+            yield Garbage(
+                "git refs of runs that published nothing", ref, 0, lambda ref=ref: _drop(folder, ref)
+            )  # fmt: skip
+
+
+def pages(at: Ground) -> Iterator[Garbage]:
+    """Pages of runs that stopped, and of versions that nobody needs; those of windows are bounded by monitor.keep_reports."""
+    site = at.here.home / "site" / at.model
+    for folder in (site / "red").glob("*"):
+        if at.is_old(folder.stat().st_mtime, at.params.report_days):
+            yield _folder("pages of runs that stopped", folder)
+    for version in at.versions(kept=False):
+        folder = site / str(version)
+        if folder.exists() and at.is_old(folder.stat().st_mtime, at.params.report_days):
+            yield _folder("pages of versions", folder)
+
+
+def local_bundles(at: Ground) -> Iterator[Garbage]:
+    """Verified copies of versions that MLflow still holds."""
+    for version in at.versions(kept=False):
+        folder = at.here.home / "models" / version.bundle_sha256
+        if folder.exists():
+            yield _folder("local copies of bundles", folder)
+
+
+def runs(at: Ground) -> Iterator[Garbage]:
+    """Runs in MLflow that failed, and the heavy reports of versions that nobody needs; never a bundle."""
+    uri, url = at.here.mlflow_tracking_uri, at.here.promoter_url
+    before = datetime.fromtimestamp(at.now, UTC) - timedelta(days=at.params.run_days)
+    known = {one.mlflow_run_id for one in ledger.versions(url, at.model)}
+    for run_id in cleaning.failed_runs(uri, at.model, before):
+        if run_id not in known:
+            yield Garbage("MLflow runs that failed", run_id, 0, lambda run_id=run_id: cleaning.delete_run(uri, run_id))
+    old = [one for one in at.versions(kept=False) if at.is_old(one.created_at.timestamp(), at.params.report_days)]
+    for version in old:
+        size = cleaning.reports_size(uri, version.mlflow_run_id)
+        if size:
+            remove = lambda run_id=version.mlflow_run_id: cleaning.delete_reports(uri, run_id)  # noqa: E731
+            yield Garbage("MLflow reports of versions", f"{at.model} {version}", size, remove)
+
+
+def scores(at: Ground) -> Iterator[Garbage]:
+    """Scores of runs that were given up, or replaced by a later run of their version and day; their rows of the ledger stay."""
+    before = datetime.fromtimestamp(at.now, UTC) - timedelta(days=at.params.superseded_days)
+    with postgres.connect(at.here.evergreen_url) as owner:
+        replaced = query(owner, "replaced_runs", model=at.model, before=before)
+    for run in replaced:
+        what = f"{run['run_key']}, {run['row_count']:,} rows"
+        yield Garbage("scores that were replaced", what, 0, lambda key=run["run_key"]: erase_run(at, key))
+
+
+def erase_run(at: Ground, run_key: str) -> None:
+    """Take the scores of one replaced run away, as the owner of the tables may, and note that."""
+    with postgres.connect(at.here.evergreen_url) as owner:
+        erased = query(owner, "erase_run", model=at.model, run_key=run_key)[0]["erased"]
+        noted = {"kind": "collected", "actor": f"gc of {run_key}", "outcomes": 0, "files": 0, "versions": []}
+        query(owner, "record_erasure", model=at.model, predictions=erased, **noted)
+
+
+def _all(at: Ground, model: str) -> list[Version]:
+    return ledger.versions(at.here.promoter_url, model)
+
+
+def _drop(folder: Path, ref: str) -> None:
+    workspace.git(folder, "update-ref", "-d", ref)
+
+
+def _remove_workspace(here: Settings, folder: Path) -> None:
+    workspace.remove(workspace.at(here, folder.name))
+
+
+def _folder(kind: str, folder: Path, remove: Callable[[], None] | None = None) -> Garbage:
+    return Garbage(kind, str(folder), _size(folder), remove or (lambda: shutil.rmtree(folder, ignore_errors=True)))
+
+
+def _size(folder: Path) -> int:
+    """Bytes of its files; what vanishes meanwhile counts as nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size if path.is_file() and not path.is_symlink() else 0
+    return total
+
+
+def _newest(folder: Path) -> float:
+    """When something in it changed last."""
+    times = [folder.lstat().st_mtime]
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            times.append(path.lstat().st_mtime)
+    return max(times)

@@ -1,0 +1,130 @@
+"""The flow `monitor`: one verdict for every window that has ended, and what follows from it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows import events, reports, score, watching
+from flows.execution import can_help
+from monitoring import feed, store, windows
+from monitoring.store import Verdict
+from monitoring.watch import Watch, judge_window
+from monitoring.windows import Window
+from pipelines import ledger, settings
+from pipelines.errors import EvergreenError
+
+
+def _run_name() -> str:
+    return f"monitor-{flow_run.parameters.get('window') or 'newest'}"
+
+
+@flow(name="monitor", flow_run_name=_run_name, persist_result=False)
+def monitor(window: str | None = None, force: bool = False) -> None:
+    """One verdict for every window that has ended: feed, drift, performance, bias; then note, ask for a person, block, or ask
+    for a retraining.
+
+    A window that has its verdict keeps it; labels that became known meanwhile are learnt all the same.
+
+    Args:
+        window: such as 2025-03; by default all that ended since the newest verdict, or the newest where there is none.
+        force: score the window once more, from the source as it is now, and judge it anew.
+
+    Raises:
+        EvergreenError: the window has not ended, or nobody scored it; or none was named, and the source is late.
+    """
+    here, log = settings.load(), get_run_logger()
+    with watching.watching(here, log.info, str(flow_run.id)) as watch:
+        today = flow_run.scheduled_start_time.date()
+        complete = watching.complete_through(here, watch) or today
+        chosen = _chosen(watch, window, complete)
+        for one in chosen:
+            if one != chosen[-1] and not store.runs_of(watch.url, watch.model, one):
+                log.warning("%s was never scored, and has no verdict.", one.key)
+                continue
+            asked_before = store.unanswered(watch.url, watch.model)
+            version = score_anew(here, watch, one) if force else None
+            verdict = judged(watch, one, one.last if window or one != chosen[-1] else complete, version=version, force=force)
+            follow_up(watch, asked_before)
+            reports.write(here, watch, verdict)
+        if not window and (late := feed.check_age(today, complete, watch.params.monitor, 0)):
+            raise EvergreenError(f"{late[0].says} Mend it; or name a window of the past: -p window={chosen[-1].key}.")
+
+
+def _chosen(watch: Watch, name: str | None, complete: date) -> list[Window]:
+    """The windows to judge, oldest first."""
+    unit = watch.params.monitor.window
+    newest = windows.newest_complete(complete, unit)
+    if name:
+        asked = windows.named(name, unit)
+        if asked.last > newest.last:
+            raise EvergreenError(
+                f"{name} has not ended: the source is complete up to {complete}, so {newest.key} is the newest."
+            )
+        return [asked]
+    judged_before = store.verdicts(watch.url, watch.model)
+    since = judged_before[-1].last_day if judged_before else newest.first - windows.DAY
+    missed = [one for one in windows.between(since + windows.DAY, newest.last, unit) if one.last <= newest.last]
+    return missed[-watch.params.monitor.history :] or [newest]
+
+
+def score_anew(here: settings.Settings, watch: Watch, window: Window) -> int:
+    """Score the window's days once more, by the version that did; its number."""
+    known = {one.window_key: one.version for one in store.verdicts(watch.url, watch.model)}
+    runs = watch.runs(window, known.get(window.key))
+    for run in runs:
+        score.score_day(here.scorer_url, watch.subject_of(run.version), run.as_of, force=True)
+    return runs[-1].version
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retry_condition_fn=can_help,
+    task_run_name="judge-{window.key}",
+    retries=2,
+    retry_delay_seconds=[5, 20],
+)
+def judged(watch: Watch, window: Window, judged_on: date, *, version: int | None = None, force: bool = False) -> Verdict:
+    """The verdict on a window, in the ledger."""
+    verdict = judge_window(watch, window, judged_on=judged_on, version=version, force=force)
+    get_run_logger().info("%s: %s. %s%s", window.key, verdict.action.upper(), verdict.why, _held(verdict))
+    return verdict
+
+
+def follow_up(watch: Watch, asked_before: Verdict | None) -> None:
+    """Tell the world what was decided about the champion, and what it was not told of the last time.
+
+    Events are how it is told, and the ledger is what holds the decision. Of several windows that ask for a retraining the
+    newest speaks for all. One that was asked for before, and never began, since the server that starts it was away, is
+    asked for again.
+    """
+    reigning = ledger.champion(watch.url, watch.model)
+    still = store.unanswered(watch.url, watch.model)
+    untold = store.untold(watch.url, watch.model)
+    for verdict in untold:
+        concerns = reigning is None or verdict.version == reigning.version
+        answered = verdict.action == "retrain" and (still is None or verdict.sequence != still.sequence)
+        if not concerns or answered or _emit(watch, verdict):
+            store.record_notice(watch.url, verdict)
+    if still and asked_before and still.sequence == asked_before.sequence not in {one.sequence for one in untold}:
+        get_run_logger().warning("%s asked for a retraining that never began: it is asked for again.", still.window_key)
+        _emit(watch, still)
+
+
+def _emit(watch: Watch, verdict: Verdict) -> bool:
+    """One event; whether the server has it. A retraining is to know all that is known by the newest sound window."""
+    sound = [one.last_day for one in store.verdicts(watch.url, watch.model) if not one.broken]
+    as_of = str(max([verdict.last_day, *sound])) if watch.params.data.time else ""
+    try:
+        events.emit(watch.model, verdict.action, {"cause": verdict.window_key, "as_of": as_of, "why": verdict.why})
+    except EvergreenError as error:
+        get_run_logger().warning("%s is not told yet, and will be by the next run: %s", verdict.window_key, error)
+        return False
+    return True
+
+
+def _held(verdict: Verdict) -> str:
+    return f" No retraining now: {verdict.held}" if verdict.held else ""

@@ -1,0 +1,167 @@
+"""A version made once more, in a workspace of its own with an empty cache, and held against what was published.
+
+From the source where that still gives the rows that were pinned. Where history under the pin was changed since, as late
+corrections do, from the snapshot that the cache kept; nothing else of the cache is used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows import cached, dag, lineage, results, workspace
+from flows.facts import Facts
+from flows.workspace import Workspace
+from pipelines import extract, ledger, scoring, stage
+from pipelines.errors import EvergreenError
+from pipelines.ledger import Version
+from pipelines.publish import bundle_digests
+from pipelines.settings import Settings
+
+TARGET, EXTRACT = "package", "extract"
+ROWS, MANIFEST = "data/rows.parquet", "data/manifest.json"
+TOLERANCE = 1e-5  # of a probability: what another class of processor may add up otherwise
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What came of it.
+
+    rows: held-out rows that both scored. largest: difference of two probabilities. changed: files of the bundle whose bytes
+    are others. remade: whether the rows came from the source. lock_differs: whether the packages installed are not those of
+    its time.
+    """
+
+    version: Version
+    rows: int
+    largest: float
+    changed: tuple[str, ...]
+    remade: bool
+    lock_differs: bool
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it is the same model, to within what arithmetic may differ by."""
+        return self.largest <= TOLERANCE
+
+
+def rebuild(here: Settings, model: str, number: int, say: Say) -> Rebuilt:
+    """Make a version once more and compare it with the published one, on the same rows; nothing is published.
+
+    Raises:
+        EvergreenError: the version is not there or was made in another clone, it is being rebuilt already, the source has
+            other rows and the snapshot is gone, or a stage fails.
+    """
+    version = ledger.version(here.promoter_url, model, number)
+    with ledger.rebuilding_lock(here.promoter_url, model, number), lineage.source(here, version) as source:
+        published = Facts.of(here, version)
+        found = extract.pin(source.url, source.queries, source.data, _day(published), count=False)
+        remade = found.fingerprint == published.data["fingerprint"]
+        with _workspace(here, version) as place:
+            if not remade:
+                say(
+                    f"The source's rows as of {found.as_of} are not those that {version} was made from (fingerprint "
+                    f"{found.fingerprint}, pinned {published.data['fingerprint']}): history was changed since. "
+                    "It is rebuilt from the snapshot in the cache, not from the source."
+                )
+                _bring(here, version, published.data["rows_sha256"], place)
+            _run(here, place, say, from_snapshot=not remade)
+            return _compare(here, published, place, remade)
+
+
+def _day(published: Facts) -> str:
+    return str(published.data["as_of"])
+
+
+@contextmanager
+def _workspace(here: Settings, version: Version) -> Iterator[Workspace]:
+    """The version's commit, with a cache of its own that is empty; gone afterwards."""
+    place = workspace.create(here, f"rebuild-{version.model}-{version}", version.git_commit)
+    try:
+        apart = replace(here, home=place.folder / ".evergreen")
+        workspace.configure_dvc(place.folder, apart)
+        (place.folder / workspace.CHECKPOINTS).unlink()  # where an interrupted fit would go on
+        (place.folder / workspace.CHECKPOINTS).mkdir()
+        (place.folder / "dvc.lock").unlink(missing_ok=True)
+        yield place
+    finally:
+        workspace.remove(place)
+
+
+def _bring(here: Settings, version: Version, rows_sha256: str, place: Workspace) -> None:
+    """The snapshot that the version was made from, out of cache or remote, as the manifest says it is.
+
+    Raises:
+        EvergreenError: it is gone, or damaged.
+    """
+    outs = cached.outputs(here.folder, version.git_commit)
+    for path in (ROWS, MANIFEST):
+        kept = cached.find(here, outs.get(path, ""))
+        if kept is None:
+            raise EvergreenError(
+                f"{version.model} {version} cannot be rebuilt: the source has other rows than it was made from, and its "
+                f"snapshot ({path}) is neither in the cache nor in {here.dvc_remote}. Somebody collected it (`evergreen gc`), "
+                "or a person in it was erased (`evergreen forget`). The published model is untouched."
+            )
+        (place.folder / path).parent.mkdir(exist_ok=True)
+        shutil.copyfile(kept, place.folder / path)
+    if stage.sha256(place.folder / ROWS) != rows_sha256:
+        raise EvergreenError(
+            f"The snapshot of {version.model} {version} in the cache is damaged: its SHA-256 is not the manifest's. "
+            f"Remove {cached.find(here, outs[ROWS])}, and bring it back from the remote: `evergreen checkout {version}`."
+        )
+
+
+def _run(here: Settings, place: Workspace, say: Say, *, from_snapshot: bool) -> None:
+    """All stages that the bundle is made by, in order, none restored; what they say is told where one fails."""
+    with dag.runner(place.folder, os.environ | here.environment()) as runner:
+        needed = _needed(runner.stages)
+        if from_snapshot:
+            runner.record(EXTRACT, lambda _: None)
+            needed = [name for name in needed if name != EXTRACT]
+        for name in needed:
+            began = time.monotonic()
+            runner.run(name, lambda _: None)
+            say(f"  {name:<18} {time.monotonic() - began:5.1f} s")
+
+
+def _needed(stages: list[dag.Stage]) -> list[str]:
+    """What the bundle waits for, in order, and the bundle itself."""
+    needs, wanted = {one.name: one.needs for one in stages}, {TARGET}
+    for one in reversed(stages):
+        if one.name in wanted:
+            wanted |= set(needs[one.name])
+    return [one.name for one in stages if one.name in wanted]
+
+
+def _compare(here: Settings, published: Facts, place: Workspace, remade: bool) -> Rebuilt:
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    digests = bundle_digests(place.folder / results.BUNDLE)
+    before = published.version.manifest
+    changed = [name for name in sorted({*digests, *before}) if digests.get(name) != before.get(name)]
+    rows = pq.read_table(place.folder / results.HELD_OUT)
+    scores = [
+        scoring.load(folder, known).score(rows)
+        for folder, known in ((place.folder / results.BUNDLE, digests), (published.bundle.folder, before))
+    ]
+    return Rebuilt(
+        version=published.version,
+        rows=rows.num_rows,
+        largest=float(np.abs(scores[0] - scores[1]).max()),
+        changed=tuple(changed),
+        remade=remade,
+        lock_differs=_lock(place.folder) != _lock(here.folder),
+    )
+
+
+def _lock(folder: Path) -> bytes:
+    path = folder / "requirements.lock"
+    return path.read_bytes() if path.exists() else b""

@@ -1,0 +1,310 @@
+"""From the ledger to the report site: the first page, and the pages of a window."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from flows import workspace
+from monitoring import labels, render, store, timeline
+from monitoring.pages import index, window
+from monitoring.pages.columns import Columns
+from monitoring.reference import SAMPLE
+from monitoring.render import Rows
+from monitoring.store import Performance, Verdict
+from monitoring.subject import Subject
+from monitoring.timeline import WINDOW
+from monitoring.watch import Watch
+from monitoring.windows import Window
+from pipelines import ledger, params
+from pipelines.errors import EvergreenError
+from pipelines.resampling import Interval
+from pipelines.settings import Settings
+from pipelines.stage import write_text
+
+HOME = "../../../index.html"  # of the site, from a window's page
+MOVES = 100  # decisions on the first page
+PAGES = {"drift.html": "drift", "bias.html": "bias", "classification.html": "classification"}
+
+
+def write(here: Settings, watch: Watch, verdict: Verdict, *, full: bool = True) -> None:
+    """The pages of a window and of the one whose labels were judged with it, of those that are behind, and the first page.
+
+    Args:
+        full: whether Evidently's reports of the former two are rendered, which takes seconds each.
+    """
+    known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
+    measured = _newest(watch.url, watch.model)
+    for key, one in list(known.items())[-watch.params.monitor.keep_reports :]:
+        wanted = key in {verdict.window_key, verdict.matured}
+        if wanted or _is_behind(_folder(here, watch.model, key) / "index.html", one, measured.get((key, one.version))):
+            write_window(here, watch, one, full=full and wanted)
+    _retain(here, watch.model, list(known)[-watch.params.monitor.keep_reports :])
+    write_index(here)
+
+
+def on_demand(here: Settings, watch: Watch, key: str) -> str:
+    """All pages of a window that was judged, made anew; the address of its own within the site."""
+    verdict = store.window_of(watch.url, watch.model, key)
+    for name in window.REPORTS:
+        (_folder(here, watch.model, key) / name).unlink(missing_ok=True)
+    folder = write_window(here, watch, verdict, full=True)
+    write_index(here)
+    return f"{(folder / 'index.html').relative_to(here.home / 'site')}"
+
+
+def write_window(here: Settings, watch: Watch, verdict: Verdict, *, full: bool) -> Path:
+    """The page of one window, with the reports beside it that are there or can be made; its folder."""
+    folder = _folder(here, watch.model, verdict.window_key)
+    subject, measured = watch.subject_of(verdict.version), _measured(watch.url, verdict)
+    details = _details(here, watch, verdict, subject, measured)
+    if full:
+        for name, text in _reports(watch, details, folder, verdict, subject, measured).items():
+            write_text(folder / name, text)
+    there = [name for name in window.REPORTS if (folder / name).exists()]
+    write_text(folder / "index.html", window.page(details, there))
+    return folder
+
+
+def _reports(
+    watch: Watch, details: window.Details, folder: Path, verdict: Verdict, subject: Subject, measured: list[Performance]
+) -> dict[str, str]:
+    """The reports that are missing or behind what is known."""
+    newest = measured[0] if measured and measured[0].metrics else None
+    with_drift = _is_behind(folder / "drift.html", verdict, None)
+    if newest and not _is_behind(folder / "classification.html", verdict, newest):
+        newest = None
+    rows = _rows(watch, verdict, subject, newest, with_drift=with_drift)
+    audited = json.loads((subject.bundle.folder / "audit.json").read_text(encoding="utf-8"))["attributes"]
+    shown = {name: [one["group"] for one in audited[name]] for name in audited if name not in _hidden(watch, subject)}
+    return render.render_window(
+        details,
+        rows,
+        Columns.of(_visible(subject.reference.schema, _hidden(watch, subject)), shown),
+        audit=newest.groups if newest else None,
+        threshold=subject.reference.threshold,
+        report_rows=watch.params.audit.report_rows,
+        seed=watch.params.evaluate.seed,
+    )
+
+
+def _is_behind(page: Path, verdict: Verdict, measured: Performance | None) -> bool:
+    """Whether a page is missing, or older than what it is to show."""
+    newest = max([verdict.recorded_at, *([measured.recorded_at] if measured else [])])
+    return not page.exists() or page.stat().st_mtime < newest.timestamp()
+
+
+def _hidden(watch: Watch, subject: Subject) -> set[str]:
+    """Columns that no page shows: those that were personal when the version was trained, and those that are today."""
+    return subject.source.data.hidden | watch.params.data.hidden
+
+
+def _visible(schema: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
+    numbers = [name for name in schema["numbers"] if name not in hidden]
+    return {
+        "numbers": numbers,
+        "categories": {name: known for name, known in schema["categories"].items() if name not in hidden},
+    }
+
+
+def write_index(here: Settings) -> None:
+    """The first page: every model of the ledger, from what it says."""
+    config = params.read(here.folder / "params.yaml")
+    models = [_model(here, name, config) for name in ledger.models(here.watcher_url)]
+    written_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    write_text(here.home / "site" / "index.html", index.index(models, written_at))
+
+
+def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
+    url = here.watcher_url
+    champion, verdicts = ledger.champion(url, name), store.verdicts(url, name)
+    newest: dict[tuple[str, int], list[Performance]] = {}
+    for one in store.performances(url, name):
+        newest.setdefault((one.window_key, one.version), []).append(one)
+    is_own = name == config.model
+    metric = verdicts[-1].figures["metric"] if verdicts else config.evaluate.metric
+    return timeline.Model(
+        name=name,
+        owner=config.owner if is_own else verdicts[-1].figures["owner"] if verdicts else "",
+        metric=metric,
+        champion=champion.version if champion else None,
+        champion_link=f"{name}/v{champion.version}/index.html" if champion else "",
+        reference=_held_out(champion, metric),
+        windows=[
+            _window(here, one, newest.get((one.window_key, one.version), []), metric) for one in reversed(verdicts)
+        ],
+        moves=_moves(here, name),
+        retrainings=[_retraining(one) for one in store.retrainings(url, name)],
+        next_command=_commands(name),
+    )  # fmt: skip
+
+
+def _commands(name: str) -> dict[str, str]:
+    return {
+        "block": f"prefect deployment run 'monitor/{name}' -p window={WINDOW} -p force=true --watch   # the feed being mended",
+        "review": "evergreen history   # then: evergreen rollback --reason TEXT, or a look at the bias report",
+        "retrain": f"prefect deployment run 'retrain/{name}' --watch",
+        "kept": "evergreen history   # says why the champion stayed",
+        "start": f"prefect deployment run 'monitor/{name}' --watch",
+    }
+
+
+def _command(name: str, action: str, key: str) -> str:
+    return _commands(name).get(action, "").replace(WINDOW, key)
+
+
+def _window(here: Settings, verdict: Verdict, measured: list[Performance], metric: str) -> timeline.Window:
+    folder = _folder(here, verdict.model, verdict.window_key)
+    base = f"{verdict.model}/windows/{verdict.window_key}"
+    links = {"page": f"{base}/index.html"} if (folder / "index.html").exists() else {}
+    links |= {title: f"{base}/{name}" for name, title in PAGES.items() if (folder / name).exists()}
+    links |= {"version": f"{verdict.model}/v{verdict.version}/index.html"}
+    return timeline.Window(
+        key=verdict.window_key,
+        version=verdict.version,
+        rows=verdict.row_count,
+        action=verdict.action,
+        why=verdict.why,
+        held=verdict.held,
+        judged_on=verdict.judged_on,
+        estimate=_interval(verdict.figures["estimate"].get(metric)),
+        performance=_interval(measured[0].metrics.get(metric)) if measured else None,
+        known=_known(verdict, measured),
+        links=links,
+    )
+
+
+def _known(verdict: Verdict, measured: list[Performance]) -> str:
+    """What is known of a window's labels."""
+    if not measured:
+        return f"immature until {verdict.figures['final_on']}"
+    now = measured[0]
+    changed = f"; changed {len(measured) - 1} times, last on {now.judged_on}" if len(measured) > 1 else ""
+    few = "" if now.metrics else "; too few for a figure"
+    return f"{now.positives:,} of {now.labelled:,} labels positive{few}{changed}"
+
+
+def _moves(here: Settings, model: str) -> list[timeline.Move]:
+    """The newest decisions of the promotion ledger, newest first, each with the date that its version was trained as of."""
+    versions = {one.version: one for one in ledger.versions(here.watcher_url, model)}
+    rows = ledger.history(here.watcher_url, model, MOVES)
+    pins = {number: _pin(here, versions[number]) for number in {row.to_version for row in rows}}
+    return [
+        timeline.Move(
+            row.to_version, row.decision, row.reason, f"{row.created_at:%Y-%m-%d %H:%M}", pins[row.to_version],
+            f"{model}/v{row.to_version}/index.html",
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _pin(here: Settings, version: ledger.Version) -> str | None:
+    """As of when a version was trained; None for one of another clone, whose ref is not here."""
+    try:
+        return str(workspace.data_at(here.folder, version.git_commit).as_of)
+    except EvergreenError:
+        return None
+
+
+def _retraining(one: store.Retraining) -> tuple[str, str, str]:
+    version = f": v{one.version}" if one.version else ""
+    return one.cause or "", str(one.as_of or "newest"), f"{one.outcome or 'running'}{version}"
+
+
+def _details(here: Settings, watch: Watch, verdict: Verdict, subject: Subject, measured: list[Performance]) -> window.Details:
+    metric = verdict.figures["metric"]
+    shown = _window(here, verdict, measured, metric)
+    links = {f"version {verdict.version}": f"../../v{verdict.version}/index.html"} | _elsewhere(here, verdict, subject)
+    nothing = float("nan")
+    statistics = {
+        name: {key: nothing if value is None else value for key, value in one.items()}
+        for name, one in verdict.figures["statistics"].items()
+    }
+    return window.Details(
+        model=watch.model,
+        owner=verdict.figures["owner"],
+        metric=metric,
+        window=replace(shown, links=links),
+        home=HOME,
+        next_command=_command(watch.model, "held" if verdict.held else verdict.action, verdict.window_key),
+        reference=subject.reference.held_out,
+        estimates={name: Interval(**one) for name, one in verdict.figures["estimate"].items()},
+        performance={name: Interval(**one) for name, one in (measured[0].metrics if measured else {}).items()},
+        findings=verdict.findings,
+        statistics=statistics,
+        novelty=verdict.figures["novelty"],
+        judgements=[
+            window.Judgement(one.judged_on, one.labelled, one.positives, _interval(one.metrics.get(metric)))
+            for one in reversed(measured)
+        ],
+    )  # fmt: skip
+
+
+def _elsewhere(here: Settings, verdict: Verdict, subject: Subject) -> dict[str, str]:
+    """Where else to look: the version in MLflow, the run that judged, and what Great Expectations said of the training rows."""
+    version, prefect = subject.version, here.prefect_api_url.removesuffix("/api")
+    run = verdict.figures.get("judged_by")
+    found = {"MLflow": f"{here.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}"}
+    found |= {"Prefect": f"{prefect}/runs/flow-run/{run}"} if run else {}
+    return found | {"data docs": f"../../v{version.version}/validation/index.html"}
+
+
+def _rows(watch: Watch, verdict: Verdict, subject: Subject, measured: Performance | None, *, with_drift: bool) -> Rows:
+    """A bounded sample of the window, as the source gives it now, of the training rows, and of the window's mature labels."""
+    size, seed = watch.params.audit.report_rows, watch.params.evaluate.seed
+    stretch = Window(verdict.window_key, verdict.first_day, verdict.last_day)
+    runs, hidden = watch.runs(stretch, verdict.version), _hidden(watch, subject)
+    values: dict[str, Any] = {}
+    drawn = subject.sample([run.as_of for run in runs], size, seed) if with_drift else None
+    if drawn is not None:
+        values["window"] = drawn.select([name for name in drawn.column_names if name not in hidden])
+        values["window_rows"] = verdict.row_count
+        training = pq.read_table(subject.bundle.folder / SAMPLE)
+        values["training"] = training.select([name for name in training.column_names if name not in hidden])
+        values["training_rows"] = subject.reference.training.rows
+    if measured:
+        rows = labels.sampled(subject.matured(runs, measured.judged_on), size, seed)
+        values |= {"mature": labels.with_groups(subject, rows), "mature_rows": measured.labelled}
+    return Rows(**values)
+
+
+def _newest(url: str, model: str) -> dict[tuple[str, int], Performance]:
+    """Window and version -> the newest judgement of its labels."""
+    return {(one.window_key, one.version): one for one in reversed(store.performances(url, model))}
+
+
+def _measured(url: str, verdict: Verdict) -> list[Performance]:
+    """The judgements of its labels, newest first."""
+    known = store.performances(url, verdict.model, verdict.window_key, groups=True)
+    return [one for one in known if one.version == verdict.version]
+
+
+def _held_out(champion: ledger.Champion | None, metric: str) -> Interval | None:
+    """Of the champion, as the ledger keeps it; versions of earlier days have no interval there."""
+    names = (metric, f"{metric}.low", f"{metric}.high")
+    if champion is None or not all(name in champion.metrics for name in names):
+        return None
+    return Interval(*(champion.metrics[name] for name in names))
+
+
+def _interval(figure: Mapping[str, float] | None) -> Interval | None:
+    return Interval(**figure) if figure else None
+
+
+def _folder(here: Settings, model: str, key: str) -> Path:
+    return here.home / "site" / model / "windows" / key
+
+
+def _retain(here: Settings, model: str, kept: list[str]) -> None:
+    """Take away the pages of windows that are no longer kept; the ledger keeps their verdicts."""
+    folder = here.home / "site" / model / "windows"
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.is_dir() and path.name not in kept:
+            shutil.rmtree(path)

@@ -1,0 +1,134 @@
+"""Back to an earlier champion, at once: by the ledger and the bundle's own files, without waiting for MLflow or Prefect.
+
+What the world is told afterwards, MLflow's aliases among it, is a process of its own (`python -m flows.rollback`), which nobody
+waits for; what it does not get done, `doctor` and the next promotion do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import ledger, publish, reigns, scoring, settings
+from pipelines.errors import EvergreenError
+from pipelines.ledger import Promotion, Version
+from pipelines.settings import Settings
+from pipelines.verdict import Verdict
+
+LOG = Path("logs") / "rollback.log"
+
+
+def roll_back(here: Settings, model: str, number: int | None, *, actor: str, reason: str) -> Promotion:
+    """Make an earlier version champion, the one before the reigning champion by default; returns the ledger's row.
+
+    Raises:
+        EvergreenError: there is none, or its bundle is missing or not what was published; what there is is listed. The
+            champion is as it was.
+    """
+    url, known = here.promoter_url, reigns.read(here.promoter_url, model)
+    if not known:
+        raise EvergreenError(f"{model!r} has no champion, so there is nothing to go back from. `evergreen history` says why.")
+    versions = ledger.versions(url, model)
+    target = _target(known, versions, number)
+    _check(here, target, versions, known[-1].version)
+    verdict = Verdict(reigns.ROLLED_BACK, f"{actor}: {reason}")
+    publish.record_decision(url, target, verdict, epoch=known[-1].epoch, actor=actor)
+    return _promotion(url, model, known[-1].epoch + 1)
+
+
+def _promotion(url: str, model: str, epoch: int) -> Promotion:
+    """The row that began an epoch; others may have been written since."""
+    return next(row for row in ledger.history(url, model) if (row.epoch, row.decision) == (epoch, "promoted"))
+
+
+def _target(known: list[reigns.Reign], versions: list[Version], number: int | None) -> Version:
+    reigning = known[-1].version
+    if number is None:
+        line = reigns.line_of(known)
+        if len(line) < 2:
+            raise EvergreenError(
+                f"No champion came before v{reigning}, so there is nobody to go back to. "
+                f"There is: {_listed(versions, reigning)}. Name one: `evergreen rollback VERSION`."
+            )
+        number = line[-2]
+    if number == reigning:
+        raise EvergreenError(f"v{number} is the champion already, since epoch {known[-1].epoch}. Nothing was changed.")
+    found = next((one for one in versions if one.version == number), None)
+    if found is None:
+        raise EvergreenError(f"There is no v{number} to go back to. There is: {_listed(versions, reigning)}.")
+    return found
+
+
+def _check(here: Settings, target: Version, versions: list[Version], reigning: int) -> None:
+    """Refuse a version that could not serve: what is not whole here must come whole from MLflow."""
+    try:
+        publish.fetch(here.mlflow_tracking_uri, target, here.home / "models")
+    except EvergreenError as error:
+        others = [one for one in versions if one.version != target.version]
+        listed = "; ".join(f"{one} {_state(here, one, reigning)}" for one in others) or "nothing else"
+        raise EvergreenError(
+            f"{target} cannot serve, so the champion stays v{reigning}. {error}\nThere is: {listed}."
+        ) from None
+
+
+def _state(here: Settings, version: Version, reigning: int) -> str:
+    is_champion = " and is the champion" if version.version == reigning else ""
+    try:
+        scoring.verify(here.home / "models" / version.bundle_sha256, version.manifest)
+    except EvergreenError:
+        return f"is not whole here, and MLflow was not asked{is_champion}"
+    return f"is whole here{is_champion}"
+
+
+def _listed(versions: list[Version], reigning: int) -> str:
+    return ", ".join(f"{one} (the champion)" if one.version == reigning else str(one) for one in versions)
+
+
+def tell_later(here: Settings, row: Promotion) -> None:
+    """Begin what nobody waits for: MLflow's aliases, the first page of the report site, and the event."""
+    log = here.home / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.rollback", json.dumps({"model": row.model, "epoch": row.epoch})],
+            cwd=here.folder,
+            env=os.environ | here.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def tell(here: Settings, model: str, epoch: int, say: Callable[[str], None]) -> None:
+    """Let the world know of a promotion; one thing that fails keeps the others from nothing."""
+    from flows import events, reports
+
+    row = _promotion(here.promoter_url, model, epoch)
+
+    def aliases() -> None:
+        for change in publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, model):
+            say(f"MLflow: {change}")
+
+    for what in (
+        lambda: events.emit(model, "promoted", events.promotion(row), api=here.prefect_api_url),
+        aliases,
+        lambda: reports.write_index(here),
+    ):
+        try:
+            what()
+        except EvergreenError as error:
+            say(f"v{row.to_version} of {model!r} is champion all the same: {error}")
+
+
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    tell(settings.load(), asked["model"], asked["epoch"], lambda text: print(text, flush=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""A clone's model as it is watched: its versions, each by its own SQL out of git and its own verified bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date
+
+from flows import lineage
+from monitoring.subject import Subject
+from monitoring.watch import Say, Watch
+from pipelines import extract, ledger, params, postgres, publish
+from pipelines.settings import Settings
+
+
+@contextmanager
+def watching(here: Settings, say: Say, run_id: str = "") -> Iterator[Watch]:
+    """What the clone's model is watched with; a version is read when it is first asked for."""
+    config = params.read(here.folder / "params.yaml")
+    with ExitStack() as opened:
+        yield Watch(here.watcher_url, config, _subjects(here, config.model, opened), say, run_id)
+
+
+def complete_through(here: Settings, watch: Watch) -> date | None:
+    """The newest day that the source has complete; None for a table without a clock."""
+    queries = extract.Queries(here.folder / "sql" / watch.params.data.dataset)
+    with postgres.snapshot(here.source_url) as opened:
+        return extract.watermark(opened, queries)
+
+
+def _subjects(here: Settings, model: str, opened: ExitStack) -> Callable[[int], Subject]:
+    found: dict[int, Subject] = {}
+
+    def subject_of(number: int) -> Subject:
+        if number not in found:
+            version = ledger.version(here.watcher_url, model, number)
+            bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
+            source = opened.enter_context(lineage.source(here, version))
+            found[number] = Subject(here.watcher_url, version, source, bundle)
+        return found[number]
+
+    return subject_of

@@ -1,0 +1,186 @@
+"""What mature labels say of windows: measured when they are known, again when more become known, and judged once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring import audit, judge, performance, store, windows
+from monitoring.findings import Finding
+from monitoring.store import Counts, Performance, Verdict
+from monitoring.subject import Subject
+from monitoring.windows import Window
+from pipelines import fairness, outcomes, postgres, schema
+from pipelines.predictions import Run
+from pipelines.resampling import Interval
+from pipelines.score import ENTITY
+
+if TYPE_CHECKING:
+    from monitoring.watch import Watch
+
+
+def learn(watch: Watch, subject: Subject, judged_on: date) -> None:
+    """Pull what became known of the windows whose figures may still change, and judge those again that it changes."""
+    if not subject.source.queries.outcomes.exists():
+        return
+    monitor = watch.params.monitor
+    oldest = watch.window(judged_on - timedelta(days=subject.maturity_days))
+    for _ in range(monitor.revisit):
+        oldest = windows.before(oldest, monitor.window)
+    pulled = outcomes.pull(subject.source, watch.url, watch.model, known_by=judged_on, as_of_from=oldest.first)
+    if pulled.recorded:
+        watch.say(f"{pulled.recorded:,} labels became known by {judged_on}.")
+    newest: dict[tuple[str, int], Performance] = {}
+    for one in store.performances(watch.url, watch.model):
+        newest.setdefault((one.window_key, one.version), one)
+    for verdict in store.verdicts(watch.url, watch.model):
+        if verdict.first_day >= oldest.first and verdict.last_day + timedelta(days=subject.maturity_days) <= judged_on:
+            _measure_anew(watch, verdict, newest.get((verdict.window_key, verdict.version)), judged_on)
+
+
+def judge_mature(
+    watch: Watch, subject: Subject, known: Mapping[str, Verdict], judged_on: date
+) -> tuple[str | None, list[Finding]]:
+    """Key of the newest window with mature labels, and what those of all windows say that nobody has said yet.
+
+    A broken feed's labels say nothing about the model, and those of an earlier champion's scores nothing about this one.
+
+    Args:
+        known: verdicts on the windows before the one that is judged, by key.
+    """
+    said = max((known[one.matured].last_day for one in known.values() if one.matured in known), default=date.min)
+    ends = judged_on - timedelta(days=subject.maturity_days)
+    news = [one for one in known.values() if said < one.last_day <= ends][-1 - watch.params.monitor.revisit :]
+    if not news:
+        return None, []
+    if not subject.source.queries.outcomes.exists():
+        says = f"Nobody knows what came true of the scores: {subject.source.queries.outcomes.name} is missing."
+        return news[-1].window_key, [Finding("insufficient", "labels", says, news[-1].row_count)]
+    found = [finding for one in news if not one.broken for finding in _judge(watch, subject, known, one, judged_on)]
+    return news[-1].window_key, found
+
+
+def _judge(watch: Watch, subject: Subject, known: Mapping[str, Verdict], verdict: Verdict, judged_on: date) -> list[Finding]:
+    """What one window's mature labels say."""
+    newest = _known_on(watch, verdict, judged_on) or _measure_anew(watch, verdict, None, judged_on)
+    found = _moved_positives(watch, subject, known, newest)
+    if verdict.version != subject.version.version:
+        says = (
+            f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about v{subject.version.version}."
+        )
+        return [*found, Finding("insufficient", "labels", says, newest.labelled)]
+    metric, monitor = watch.params.evaluate.metric, watch.params.monitor
+    figures = {name: Interval(**figure) for name, figure in newest.metrics.items()}
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    lost = performance.judge(
+        metric, subject.reference.held_out, {metric: nothing} | figures,
+        rows=newest.labelled, positives=newest.positives, params=monitor,
+    )  # fmt: skip
+    return [*lost, *found, *judge.bias(newest.groups)]
+
+
+def measure(watch: Watch, subject: Subject, runs: Sequence[Run], judged_on: date) -> tuple[Counts, dict[str, Interval], Any]:
+    """What the mature labels of a window say: how many they are, each metric, and the figures by protected group.
+
+    The latter two are empty and None where there are too few labels, and of a sample where there are very many.
+    """
+    rows = subject.matured(runs, judged_on)
+    labels = rows["label"].to_numpy().astype(np.int64)
+    final_on = pc.add(rows["as_of"].cast(pa.date32()).cast(pa.int32()), subject.maturity_days)
+    late = pc.sum(pc.greater(rows["known_at"].cast(pa.date32()).cast(pa.int32()), final_on)).as_py() or 0
+    counts = Counts(labelled=len(labels), positives=int(labels.sum()), late=int(late))
+    monitor, evaluation = watch.params.monitor, watch.params.evaluate
+    if judge.too_few(counts.labelled, counts.positives, monitor):
+        return counts, {}, None
+    frame, threshold = (
+        with_groups(subject, sampled(rows, monitor.max_rows_judged, evaluation.seed)),
+        subject.reference.threshold,
+    )
+    columns = (frame[name].to_numpy() for name in ("label", "score", "entity"))
+    metrics = performance.measure(*columns, threshold, evaluation)
+    protected = subject.source.data.protected
+    groups = audit.measure(frame, threshold, protected, watch.params.audit, evaluation) if protected else None
+    return counts, metrics, groups
+
+
+def sampled(rows: pa.Table, most: int, seed: int) -> pa.Table:
+    """At most so many of the rows, drawn evenly."""
+    if rows.num_rows <= most:
+        return rows
+    return rows.take(pa.array(np.sort(np.random.default_rng(seed).choice(rows.num_rows, most, replace=False))))
+
+
+def with_groups(subject: Subject, rows: pa.Table) -> pd.DataFrame:
+    """entity (code), label, score, and the group of each row's entity on its day: one text column an attribute."""
+    protected, parts = subject.source.data.protected, []
+    rows = rows.sort_by("as_of")
+    days = rows["as_of"].cast(pa.date32())
+    if protected:
+        everybody = subject.groups(sorted(set(days.to_pylist())))
+        for day in sorted(set(days.to_pylist())):
+            asked = rows.filter(pc.equal(days, pa.scalar(day, pa.date32())))
+            if day not in everybody:  # the source has lost them: their group is not known any more
+                parts.append(pa.table({name: pa.nulls(asked.num_rows, pa.string()) for name in protected}))
+                continue
+            people = everybody[day]
+            place = pc.index_in(asked["entity"].cast(pa.string()), people[ENTITY].cast(pa.string()).combine_chunks())
+            parts.append(pa.table({name: people[name].cast(pa.string()).take(place) for name in protected}))
+    joined = pa.concat_tables(parts) if parts else pa.table({name: pa.nulls(rows.num_rows, pa.string()) for name in protected})
+    columns = {
+        "entity": pd.factorize(rows["entity"].to_pandas())[0],
+        "label": rows["label"].to_numpy().astype(np.int64),
+        "score": rows["score"].to_numpy(),
+    }
+    return pd.DataFrame(columns | {f"group_{name}": fairness.group_values(name, joined[name]) for name in protected})
+
+
+def _moved_positives(watch: Watch, subject: Subject, known: Mapping[str, Verdict], now: Performance) -> list[Finding]:
+    """Whether the share of positives left what it was in the training's snapshots, and in windows that were within them."""
+    quiet_shares, over = list(subject.reference.positives.values()), []
+    measured = {
+        one.window_key: one for one in reversed(store.performances(watch.url, watch.model)) if one.judged_on <= now.judged_on
+    }
+    for verdict in known.values():
+        earlier_one = measured.get(verdict.matured or "")
+        if earlier_one is None or earlier_one.window_key == now.window_key or verdict.matured not in known:
+            continue
+        if known[verdict.matured].broken:
+            continue
+        over.append(any(one.about == "target" and one.kind in judge.OVER for one in verdict.findings))
+        learnt = subject.as_of is not None and known[verdict.matured].last_day <= subject.as_of
+        if not over[-1] and not learnt:
+            quiet_shares.append((earlier_one.positives, earlier_one.labelled))
+    return judge.shares(quiet_shares, (now.positives, now.labelled), over, watch.params.monitor)
+
+
+def _known_on(watch: Watch, verdict: Verdict, day: date) -> Performance | None:
+    """What a window's labels had said by a day."""
+    known = store.performances(watch.url, watch.model, verdict.window_key, groups=True)
+    return next((one for one in known if one.version == verdict.version and one.judged_on <= day), None)
+
+
+def _measure_anew(watch: Watch, verdict: Verdict, before: Performance | None, judged_on: date) -> Performance:
+    """The newest judgement of a window's labels: a new one where there was none, or labels were heard of since."""
+    days = {"first_day": verdict.first_day, "last_day": verdict.last_day}
+    if before is not None:
+        with postgres.connect(watch.url) as ours:
+            news = schema.query(ours, "news_of_labels", model=watch.model, since=before.recorded_at, **days)[0]["news"]
+        if not news:
+            return before
+    window = Window(verdict.window_key, verdict.first_day, verdict.last_day)
+    subject = watch.subject_of(verdict.version)
+    counts, metrics, groups = measure(watch, subject, watch.runs(window, verdict.version), judged_on)
+    if before is not None and (before.labelled, before.positives, before.late) == (
+        counts.labelled,
+        counts.positives,
+        counts.late,
+    ):
+        return before
+    figures = {name: figure.to_dict() for name, figure in metrics.items() if np.isfinite(figure.point)}
+    return store.record_performance(watch.url, subject.version, verdict.window_key, judged_on, counts, figures, groups)

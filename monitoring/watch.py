@@ -1,0 +1,185 @@
+"""One window from the ledger to its verdict: what was scored, what came before, what the labels say by now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+
+from monitoring import decide, estimate, histograms, judge, labels, store, windows
+from monitoring.findings import Finding
+from monitoring.histograms import Histograms
+from monitoring.judge import Block
+from monitoring.store import Judgement, Verdict
+from monitoring.subject import Subject
+from monitoring.windows import Window
+from pipelines.errors import EvergreenError
+from pipelines.params import Params
+from pipelines.predictions import Run
+from pipelines.resampling import Interval
+
+Say = Callable[[str], None]
+EMPTY = 3  # windows without a row, one after the other: the source begins after them
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What one model's windows are judged with.
+
+    url: of our own database. subject_of: version number -> the version as it is watched. params: of the project now.
+    run_id: of the run that judges, for who wants to look at it; "" for none.
+    """
+
+    url: str
+    params: Params
+    subject_of: Callable[[int], Subject]
+    say: Say = lambda _: None
+    run_id: str = ""
+
+    @property
+    def model(self) -> str:
+        return self.params.model
+
+    def window(self, day: date) -> Window:
+        return windows.of_day(day, self.params.monitor.window)
+
+    def runs(self, window: Window, version: int | None = None) -> list[Run]:
+        """The runs that a window consists of: those of its newest day, or of every day; of the API's, whose askers differ from
+        day to day, always those of every day.
+
+        Raises:
+            EvergreenError: nothing was scored in it.
+        """
+        found = store.runs_of(self.url, self.model, window, version)
+        if not found:
+            raise EvergreenError(
+                f"Nothing was scored in {window.key}, so there is nothing to judge: "
+                f"`prefect deployment run 'score/{self.model}' -p as_of={window.last} --watch`."
+            )
+        if self.params.monitor.of_window == "newest day" and not _of_api(found):
+            return found[-1:]
+        return [run for run in found if run.version == found[-1].version]  # where the champion changed: of the new one
+
+
+def judge_window(watch: Watch, window: Window, *, judged_on: date, version: int | None = None, force: bool = False) -> Verdict:
+    """The verdict on a window, kept in the ledger; the one that it has, if it was judged before.
+
+    Args:
+        judged_on: the day whose knowledge counts.
+        version: whose scores are judged; by default those of who was champion.
+        force: judge it once more.
+
+    Raises:
+        EvergreenError: nothing was scored in it, or a window of the model is being judged by somebody else.
+    """
+    with store.one_at_a_time(watch.url, watch.model):
+        known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
+        if (before := known.get(window.key)) and not force:
+            labels.learn(watch, watch.subject_of(before.version), judged_on)
+            return before
+        runs = watch.runs(window, version)
+        subject = watch.subject_of(runs[-1].version)
+        labels.learn(watch, subject, judged_on)
+        past = {key: one for key, one in known.items() if one.last_day < window.first}
+        judged = _judgement(watch, subject, window, runs, past, judged_on)
+        return store.record_verdict(watch.url, subject.version, window, judged)
+
+
+def _judgement(
+    watch: Watch, subject: Subject, window: Window, runs: Sequence[Run], known: Mapping[str, Verdict], judged_on: date
+) -> Judgement:
+    """What is found in a window, and the action that it leads to."""
+    monitor = watch.params.monitor
+    now = _counted(watch, subject, window)
+    if now is None:
+        raise EvergreenError(f"The rows that were scored in {window.key} are not in the source any more: score them again.")
+    seen = judge.look(earlier(watch, subject, window, known), now, subject.reference, monitor)
+    expected, estimated = _estimated(watch, subject, runs)
+    matured, of_labels = labels.judge_mature(watch, subject, known, judged_on)
+    found = [*_gap(window, runs[-1], watch, now.rows), *seen.found, *estimated, *of_labels]
+    moment = datetime.combine(judged_on, time(), UTC)
+    figures = {
+        "metric": watch.params.evaluate.metric,
+        "owner": watch.params.owner,
+        "final_on": str(window.last + timedelta(days=subject.maturity_days)),
+        "estimate": {name: figure.to_dict() for name, figure in expected.items() if np.isfinite(figure.point)},
+        "novelty": seen.novelty.to_dict(),
+        "statistics": judge.against_training(now, subject.reference),
+        "runs": [run.run_key for run in runs],
+        "judged_by": watch.run_id,
+    }
+    decision = decide.decide(found, store.past(watch.url, watch.model, judged_on), moment, monitor)
+    return Judgement(judged_on, now.rows, seen.novelty.exceeds, seen.alarm, decision, matured, found, figures)
+
+
+def earlier(watch: Watch, subject: Subject, window: Window, known: Mapping[str, Verdict]) -> list[Block]:
+    """The windows before one, oldest first, as the version's layout counts them, up to where the source begins."""
+    found: list[Block] = []
+    empty = 0
+    for _ in range(watch.params.monitor.history):
+        window = windows.before(window, watch.params.monitor.window)
+        counted = _counted(watch, subject, window)
+        if counted is None:
+            empty += 1
+            if empty == EMPTY:
+                break
+            continue
+        empty = 0
+        said = known.get(window.key)
+        learnt = subject.as_of is not None and window.last <= subject.as_of
+        flags = (said.exceeded, said.alarmed, said.broken) if said else (False, False, False)
+        found.append(Block(counted, *flags, learnt=learnt))
+    return _accepted(found)[::-1]
+
+
+def _accepted(blocks: list[Block]) -> list[Block]:
+    """Newest first: a feed that was blocked up to the day that the version was trained as of is its world, and not broken.
+
+    A fault that was over before is still one: nobody trained on it on purpose.
+    """
+    learnt = [place for place, block in enumerate(blocks) if block.learnt]
+    for place in learnt:
+        if not blocks[place].broken:
+            break
+        blocks[place] = replace(blocks[place], broken=False)
+    return blocks
+
+
+def _gap(window: Window, run: Run, watch: Watch, rows: int) -> list[Finding]:
+    """That the newest day scored is not the window's last: what happened after it, nobody knows."""
+    days = (window.last - run.as_of).days
+    if days <= watch.params.monitor.max_age_days:
+        return []
+    says = f"{window.key} was scored last on {run.as_of}, {days} days before its end: what came after that is not judged."
+    return [Finding("insufficient", "freshness", says, rows, days, watch.params.monitor.max_age_days)]
+
+
+def _counted(watch: Watch, subject: Subject, window: Window) -> Histograms | None:
+    """A window before, from what was scored in it or else from the source as it was known then; None where there is nothing.
+
+    A table without time has only what was scored: what it looked like on another day, nobody can say.
+    """
+    runs = {run.as_of: run for run in store.runs_of(watch.url, watch.model, window, subject.version.version)}
+    if _of_api(runs.values()):
+        days = list(runs)  # on the others nobody asked
+    elif watch.params.monitor.of_window == "every day":
+        days = window.days
+    else:
+        days = [max(runs, default=window.last)]
+    parts = subject.profiles([day for day in days if day in runs or subject.as_of], runs)
+    whole = histograms.merge(parts) if parts else None
+    return whole if whole and whole.rows else None
+
+
+def _of_api(runs: Iterable[Run]) -> bool:
+    return any(run.source == "api" for run in runs)
+
+
+def _estimated(watch: Watch, subject: Subject, runs: Sequence[Run]) -> tuple[dict[str, Interval], list[Finding]]:
+    learnt = subject.reference.calibration
+    counts = sum((learnt.count(scores) for scores in subject.scores(runs)), np.zeros(len(learnt.centres), dtype=np.int64))
+    expected = estimate.expect(learnt, counts, watch.params.evaluate)
+    positives, metric = float(counts @ learnt.point), watch.params.evaluate.metric
+    return expected, judge.estimated(expected, subject.reference, int(counts.sum()), positives, metric, watch.params.monitor)

@@ -1,0 +1,274 @@
+"""Stage leakage: does a column know the answer, and are the held-out rows apart from those that are learnt from?
+
+Between split and training, so that a red one trains nothing. What it blocks goes on only by a line of params.yaml with a reason
+(`leakage.allowed`), and is then a warning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines import check_page, stage
+from pipelines import params as parameters
+from pipelines.checks import LATER_SHARE, Check
+from pipelines.params import DataParams, EvaluateParams, LeakageParams, Params
+
+BINS, CATEGORIES = 50, 200  # of a number by rank, and of a text by frequency; all others are one
+PRIOR = 20.0  # rows of the base rate that each bin begins with: a bin of few rows tells little
+SHOWN = 0.02  # below the limit: whose interval is worth its seconds
+PURE = 0.99  # of the rows without a value have one label ...
+SURPRISE = 10.0  # ... where as many of the other would be expected
+DEPENDENCE = 10.0  # times as many rows are alike as independent columns would make
+DROP = "Leave it out of training_set.sql, or name it in features.exclude"
+ALLOW = 'or let it go by a line of params.yaml: leakage.allowed: {%s: "why it is known in time"}'
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Rows that are learnt from and rows that judge, and what a model sees of them."""
+
+    train: pa.Table
+    test: pa.Table
+    learnt: list[str]
+    data: DataParams
+
+    def labels(self, side: pa.Table) -> NDArray[np.int8]:
+        return side[self.data.target].cast(pa.int8()).to_numpy()
+
+
+def main(*, train: Path, test: Path, schema: Path, verdict: Path, docs: Path) -> None:
+    """Judge the two sides; write the verdict and the page in `docs`, and only then fail if a critical check is red."""
+    params = parameters.read()
+    seen = json.loads(schema.read_text("utf-8"))
+    with stage.phase("read"):
+        sides = Sides(pq.read_table(train), pq.read_table(test), [*seen["numbers"], *seen["categories"]], params.data)
+    checks = judge(sides, params)
+    rows = sides.train.num_rows + sides.test.num_rows
+    told = f"{sides.train.num_rows} rows that are learnt from, {sides.test.num_rows} held out, {len(sides.learnt)} columns."
+    check_page.conclude("Leakage", checks, {"rows": rows}, told, verdict, docs)
+
+
+def judge(sides: Sides, params: Params) -> list[Check]:
+    """All checks; those of columns that are allowed by name are warnings, with the reason that was given."""
+    limits = params.leakage
+    checks = [
+        *_declared(sides, limits),
+        *_alone(sides, limits, params.evaluate),
+        *_missing(sides, limits),
+        *_later(sides, limits),
+        _entities(sides),
+        _copies(sides, limits),
+        *_separation(sides, limits),
+    ]
+    strange = sorted(set(limits.allowed) - set(sides.learnt))
+    if strange:
+        says = f"{', '.join(strange)} among them, which no model sees"
+        advice = "Take the line out of params.yaml, or correct the name."
+        checks.append(Check("allowed", ", ".join(strange), "columns that a model sees", says, False, "warning", advice, "leak"))
+    return [_let_go(check, limits) for check in checks]
+
+
+def _let_go(check: Check, limits: LeakageParams) -> Check:
+    reason = limits.allowed.get(check.column or "")
+    if check.success or not reason or check.kind not in ("leak", "future"):
+        return check
+    return replace(check, severity="warning", advice=f"Allowed by params.yaml (leakage.allowed): {reason}")
+
+
+def _declared(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
+    """Columns that the owner says are known only after the outcome."""
+    found = [name for name in limits.known_after if name in sides.learnt]
+    for name in found:
+        advice = f"{DROP}; if it is known in time after all, take it out of leakage.known_after."
+        yield Check("known_after", name, "not to be learnt from", "a feature", False, advice=advice, kind="leak")
+    if not found:
+        yield Check("known_after", None, "no feature that is known only later", "none", True, kind="leak")
+
+
+def _alone(sides: Sides, limits: LeakageParams, evaluate: EvaluateParams) -> Iterator[Check]:
+    """Columns by which alone the held-out rows are ranked too well; the whole interval must lie above the limit."""
+    expected = f"ROC-AUC of a column alone below {limits.max_auc:g}"
+    labels, best = sides.labels(sides.test), ("", 0.0)
+    for name in sides.learnt:
+        scores = alone(sides.train[name], sides.labels(sides.train), sides.test[name])
+        point = area(labels, scores)
+        best = max(best, (name, point), key=lambda one: one[1])
+        if point < limits.max_auc - SHOWN:
+            continue
+        low, high = _interval(labels, scores, sides.test[sides.data.entity], evaluate)
+        found = f"{point:.4f} [{low:.4f}, {high:.4f}] on {len(labels)} held-out rows"
+        advice = f"It tells the label by itself. {DROP}; {ALLOW % name}"
+        yield Check("alone", name, expected, found, low < limits.max_auc, advice=advice, kind="leak")
+    yield Check("alone", None, expected, f"at most {best[1]:.4f}, of {best[0]}", True, kind="leak")
+
+
+def alone(train: pa.ChunkedArray, labels: NDArray, test: pa.ChunkedArray) -> NDArray[np.float64]:
+    """A score of the held-out rows that knows one column: the share of positives in its bin on the training side.
+
+    Args:
+        labels: of the training rows. The score is drawn towards the base rate by PRIOR rows of it.
+    """
+    bins, codes = _bins(train, test)
+    count = int(max(bins.max(initial=0), codes.max(initial=0))) + 1
+    rows = np.bincount(bins, minlength=count)
+    positives = np.bincount(bins, weights=labels, minlength=count)
+    return ((positives + PRIOR * labels.mean()) / (rows + PRIOR))[codes]
+
+
+def area(labels: NDArray, scores: NDArray, weights: NDArray | None = None) -> float:
+    """ROC-AUC of scores with few different values, ties counted half; each row counts `weights` times."""
+    values, place = np.unique(scores, return_inverse=True)
+    weights = np.ones(len(labels)) if weights is None else weights
+    won = np.bincount(place, weights=weights * labels, minlength=len(values))
+    lost = np.bincount(place, weights=weights * (1 - labels), minlength=len(values))
+    below = np.cumsum(lost) - lost / 2
+    return float((won * below).sum() / (won.sum() * lost.sum())) if won.sum() and lost.sum() else 0.5
+
+
+def _interval(labels: NDArray, scores: NDArray, entities: pa.ChunkedArray, evaluate: EvaluateParams) -> tuple[float, float]:
+    """Percentile bootstrap over entities, as every interval of the project."""
+    codes = entities.combine_chunks().dictionary_encode().indices.to_numpy()
+    random, size = np.random.default_rng(evaluate.seed), int(codes.max()) + 1
+    drawn = [
+        area(labels, scores, np.bincount(random.integers(size, size=size), minlength=size)[codes])
+        for _ in range(min(200, evaluate.bootstrap))
+    ]
+    low, high = np.quantile(drawn, [(1 - evaluate.confidence) / 2, (1 + evaluate.confidence) / 2])
+    return float(low), float(high)
+
+
+def _missing(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
+    """Columns that are missing, or there, for one label only: they are filled in when the outcome is known."""
+    expected = "both labels among the rows with a value, and among those without"
+    labels = np.concatenate([sides.labels(sides.train), sides.labels(sides.test)])
+    rate, failed = labels.mean(), False
+    for name in sides.learnt:
+        absent = np.concatenate([np.asarray(side[name].is_null()) for side in (sides.train, sides.test)])
+        for of, words in ((absent, "without"), (~absent, "with")):
+            count = int(of.sum())
+            if count < limits.min_missing or count > len(labels) - limits.min_missing:
+                continue
+            share = labels[of].mean()
+            purer, usual = (share, rate) if share > 0.5 else (1 - share, 1 - rate)
+            if purer >= PURE and count * (1 - usual) >= SURPRISE and count * (1 - purer) < 0.1 * count * (1 - usual):
+                failed = True
+                found = f"{share:.2%} positive of {count} rows {words} a value, {rate:.2%} of all"
+                advice = f"Is it filled in when the outcome is known? {DROP}; {ALLOW % name}"
+                yield Check("missing_by_label", name, expected, found, False, advice=advice, kind="leak")
+                break
+    if not failed:
+        yield Check("missing_by_label", None, expected, "in every column", True, kind="leak")
+
+
+def _later(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
+    """Columns that count days before the row's own (`leakage.ages`), and are negative: the day had not come."""
+    for name in limits.ages:
+        if name not in sides.learnt:
+            continue
+        values = pa.chunked_array([*sides.train[name].chunks, *sides.test[name].chunks]).drop_null()
+        later = pc.sum(pc.less(values, 0)).as_py() or 0
+        found = f"{later} of {len(values)} lie after it"
+        advice = f"It is not known yet when the row is looked at. {DROP}; {ALLOW % name}"
+        holds = later <= LATER_SHARE * len(values)
+        yield Check("not_after_snapshot", name, "days before the row's own", found, holds, advice=advice, kind="future")
+
+
+def _entities(sides: Sides) -> Check:
+    name = sides.data.entity
+    both = len(np.intersect1d(*(pc.unique(side[name].cast(pa.string())).to_numpy(False) for side in (sides.train, sides.test))))
+    advice = "Is data.entity who the label is about? split.py keeps an entity on one side; do not split by hand."
+    return Check("entities_apart", name, "each on one side", f"{both} on both sides", not both, advice=advice, kind="sides")
+
+
+def _copies(sides: Sides, limits: LeakageParams) -> Check:
+    """Held-out rows that stand on the training side as well, in all that a model sees and in the label.
+
+    Not judged where columns are so coarse that rows are alike by chance: whoever is in the same few groups is no copy.
+    """
+    columns = [*sides.learnt, sides.data.target]
+    train, test = (side.select(columns) for side in (sides.train, sides.test))
+    copies = int(np.isin(*reversed(digests(train, test))).sum())
+    share, chance = copies / max(1, test.num_rows), by_chance(train)
+    expected = f"at most {limits.max_copies:.0%} of the held-out rows on the training side as well"
+    found = f"{copies} of {test.num_rows} ({share:.2%})"
+    if DEPENDENCE * chance >= limits.max_copies:
+        return Check("copies", None, expected, f"not judged: chance alone makes {chance:.2%} or more alike", True, kind="sides")
+    advice = "Are rows loaded twice under other keys? Make one row of them, or name as data.entity what they share."
+    return Check("copies", None, expected, found, share <= limits.max_copies, advice=advice, kind="sides")
+
+
+def by_chance(rows: pa.Table) -> float:
+    """Share of rows that would be like some other one were the columns independent; 1 at most."""
+    alike = 1.0
+    for column in rows.columns:
+        counts = pc.value_counts(column).field("counts").to_numpy()
+        alike *= float((counts / rows.num_rows * ((counts - 1) / max(1, rows.num_rows - 1))).sum())
+    return min(1.0, rows.num_rows * alike)
+
+
+def digests(*tables: pa.Table) -> list[NDArray[np.uint64]]:
+    """A hash of each row by its values; equal rows have equal ones, in whichever table."""
+    hashes = [np.full(table.num_rows, 14695981039346656037, np.uint64) for table in tables]
+    for name in tables[0].column_names:
+        codes = pa.concat_tables([table.select([name]) for table in tables]).combine_chunks()[name].dictionary_encode()
+        place = pc.fill_null(codes.combine_chunks().indices if isinstance(codes, pa.ChunkedArray) else codes.indices, -1)
+        numbers = place.to_numpy().astype(np.int64).view(np.uint64)
+        for hashed, part in zip(hashes, np.split(numbers, np.cumsum([table.num_rows for table in tables])[:-1]), strict=True):
+            with np.errstate(over="ignore"):
+                hashed ^= part + np.uint64(0x9E3779B97F4A7C15) + (hashed << np.uint64(6)) + (hashed >> np.uint64(2))
+                hashed *= np.uint64(1099511628211)
+    return hashes
+
+
+def _separation(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
+    """Columns by which the newest snapshots differ from what is learnt from. A warning: clocks do that, and so does drift."""
+    expected = f"ROC-AUC between training rows and the newest snapshots below {limits.max_separation:g}"
+    late = sides.test.filter(sides.test["held_out_in_time"])
+    if sides.data.time is None or late.num_rows < limits.min_missing:
+        return
+    labels = np.concatenate([np.zeros(sides.train.num_rows, np.int8), np.ones(late.num_rows, np.int8)])
+    found = False
+    for name in sides.learnt:
+        both = pa.chunked_array([*sides.train[name].chunks, *late[name].chunks])
+        even = np.arange(len(both)) % 2 == 0  # learnt from every other row, told of the rest
+        scores = alone(both.filter(pa.array(even)), labels[even], both.filter(pa.array(~even)))
+        apart = area(labels[~even], scores)
+        if apart > limits.max_separation:
+            found = True
+            advice = "Does it count on with the calendar? Then a model learns when, not who: take a rate or an age instead."
+            yield Check("separation", name, expected, f"{apart:.3f}", False, "warning", advice, "clock")
+    if not found:
+        yield Check("separation", None, expected, "all columns", True, "warning", kind="clock")
+
+
+def _bins(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The bin of each row: 0 where missing; of a number by rank on the training side, of anything else by its value."""
+    if pa.types.is_integer(train.type) or pa.types.is_floating(train.type):
+        sides = [one.cast(pa.float64()).to_numpy() for one in (train, test)]
+        present = sides[0][~np.isnan(sides[0])]
+        if not len(present):
+            return np.zeros(len(train), np.intp), np.zeros(len(test), np.intp)
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf"))
+        return tuple(np.where(np.isnan(one), 0, 1 + np.searchsorted(edges, one)) for one in sides)  # type: ignore[return-value]
+    counts = pc.value_counts(train.drop_null())
+    order = pc.array_sort_indices(counts.field("counts"), order="descending")[:CATEGORIES]
+    known = counts.field("values").take(order)
+    places: Any = [pc.index_in(one, known) for one in (train, test)]
+    return tuple(
+        np.where(np.asarray(one.is_null()), 0, pc.fill_null(place, len(known)).to_numpy().astype(np.intp) + 1)
+        for one, place in zip((train, test), places, strict=True)
+    )  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    stage.run(main)

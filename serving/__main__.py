@@ -1,0 +1,149 @@
+"""The API as a program: `python -m serving` serves the champion of one model, and sends its log to Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from pipelines import settings
+from pipelines.errors import EvergreenError
+from serving import connections, download
+from serving.answers import Scorer
+from serving.app import Api
+from serving.follower import Follower
+from serving.metrics import Metrics
+from serving.spool import Spool
+
+IDLE_SECONDS = 30  # of a connection between two requests
+DRAIN_SECONDS = 10
+TICK_SECONDS = 1.0
+BACKLOG = 2048
+
+
+class Service:
+    """The server's parts, put together for one model.
+
+    Args:
+        here: with the address to listen on, the database and the folder for what is kept.
+    """
+
+    def __init__(self, here: settings.Settings) -> None:
+        if not here.api_model:
+            raise EvergreenError("No model to serve is named: set EVERGREEN_API_MODEL in .env, or run `evergreen up`.")
+        self.here = here
+        self.folder = here.home / "serving" / here.api_model
+        self.metrics, self.spool = Metrics(), Spool(self.folder / "log")
+        fetch = partial(download.fetch, here.mlflow_tracking_uri)
+        note = self.folder / "champion.json"
+        self.follower = Follower(lambda: here.scorer_url, here.api_model, here.home / "models", note, fetch)
+        self.api = Api(self.follower.state, self.metrics, self.spool.folder, self._scorer, self._lifespan)
+        self.server = uvicorn.Server(self._config())
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let the requests on their way end."""
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again at its end: that is no failure
+            signal.signal(number, lambda *_: None)
+        _allow_connections()
+        self.server.run()
+
+    def _config(self) -> uvicorn.Config:
+        parts = urlsplit(self.here.api_url)
+        return uvicorn.Config(
+            self.api,
+            host=parts.hostname,
+            port=parts.port or 80,
+            loop="uvloop",
+            http=connections.Bounded,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+
+    def _scorer(self) -> Scorer:
+        return Scorer(self.spool, self.metrics, self.follower.state.is_stale, durable=self.here.api_fsync)
+
+    @asynccontextmanager
+    async def _lifespan(self, api: Api) -> AsyncIterator[None]:
+        self.follower.start()
+        sender = _Sender(self.spool.folder, self.here.api_model)
+        tasks = [
+            asyncio.create_task(connections.sweep(self.server.server_state.connections)),
+            asyncio.create_task(_tick(api.scorer, sender)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            self.follower.stop()
+            self.spool.close()
+            await asyncio.to_thread(sender.end)
+
+
+class _Sender:
+    """The process that sends the log; started again when it dies. It ends when its standard input does, so with us."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self._command = [sys.executable, "-m", "serving.sender", str(folder), model]
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdin=subprocess.PIPE)
+
+    def see_to(self) -> None:
+        if self._process.poll() is not None:
+            print(f"The sender ended with {self._process.returncode}: started again.", file=sys.stderr, flush=True)
+            self._process = self._start()
+
+    def end(self) -> None:
+        """Let it send what is left."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+async def _tick(scorer: Scorer, sender: _Sender) -> None:
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        scorer.rotate()
+        sender.see_to()
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets us have: a thousand idle clients are more than the usual limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main() -> Any:
+    try:
+        service = Service(settings.load())
+    except EvergreenError as error:
+        sys.exit(f"ERROR: {error}")
+    service.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A version that serves: its verified graph, what it decodes, and how a score becomes a decision and a tier."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines import scoring
+from pipelines.errors import EvergreenError
+from serving.columns import Columns, example
+from serving.decoding import Requests
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipelines.ledger import Champion
+
+DESCRIPTIONS = ("manifest", "decision", "evaluation", "audit", "serving", "background")
+# of versions that were packaged before the API was
+EARLIER = {"entity": "entity", "target": "target", "max_rows": 1000, "explain_orders": 128}
+EARLIER_TIERS = {"low": 0.0, "medium": 0.5, "high": 1.0, "highest": 2.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """One version, ready; nothing of it is read from the disk any more.
+
+    description: the content of its other files that the API reads, by the name before the dot.
+    """
+
+    champion: Champion
+    model: scoring.Model = field(repr=False)
+    requests: Requests = field(repr=False)
+    description: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, champion: Champion, folder: Path) -> Served:
+        """Verify the folder against the ledger's digests, load it, and score two rows by it.
+
+        Raises:
+            EvergreenError: a file is not what was published, or the graph gives no probability.
+        """
+        model = scoring.load(folder, champion.manifest)
+        found = described(folder, champion.manifest)
+        served = cls(champion, model, Requests(columns_of(model.schema, found)), found)
+        served.check()
+        return served
+
+    def check(self) -> None:
+        """Score a row in the middle, and one of which nothing is known."""
+        import numpy as np
+
+        middle = example(self.columns, self.model.schema)
+        rows = [tuple(middle.values()), (None,) * len(middle)]
+        scores = self.score(rows)
+        if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
+            raise EvergreenError(f"{self.champion.model} {self.champion}: its graph gives {scores} for two plain rows.")
+
+    @property
+    def columns(self) -> Columns:
+        return self.requests.columns
+
+    @property
+    def version(self) -> int:
+        return self.champion.version
+
+    @cached_property
+    def threshold(self) -> float:
+        return float(self.description["decision"]["threshold"])
+
+    @cached_property
+    def _tiers(self) -> tuple[list[str], list[float]]:
+        tiers = self.description["serving"]["tiers"]
+        return [tier for tier, _ in tiers], [float(start) for _, start in tiers]
+
+    @property
+    def tiers(self) -> dict[str, float]:
+        """Tier -> the probability from which on it begins."""
+        return dict(zip(*self._tiers, strict=True))
+
+    def tier(self, score: float) -> str:
+        names, starts = self._tiers
+        return names[bisect.bisect_right(starts, score) - 1]
+
+    @cached_property
+    def known(self) -> dict[str, frozenset[str]]:
+        """Text -> the values that the model knows, and "", which is missing."""
+        return {name: frozenset(["", *values]) for name, values in self.model.schema["categories"].items()}
+
+    @cached_property
+    def windows(self) -> tuple[int, int]:
+        """Days that it looks ahead, and days more until that is surely known; 0 for a table without time."""
+        binds = self.description["manifest"]["data"].get("binds", {})
+        return int(binds.get("horizon_days") or 0), int(binds.get("embargo_days") or 0)
+
+    def score(self, rows: Sequence[Sequence[Any]]) -> NDArray[np.float32]:
+        """Probabilities, shape (rows,), of rows in the order of `columns.kinds`; None is missing."""
+        return self.model.run(self.feeds(rows))
+
+    def feeds(self, rows: Sequence[Sequence[Any]]) -> dict[str, NDArray]:
+        """What the graph is fed. numpy makes NaN of None; a text that is missing is ""."""
+        import numpy as np
+
+        numbers = len(self.model.schema["numbers"])
+        features = len(self.columns.kinds)
+        feeds: dict[str, NDArray] = {}
+        if numbers:
+            feeds["numbers"] = np.array([row[:numbers] for row in rows], dtype=np.float32)
+        if features > numbers:
+            feeds["categories"] = np.array([[text or "" for text in row[numbers:features]] for row in rows], dtype=object)
+        return feeds
+
+    def unknown(self, row: Sequence[Any]) -> list[str]:
+        """Names of the texts whose value the model does not know."""
+        texts = row[len(self.model.schema["numbers"]) : len(self.columns.kinds)]
+        known = zip(self.known.items(), texts, strict=True)
+        return [name for (name, values), text in known if text is not None and text not in values]
+
+
+def described(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
+    """What a bundle's files say of it, by the name before the dot; `serving` is filled up for versions of earlier days.
+
+    Raises:
+        EvergreenError: a file is not what was published.
+    """
+    names = [name for name in DESCRIPTIONS if f"{name}.json" in digests]
+    found = {name: json.loads(scoring.read(folder, f"{name}.json", digests)) for name in names}
+    values = EARLIER | found.get("serving", {})
+    values.setdefault("tiers", [[tier, start * found["decision"]["threshold"]] for tier, start in EARLIER_TIERS.items()])
+    return found | {"serving": values}
+
+
+def columns_of(schema: Mapping[str, Any], found: Mapping[str, Any]) -> Columns:
+    """What a version reads, of its schema.json and its description."""
+    types = found["manifest"]["data"].get("columns", {})
+    return Columns.of(schema, types, found["serving"]["entity"], found["serving"]["max_rows"])

@@ -1,0 +1,5 @@
+-- Grain: one row, or none where it was told before.
+insert into evergreen.notices (verdict)
+values (%(verdict)s)
+on conflict do nothing
+returning verdict

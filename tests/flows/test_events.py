@@ -1,0 +1,96 @@
+"""Events: what they say, and that one which was not taken is never lost in silence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from flows import by_hand, events
+from pipelines import ledger
+from pipelines.errors import EvergreenError, TransientError
+from pipelines.settings import Settings
+from tests.conftest import free_ports
+from tests.pipelines.test_ledger import register
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """Address of a server that answers every POST with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the client asks for a CSRF token first: there is none
+            self.send_response(404)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+def test_an_event_is_about_a_model_and_says_what_and_what_next() -> None:
+    event = events.describe("churn", "block", {"cause": "2025-10", "why": "charges are in cents."})
+    assert event["event"] == "evergreen.block"
+    assert event["resource"] == {
+        "prefect.resource.id": "evergreen.model.churn",
+        "prefect.resource.name": "churn",
+        "evergreen.cause": "2025-10",
+    }
+    assert event["payload"]["says"] == "the feed is broken"
+    assert event["payload"]["why"] == "charges are in cents."
+    assert "prefect deployment run 'monitor/churn' -p window=2025-10 -p force=true" in event["payload"]["next"]
+
+
+def test_the_caller_may_say_it_better() -> None:
+    payload = events.describe("churn", "review", {"next": "`evergreen open`", "says": "seniors are passed over"})["payload"]
+    assert (payload["next"], payload["says"]) == ("`evergreen open`", "seniors are passed over")
+
+
+def test_what_the_server_takes_is_emitted() -> None:
+    with answering(204) as api:
+        events.emit("churn", "retrain", {"cause": "2025-10", "as_of": "", "why": "lost"}, api=api)
+
+
+def test_a_server_that_is_away_is_an_error_that_may_pass() -> None:
+    api = f"http://127.0.0.1:{free_ports(1)[0]}/api"
+    with pytest.raises(TransientError, match=r"did not take the event evergreen.retrain of 'churn': no answer \(ConnectError"):
+        events.emit("churn", "retrain", {"cause": "2025-10"}, api=api)
+
+
+@pytest.mark.parametrize(("status", "may_pass"), [(500, True), (422, False), (401, False)])
+def test_a_server_that_does_not_take_it_is_an_error(status: int, may_pass: bool) -> None:
+    with answering(status) as api, pytest.raises(EvergreenError, match=f"status {status}") as error:
+        events.emit("churn", "promoted", {}, api=api)
+    assert isinstance(error.value, TransientError) == may_pass
+
+
+def test_a_promotion_by_hand_stands_when_nobody_can_be_told(ledger_url: str, tmp_path) -> None:
+    ledger.migrate(ledger_url)
+    version = register(ledger_url, "a")
+    nobody = f"http://127.0.0.1:{free_ports(1)[0]}/api"
+    here = Settings(tmp_path, tmp_path, evergreen=ledger_url, prefect_api_url=nobody)
+    ledger.promote(ledger_url, version.model, 1, expected_epoch=0, actor="me", reason="me: tried", verdict={})
+    said: list[str] = []
+    by_hand._tell(here, version.model, [], said.append)
+    assert "The promotion stands, and nobody was told of it: Prefect did not take" in said[0]
+    by_hand._tell(here, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
+    assert len(said) == 1
+
+
+def test_a_promotion_is_told_with_its_predecessor_and_reason(ledger_url: str) -> None:
+    ledger.migrate(ledger_url)
+    model = register(ledger_url, "a").model
+    row = ledger.promote(ledger_url, model, 1, expected_epoch=0, actor="me", reason="It is better.", verdict={})
+    assert events.promotion(row) == {"version": "1", "why": "v1 is champion. It is better."}

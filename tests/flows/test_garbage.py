@@ -1,0 +1,193 @@
+"""Collecting: what nobody needs goes, and what champion, challenger and those to go back to are made from never does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from flows import cached, garbage, sweep, workspace
+from infra import collection
+from pipelines import ledger, postgres, predictions, scoring
+from pipelines.errors import EvergreenError
+from pipelines.params import GcParams
+from pipelines.settings import Settings
+from tests.flows import small_clone
+from tests.flows.small_clone import ROOT, keep
+
+EXPIRED = GcParams(
+    rollback_versions=1, newest_versions=0, workspace_days=0, checkpoint_days=0, cache_days=0, run_days=0, report_days=0,
+    superseded_days=0,
+)  # fmt: skip
+LONG_AGO = time.time() - 1000 * garbage.DAY_S
+
+
+@pytest.fixture
+def here(tmp_path: Path, ledger_url: str) -> Settings:
+    """Six versions. v1, v3 and v5 were champions in turn, and v6 is the challenger."""
+    here = small_clone.make(tmp_path / "clone", ledger_url, 6)
+    decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
+    for epoch, number in enumerate((1, 3, 5)):
+        ledger.promote(ledger_url, "churn", number, expected_epoch=epoch, **decision)
+    return here
+
+
+def ground(here: Settings, params: GcParams = EXPIRED) -> garbage.Ground:
+    return garbage.ground(here, "churn", params)
+
+
+def names(found) -> set[str]:
+    return {one.what for one in found}
+
+
+def snapshots_left(here: Settings) -> set[int]:
+    """Versions all of whose results are still there."""
+    left = set()
+    for version in ledger.versions(here.evergreen_url, "churn"):
+        outs = cached.outputs(here.folder, version.git_commit)
+        page = hashlib.md5(f"page {version.version}".encode()).hexdigest()
+        if all(cached.find(here, md5) for md5 in [*outs.values(), page]):
+            left.add(version.version)
+    return left
+
+
+def test_champion_challenger_and_who_can_be_gone_back_to_are_needed(here):
+    url = here.evergreen_url
+    assert garbage.needed(url, "churn", EXPIRED) == {5, 3, 6}
+    assert garbage.needed(url, "churn", EXPIRED.model_copy(update={"rollback_versions": 5})) == {5, 3, 1, 6}
+    assert garbage.needed(url, "churn", EXPIRED.model_copy(update={"newest_versions": 3})) == {6, 5, 4, 3}
+    assert garbage.needed(url, "fraud", EXPIRED) == set()
+
+
+def test_with_everything_expired_what_is_needed_can_be_loaded_and_rebuilt(here):
+    assert snapshots_left(here) == {1, 2, 3, 4, 5, 6}
+    found = [*sweep.cache(ground(here)), *garbage.local_bundles(ground(here))]
+    for one in found:
+        one.remove()
+    assert snapshots_left(here) == {3, 5, 6}
+    for version in ledger.versions(here.evergreen_url, "churn"):
+        folder = here.home / "models" / version.bundle_sha256
+        if version.version in {3, 5, 6}:
+            assert scoring.load(folder, version.manifest).session is not None
+        else:
+            assert not folder.exists()
+            assert b"model: churn" in workspace.content(here.folder, version.git_commit, "params.yaml")  # git keeps it
+    assert {path.parent.name for path in (here.home / "dvc" / "cache" / "runs").rglob("value")} == {"key3", "key5", "key6"}
+    assert list(sweep.cache(ground(here))) == []
+
+
+def test_what_a_branch_or_the_clones_own_files_name_stays(here):
+    version = ledger.version(here.evergreen_url, "churn", 2)
+    workspace.git(here.folder, "branch", "mine", version.git_commit)
+    first = ledger.version(here.evergreen_url, "churn", 1)
+    (here.folder / "dvc.lock").write_bytes(workspace.content(here.folder, first.git_commit, "dvc.lock"))
+    for one in list(sweep.cache(ground(here))):
+        one.remove()
+    assert snapshots_left(here) == {1, 2, 3, 5, 6}
+
+
+def test_what_is_young_stays(here):
+    assert list(sweep.cache(ground(here, EXPIRED.model_copy(update={"cache_days": 1})))) == []
+    later = garbage.ground(here, "churn", EXPIRED.model_copy(update={"cache_days": 1}), time.time() + 2 * garbage.DAY_S)
+    assert (
+        len(list(sweep.cache(later))) == 2 * 3 * 4 + 3
+    )  # cache and remote; rows, manifest, reports and their list; what DVC remembers
+
+
+def test_a_cache_that_serves_another_clone_is_left_alone_until_that_is_named(here, tmp_path):
+    other = tmp_path / "other"
+    workspace.git(tmp_path, "clone", "--quiet", str(here.folder), str(other))
+    rows = keep(here, b"rows of fraud")
+    lock = {"stages": {"all": {"outs": [{"path": "data/rows.parquet", "md5": rows}]}}}
+    (other / "dvc.lock").write_text(json.dumps(lock))
+    workspace.git(other, "add", "--all", "--force")
+    commit = workspace.snapshot_commit(other)
+    workspace.git(other, "update-ref", "refs/evergreen/runs/fraud", commit)
+    (other / "dvc.lock").unlink()
+    nothing = "0" * 64
+    new = ledger.Registration(
+        model="fraud", bundle_sha256=nothing, onnx_sha256=nothing, manifest={"a": nothing}, data_manifest_sha256=nothing,
+        params_sha256=nothing, git_commit=commit, git_ref="refs/evergreen/runs/fraud", mlflow_run_id="r", mlflow_version=1,
+        metrics={},
+    )  # fmt: skip
+    ledger.register_version(here.evergreen_url, new)
+    with pytest.raises(EvergreenError, match=r"also serve fraud v1.*gc --clone FOLDER"):
+        list(sweep.cache(ground(here)))
+    for one in list(sweep.cache(ground(here), [other])):
+        one.remove()
+    assert cached.find(here, rows) is not None
+    assert snapshots_left(here) == {3, 5, 6}
+
+
+def test_workspaces_checkpoints_pages_and_refs_of_nobody_go(here):
+    place = workspace.create(here, "killed", "HEAD")
+    kept = here.home / "site" / "churn" / "v5"
+    for folder in (kept, kept.with_name("v2"), kept.parent / "red" / "run"):
+        folder.mkdir(parents=True)
+        os.utime(folder, (LONG_AGO, LONG_AGO))
+    fit = here.home / workspace.CHECKPOINTS / "clone" / "mlp"
+    fit.mkdir(parents=True)
+    workspace.git(here.folder, "update-ref", "refs/evergreen/runs/failed", "HEAD")
+    finders = garbage.workspaces, garbage.checkpoints, garbage.refs, garbage.pages
+    found = [one for finder in finders for one in finder(ground(here))]
+    assert names(found) == {
+        str(place.folder), str(fit), "refs/evergreen/runs/failed", str(kept.with_name("v2")), str(kept.parent / "red" / "run"),
+    }  # fmt: skip
+    for one in found:
+        one.remove()
+    assert [one for finder in finders for one in finder(ground(here))] == []
+    assert kept.exists() and not place.folder.exists()
+    assert "killed" not in workspace.git(here.folder, "worktree", "list")
+
+
+def test_scores_that_were_replaced_go_and_those_that_are_read_stay(here):
+    url = here.evergreen_url
+    plan = predictions.Plan(
+        model="churn", version=5, as_of=dt.date(2025, 1, 31), horizon_days=30, embargo_days=14, query_sha256="0"
+    )
+    for _ in range(2):
+        run = predictions.begin(url, plan, force=True)
+        with postgres.connect(url) as connection:
+            writer = predictions.Writer(connection, run)
+            writer.write(pa.array(["a", "b"]), np.array([0.1, 0.9]), np.array([False, True]))
+            writer.finish()
+    (found,) = garbage.scores(ground(here))
+    assert found.what == "batch/v5/2025-01-31, 2 rows"
+    found.remove()
+    with postgres.connect(url) as connection:
+        left = connection.execute("select run_key, count(*) from evergreen.predictions group by run_key").fetchall()
+        assert left == [("batch/v5/2025-01-31/2", 2)]
+        noted = connection.execute("select kind, predictions, actor from evergreen.erasures").fetchall()
+        assert noted == [("collected", 2, "gc of batch/v5/2025-01-31")]
+        (erased,) = connection.execute("select evergreen.erase_run('churn', 'batch/v5/2025-01-31/2')").fetchone()
+        assert erased == 0  # a run that is read is not erased, whoever asks
+    assert list(garbage.scores(ground(here))) == []
+
+
+def test_by_default_nothing_is_taken_away_and_what_cannot_be_looked_through_is_said(here):
+    said: list[str] = []
+    later = time.time() + 1000 * garbage.DAY_S
+    (here.folder / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("newest_versions: 5", "newest_versions: 0")
+    )
+    collection.collect(here, delete=False, clones=[], say=said.append, now=later)
+    text = "\n".join(said)
+    assert "Needed of churn: v1, v3, v5, v6." in text
+    assert "MLflow at http://127.0.0.1:1 does not answer" in text
+    assert "results in cache and remote: 18" in text and "Nothing was taken away." in text
+    assert snapshots_left(here) == {1, 2, 3, 4, 5, 6}
+    collection.collect(here, delete=True, clones=[], say=said.append, now=later)
+    assert snapshots_left(here) == {1, 3, 5, 6}
+    assert "Taken away:" in said[-1]
+
+
+def test_a_retraining_that_runs_is_not_disturbed(here):
+    with ledger.retraining_lock(here.evergreen_url, "churn"), pytest.raises(EvergreenError, match="already running"):
+        collection.collect(here, delete=True, clones=[], say=print)

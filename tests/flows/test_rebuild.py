@@ -1,0 +1,61 @@
+"""Rebuilding: what is run, and what a snapshot must be to begin from; as a whole in tests/e2e/test_ledger_commands.py."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from flows import cached, rebuild, workspace
+from flows.dag import Stage
+from pipelines import ledger
+from pipelines.errors import EvergreenError
+from tests.flows import small_clone
+
+ROWS = b"rows as they were"
+
+
+@pytest.fixture
+def here(tmp_path, ledger_url):
+    return small_clone.make(tmp_path / "clone", ledger_url, 1, {1: ROWS})
+
+
+def bring(here, rows_sha256: str = hashlib.sha256(ROWS).hexdigest()) -> Path:
+    """The snapshot of version 1 in a workspace; its folder."""
+    version = ledger.version(here.promoter_url, "churn", 1)
+    with rebuild._workspace(here, version) as place:
+        rebuild._bring(here, version, rows_sha256, place)
+        assert (place.folder / rebuild.ROWS).read_bytes() == ROWS
+    return place.folder
+
+
+def test_what_the_bundle_waits_for_is_run_and_nothing_beside_it():
+    stages = [
+        Stage("extract", "cpu", 2),
+        Stage("train@mlp", "gpu", 0, needs=("extract",)),
+        Stage("report", "cpu", 0, needs=("train@mlp",), beside=True),
+        Stage("package", "cpu", 0, needs=("train@mlp",)),
+    ]
+    assert rebuild._needed(stages) == ["extract", "train@mlp", "package"]
+
+
+def test_a_workspace_has_an_empty_cache_of_its_own_and_is_gone_afterwards(here):
+    version = ledger.version(here.promoter_url, "churn", 1)
+    with rebuild._workspace(here, version) as place:
+        config = (place.folder / ".dvc" / "config.local").read_text()
+        assert f"dir = {place.folder}/.evergreen/dvc/cache" in config
+        assert f"url = {here.dvc_remote}" in config
+        assert not (place.folder / "dvc.lock").exists()
+        assert list((place.folder / workspace.CHECKPOINTS).iterdir()) == []
+    assert not bring(here).exists()
+
+
+def test_a_snapshot_that_is_damaged_or_gone_is_refused(here):
+    with pytest.raises(EvergreenError, match=r"snapshot of churn v1 in the cache is damaged.*evergreen checkout v1"):
+        bring(here, rows_sha256="0" * 64)
+    while path := cached.find(here, hashlib.md5(ROWS).hexdigest()):
+        path.unlink()
+    with pytest.raises(EvergreenError, match=r"churn v1 cannot be rebuilt.*The published model is untouched"):
+        bring(here)
+    assert list((here.home / "runs").iterdir()) == []

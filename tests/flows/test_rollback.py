@@ -1,0 +1,144 @@
+"""Going back: at once, to what is whole, and to nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import rollback
+from infra import ledger_commands
+from pipelines import ledger, publish, reigns, scoring
+from pipelines.errors import EvergreenError
+from pipelines.settings import Settings
+from tests.pipelines import bundles
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from flows import rollback
+from infra.cli import app
+from pipelines import settings
+row = rollback.roll_back(settings.load(), "churn", None, actor="tester", reason="a test")
+print(row.to_version, sorted({"mlflow", "prefect", "dvc", "pyarrow", "numpy", "pydantic"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, ledger_url: str) -> Settings:
+    """A clone with three versions, all whole in its home, of which each was champion in turn; MLflow does not answer."""
+    ledger.migrate(ledger_url)
+    (tmp_path / "params.yaml").write_text("model: churn\n")
+    (tmp_path / ".env").write_text(f"EVERGREEN_URL={ledger_url}\nMLFLOW_TRACKING_URI=http://127.0.0.1:1\n")
+    here = Settings.load_from(tmp_path, {})
+    for number, weight in enumerate((1.0, 1.1, 1.2), 1):
+        publish_here(here, weight)
+        decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
+        ledger.promote(ledger_url, "churn", number, expected_epoch=number - 1, **decision)
+    return here
+
+
+def publish_here(here: Settings, weight: float) -> ledger.Version:
+    """A version whose bundle is in the clone's home and nowhere else."""
+    draft = bundles.write(here.home / "models" / f"draft-{weight}", {"strong": weight})
+    digests = publish.bundle_digests(draft)
+    draft.rename(here.home / "models" / digests["manifest.json"])
+    new = ledger.Registration(
+        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
+        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
+        mlflow_run_id="run", mlflow_version=1, metrics={},
+    )  # fmt: skip
+    return ledger.register_version(here.evergreen_url, new)
+
+
+def roll_back(here: Settings, number: int | None = None) -> ledger.Promotion:
+    return rollback.roll_back(here, "churn", number, actor="tester", reason="a test")
+
+
+def champion(here: Settings) -> int:
+    return ledger.champion(here.evergreen_url, "churn").version
+
+
+def graph_of(here: Settings, number: int) -> Path:
+    return here.home / "models" / ledger.version(here.evergreen_url, "churn", number).bundle_sha256 / "model.onnx"
+
+
+def test_the_champion_before_comes_back_and_then_the_one_before_it(here):
+    row = roll_back(here)
+    assert (row.from_version, row.to_version, row.epoch, row.decision) == (3, 2, 4, "promoted")
+    assert row.verdict["finding"] == reigns.ROLLED_BACK and row.reason == "tester: a test"
+    assert roll_back(here).to_version == 1
+    with pytest.raises(EvergreenError, match=r"No champion came before v1.*There is: v3, v2, v1 \(the champion\)"):
+        roll_back(here)
+    assert champion(here) == 1
+
+
+def test_a_version_that_is_named_comes_back(here):
+    assert roll_back(here, 1).to_version == 1
+    assert champion(here) == 1
+
+
+def test_it_asks_nothing_of_mlflow_and_imports_nothing_heavy(here):
+    done = subprocess.run([sys.executable, "-c", IMPORTED], cwd=here.folder, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "2 []", done.stderr
+
+
+def test_a_bundle_with_one_byte_flipped_is_refused_and_what_there_is_is_listed(here):
+    content = bytearray(graph_of(here, 2).read_bytes())
+    content[40] ^= 1
+    graph_of(here, 2).write_bytes(content)
+    with pytest.raises(EvergreenError) as refused:
+        roll_back(here)
+    for part in ("v2 cannot serve, so the champion stays v3", "v3 is whole here and is the champion", "v1 is whole here"):
+        assert part in str(refused.value)
+    assert champion(here) == 3
+    assert roll_back(here, 1).to_version == 1
+
+
+@pytest.mark.parametrize("number", [2, 1])
+def test_a_bundle_that_is_nowhere_is_refused(here, number):
+    graph_of(here, number).unlink()
+    with pytest.raises(EvergreenError, match=f"v{number} cannot serve.*MLflow"):
+        roll_back(here, number)
+    assert champion(here) == 3
+
+
+@pytest.mark.parametrize(("number", "said"), [(7, "There is no v7"), (3, "v3 is the champion already, since epoch 3")])
+def test_a_version_that_is_not_there_or_reigns_is_refused(here, number, said):
+    with pytest.raises(EvergreenError, match=said):
+        roll_back(here, number)
+    assert champion(here) == 3
+
+
+def test_a_model_without_a_champion_has_nothing_to_go_back_from(here):
+    with pytest.raises(EvergreenError, match="'fraud' has no champion"):
+        rollback.roll_back(here, "fraud", None, actor="tester", reason="")
+
+
+def test_what_is_told_afterwards_fails_one_by_one(here):
+    """MLflow and Prefect are away: the ledger's row stands, the first page is written, and each failure is said."""
+    row, said = roll_back(here), []
+    (here.folder / "params.yaml").write_bytes((Path(__file__).parents[2] / "params.yaml").read_bytes())
+    away = Settings.load_from(here.folder, {"PREFECT_API_URL": "http://127.0.0.1:1/api"})
+    rollback.tell(away, "churn", row.epoch, said.append)
+    assert len(said) == 2 and all(text.startswith("v2 of 'churn' is champion all the same") for text in said)
+    assert "v2" in (here.home / "site" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["v3", "3"])
+def test_a_version_is_named_with_or_without_its_v(text):
+    assert ledger_commands.number_of(text) == 3
+
+
+def test_what_is_no_version_is_named():
+    with pytest.raises(EvergreenError, match="'latest' is no version"):
+        ledger_commands.number_of("latest")
+
+
+def test_a_verified_copy_is_what_serves(here):
+    """What is gone back to loads, by the digests of the ledger."""
+    roll_back(here)
+    version = ledger.champion(here.evergreen_url, "churn")
+    assert scoring.load(here.home / "models" / version.bundle_sha256, version.manifest).session is not None

@@ -1,0 +1,46 @@
+"""What `evergreen pin` says of the gain that its rows could show."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra import summary
+from pipelines import ledger, params
+from pipelines.extract import Pin
+from pipelines.gate import snapshot_of
+from pipelines.settings import Settings
+from tests.pipelines.test_ledger import DECISION, register
+
+PIN = Pin("2024-12-31", "abc", rows=110_000, positives=6_000, entities=15_000)
+
+
+@pytest.fixture
+def here(tmp_path, ledger_url) -> Settings:
+    ledger.migrate(ledger_url)
+    return Settings.load_from(tmp_path, {"EVERGREEN_URL": ledger_url})
+
+
+@pytest.fixture
+def config() -> params.Params:
+    found = params.read()
+    return found.model_copy(update={"promotion": found.promotion.model_copy(update={"metric": "cost"})})
+
+
+def test_a_first_pin_is_told_by_an_assumption_that_is_named(here, config):
+    said = summary.foreseen(here, PIN, config)
+    assert said.startswith("About 4,500 customers will be held out; the next decision is use 1 of their rows.")
+    assert "a gain in cost of 0." in said and "the assumption that two versions decide differently on 3% of rows" in said
+
+
+def test_a_pin_that_was_decided_on_before_is_another_use(here, config):
+    register(here.evergreen_url, "1")
+    verdict = {"finding": "fit to serve", "snapshot": snapshot_of("2024-12-31", "abc"), "checks": []}
+    ledger.promote(here.evergreen_url, "churn", 1, expected_epoch=0, **DECISION | {"verdict": verdict})
+    assert "the next decision is use 2 of their rows" in summary.foreseen(here, PIN, config)
+    assert "is use 1 of" in summary.foreseen(here, Pin("2025-01-31", "def", 110_000, 6_000, 15_000), config)
+
+
+def test_a_pin_needs_no_ledger(tmp_path, config):
+    """A source of one's own, and no stack."""
+    said = summary.foreseen(Settings.load_from(tmp_path, {}), PIN, config)
+    assert "is use 1 of" in said and "The ledger was not asked: No password for role" in said

@@ -1,0 +1,78 @@
+"""Two versions side by side: what differs is shown, of each kind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flows import workspace
+from infra import side_by_side
+from pipelines import ledger, publish
+from pipelines.errors import EvergreenError
+from pipelines.settings import Settings
+from tests.pipelines import bundles
+
+
+@pytest.fixture
+def here(tmp_path, ledger_url) -> Settings:
+    ledger.migrate(ledger_url)
+    (tmp_path / ".env").write_text(f"EVERGREEN_URL={ledger_url}\nMLFLOW_TRACKING_URI=http://127.0.0.1:1\n")
+    workspace.git(tmp_path, "init", "--quiet")
+    return Settings.load_from(tmp_path, {})
+
+
+def make(here: Settings, weights: dict[str, float], params: str | None, **metrics: float) -> ledger.Version:
+    """A version in the clone's home, its params.yaml committed; without params it is of another clone."""
+    commit = "c0ffee"
+    if params:
+        (here.folder / "params.yaml").write_text(params)
+        workspace.git(here.folder, "add", "params.yaml")
+        workspace.git(here.folder, "commit", "--quiet", "--message", "params")
+        commit = workspace.git(here.folder, "rev-parse", "HEAD")
+    draft = bundles.write(here.home / "models" / "draft", weights)
+    digests = publish.bundle_digests(draft)
+    draft.rename(here.home / "models" / digests["manifest.json"])
+    new = ledger.Registration(
+        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
+        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit=commit, git_ref="refs/evergreen/runs/1",
+        mlflow_run_id="run", mlflow_version=1, metrics=metrics,
+    )  # fmt: skip
+    return ledger.register_version(here.evergreen_url, new)
+
+
+def test_what_differs_is_shown(here):
+    make(here, {"strong": 1.0}, "data: {as_of: 2024-12-31}\ntrain: {folds: 3, seed: 1}\n", roc_auc=0.8)
+    later = {"roc_auc": 0.81, "roc_auc.low": 0.8, "roc_auc.high": 0.82}
+    make(here, {"strong": 1.0, "weak": 0.5}, "data: {as_of: 2025-03-31}\ntrain: {folds: 5, seed: 1}\n", **later)
+    said = side_by_side.compare(here, "churn", [1, 2])
+    assert "v1   published" in said and "never champion" in said
+    assert "never against one another" in said
+    assert "weak: none -> double" in said and "weak: none -> number" in said
+    assert "train.folds: 3 -> 5" in said
+    assert "train.seed" not in said and "data.as_of" not in said
+    assert [line.split() for line in said.splitlines() if "roc_auc  " in line] == [
+        ["roc_auc", "0.8000", "0.8100", "[0.8000,", "0.8200]"]
+    ]
+    assert "1,000                         1,000" in said
+    assert "no sample to score" in said
+
+
+def test_what_was_decided_between_them_is_shown(here):
+    for number, weight in enumerate((1.0, 2.0), 1):
+        make(here, {"strong": weight}, None)
+        decision = {"actor": "tester", "reason": f"reason {number}", "verdict": {}}
+        ledger.promote(here.evergreen_url, "churn", number, expected_epoch=number - 1, **decision)
+    said = side_by_side.compare(here, "churn", [1, 2])
+    assert "v1 -> v2  promoted  reason 2" in said and "reason 1" not in said
+    assert "to now" in said
+    assert "v1 was made in another clone; its ref is not here: git fetch CLONE refs/evergreen/runs/1" in said
+
+
+def test_a_version_whose_files_were_changed_is_not_compared(here):
+    version = make(here, {"strong": 1.0}, None)
+    make(here, {"strong": 2.0}, None)
+    file = here.home / "models" / version.bundle_sha256 / "evaluation.json"
+    file.write_text(json.dumps({"challenger": "better than it was"}))
+    with pytest.raises(EvergreenError, match="MLflow"):
+        side_by_side.compare(here, "churn", [1, 2])

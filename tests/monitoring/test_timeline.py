@@ -1,0 +1,112 @@
+"""What asks for a person: the newest state counts, and what has been settled since is no matter any more."""
+
+from datetime import date
+
+import pytest
+
+from monitoring.timeline import Model, Window, calm_since, open_matters
+from pipelines.resampling import Interval
+
+KNOWN = Interval(0.8, 0.78, 0.82)
+
+
+def window(key, action="nothing", *, version=1, held=None, mature=True):
+    return Window(key, version, 9000, action, "because", held, date(2025, 6, 1), KNOWN, KNOWN if mature else None, "", {})
+
+
+def model(*windows, champion=1, retrainings=(), commands=None):
+    """Windows oldest first, as a story is told."""
+    newest_first = list(reversed(windows))
+    commands = commands or {}
+    return Model("churn", "us", "roc_auc", champion, "", KNOWN, newest_first, [], retrainings, commands)
+
+
+def kinds(of):
+    return [(matter.kind, matter.window.key, matter.since, matter.windows) for matter in open_matters(of)]
+
+
+@pytest.mark.parametrize("action", ["block", "review", "retrain"])
+def test_the_newest_window_needs_attention_above_a_note(action):
+    assert kinds(model(window("2025-01"), window("2025-02", action))) == [(action, "2025-02", "2025-02", 1)]
+
+
+@pytest.mark.parametrize("action", ["nothing", "note"])
+def test_a_note_is_none(action):
+    assert not kinds(model(window("2025-01", action)))
+
+
+def test_blocks_that_go_on_are_one_matter():
+    blocked = model(window("2025-01"), *(window(f"2025-0{month}", "block", mature=False) for month in (2, 3, 4)))
+    assert kinds(blocked) == [("block", "2025-04", "2025-02", 3)]
+
+
+def test_a_block_is_over_once_the_feed_is_sound_even_before_labels_are_mature():
+    assert not kinds(model(window("2025-01", "block"), window("2025-02", mature=False)))
+
+
+def test_a_block_of_five_windows_ago_and_a_new_one_are_two_and_the_old_one_is_settled():
+    told = model(window("2025-01", "block"), *(window(f"2025-0{month}") for month in range(2, 6)), window("2025-06", "block"))
+    assert kinds(told) == [("block", "2025-06", "2025-06", 1)]
+
+
+def test_a_review_stays_until_mature_labels_say_otherwise():
+    review = window("2025-01", "review")
+    assert kinds(model(review, window("2025-02", mature=False))) == [("review", "2025-01", "2025-01", 1)]
+    assert kinds(model(review, window("2025-02", "block"))) == [
+        ("block", "2025-02", "2025-02", 1),
+        ("review", "2025-01", "2025-01", 1),
+    ]
+    assert not kinds(model(review, window("2025-02")))
+
+
+def test_what_was_said_of_a_version_is_over_once_another_is_champion():
+    told = [window("2025-01", "review"), window("2025-02", "retrain"), window("2025-03", version=2, mature=False)]
+    assert not kinds(model(*told, champion=2, retrainings=[("2025-02", "2025-02-28", "promoted: version 2")]))
+    assert [kind for kind, *_ in kinds(model(*told, champion=1))] == ["missing", "review"]
+
+
+def test_a_block_is_about_the_feed_and_not_about_the_version():
+    assert kinds(model(window("2025-01", "block"), champion=2)) == [("block", "2025-01", "2025-01", 1)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"), [("kept: version 2", "kept"), ("failed: validate", "failed"), ("running", "retrain"), ("", "retrain")]
+)
+def test_what_became_of_the_newest_windows_retraining(outcome, kind):
+    asked = model(window("2025-01", "retrain"), retrainings=[("2025-01", "2025-01-31", outcome)] if outcome else [])
+    assert kinds(asked) == [(kind, "2025-01", "2025-01", 1)]
+
+
+def test_a_retraining_that_runs_is_waited_for_and_one_that_nobody_started_is_not():
+    told = [window("2025-01", "retrain"), window("2025-02", mature=False)]
+    assert not kinds(model(*told, retrainings=[("2025-01", "2025-01-31", "running")]))
+    assert kinds(model(*told)) == [("missing", "2025-01", "2025-01", 1)]
+
+
+def test_a_held_retraining_needs_attention_and_is_one_matter_with_the_one_that_was_asked_for():
+    held = window("2025-01", "note", held="cooldown")
+    assert kinds(model(held)) == [("held", "2025-01", "2025-01", 1)]
+    asked = model(held, window("2025-02", "retrain"), retrainings=[("2025-02", "2025-02-28", "kept: too small a gain")])
+    assert kinds(asked) == [("kept", "2025-02", "2025-01", 2)]
+
+
+def test_two_versions_in_the_newest_window_are_both_the_newest():
+    both = model(window("2025-01", "retrain", version=1), window("2025-01", version=2), champion=1)
+    assert kinds(both) == [("retrain", "2025-01", "2025-01", 1)]
+
+
+def test_calm_is_counted_from_the_last_window_that_asked():
+    told = model(window("2025-01"), window("2025-02", "block"), window("2025-03", "note"), window("2025-04"))
+    assert calm_since(told).key == "2025-03"
+    assert calm_since(model(window("2025-01", "block"))) is None
+    assert calm_since(model()) is None
+
+
+def test_the_command_for_a_retraining_stands_in_for_what_became_of_it():
+    commands = model(commands={"retrain": "retrain it", "kept": "look at it"})
+    assert [commands.command(kind) for kind in ("kept", "held", "missing", "block")] == [
+        "look at it",
+        "retrain it",
+        "retrain it",
+        "",
+    ]

@@ -1,0 +1,204 @@
+"""The gate on leaks: what turns it red, what it says, and what lets a column go all the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from infra.selftest import grounds
+from pipelines import features, leakage, params, split
+from pipelines.checks import Check
+from pipelines.errors import EvergreenError
+from pipelines.leakage import Sides
+
+CONFIG = params.read()
+CUSTOMERS, DAYS = 800, [dt.date(2025, month, 28) for month in range(1, 7)]
+SIZE = CUSTOMERS * len(DAYS)
+RANDOM = np.random.default_rng(0)
+LABEL = (RANDOM.random(SIZE) < 0.2).astype(np.int32)
+NOISE = RANDOM.random(SIZE)
+
+
+def world(**columns) -> pa.Table:
+    """800 customers on six days, with an honest column; others as they are given."""
+    return pa.table(
+        {
+            "customer": np.arange(SIZE) % CUSTOMERS,
+            "day": np.repeat(np.array(DAYS, "datetime64[D]"), CUSTOMERS),
+            "left": LABEL,
+            "honest": LABEL * 0.3 + NOISE,
+            **columns,
+        }
+    )
+
+
+def config(**leakage_params) -> params.Params:
+    data = {"entity": "customer", "time": "day", "target": "left", "protected": [], "personal": []}
+    sections = {
+        "data": CONFIG.data.model_copy(update=data),
+        "split": CONFIG.split.model_copy(update={"newest_snapshots": 1}),
+        "features": CONFIG.features.model_copy(update={"exclude": []}),
+        "leakage": params.LeakageParams(**leakage_params),
+    }
+    return CONFIG.model_copy(update=sections)
+
+
+def sides(rows: pa.Table, of: params.Params) -> Sides:
+    train, test = split.split(rows, of.data, of.split)
+    schema = features.learn_schema(train, of.data, of.features)
+    return Sides(train, test, [*schema["numbers"], *schema["categories"]], of.data)
+
+
+def failed(rows: pa.Table, of: params.Params | None = None) -> list[Check]:
+    of = of or config()
+    return [check for check in leakage.judge(sides(rows, of), of) if not check.success]
+
+
+def test_honest_rows_pass() -> None:
+    text = np.where(LABEL == 1, "left early", "stayed")
+    mixed = np.where(RANDOM.random(SIZE) < 0.7, RANDOM.choice(["a", "b"], SIZE), text)
+    assert failed(world(text=mixed, flag=NOISE > 0.5, late=pa.array(NOISE, mask=NOISE < 0.3))) == []
+
+
+FLIPPED = np.where(RANDOM.random(SIZE) < 0.01, 1 - LABEL, LABEL)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        LABEL,
+        np.where(LABEL == 1, "Canceled", np.where(NOISE > 0.5, "Check-Out", "No bill")),
+        LABEL == 1,
+        FLIPPED,
+        LABEL * 100 + NOISE,
+        pa.array(NOISE, mask=LABEL == 1),
+        np.where(LABEL == 1, RANDOM.integers(500, 600, SIZE), RANDOM.integers(0, 500, SIZE)),
+    ],
+    ids=["copy", "status", "flag", "copy with errors", "number", "missing for one label", "numbered by label"],
+)
+def test_a_column_that_knows_the_answer_is_blocked_with_its_figure(column) -> None:
+    (found, *more) = failed(world(leak=column))
+    assert (found.type, found.column, found.severity, found.kind) == ("alone", "leak", "critical", "leak")
+    assert found.observed.startswith(("0.9", "1.0000 [1.0000, 1.0000]"))
+    assert 'leakage.allowed: {leak: "' in found.advice
+    assert {one.column for one in more} <= {"leak"}
+
+
+def test_the_whole_interval_must_lie_above_the_limit() -> None:
+    few = world(leak=np.where(RANDOM.random(SIZE) < 0.065, 1 - LABEL, LABEL))
+    point = failed(few, config(max_auc=0.9))[0].observed
+    assert failed(few, config(max_auc=float(point.split()[0]) - 0.001)) == []
+
+
+def test_a_column_that_is_missing_for_one_label_only_is_blocked_though_it_ranks_badly() -> None:
+    absent = (LABEL == 0) & (NOISE < 0.4)
+    (found,) = failed(world(closed_on=pa.array(RANDOM.random(SIZE), mask=absent)))
+    assert (found.type, found.column) == ("missing_by_label", "closed_on")
+    assert "0.00% positive of" in found.observed
+
+
+def test_a_handful_of_missing_values_is_chance() -> None:
+    absent = (LABEL == 0) & (NOISE < 0.012)
+    assert failed(world(total=pa.array(RANDOM.random(SIZE), mask=absent))) == []
+
+
+def test_days_after_the_snapshot_are_blocked_where_a_column_counts_them() -> None:
+    rows = world(days_since_change=np.where(NOISE < 0.02, -3.0, 40 * NOISE))
+    assert failed(rows) == []
+    (found,) = failed(rows, config(ages=["days_since_change"]))
+    assert (found.column, found.kind) == ("days_since_change", "future")
+    few = world(days_since_change=np.where(NOISE < 0.0005, -3.0, 40 * NOISE))  # mistyped ones
+    assert failed(few, config(ages=["days_since_change"])) == []
+
+
+def test_a_column_that_is_declared_known_later_is_blocked_as_a_feature_only() -> None:
+    (found,) = failed(world(room=NOISE), config(known_after=["room", "never_read"]))
+    assert (found.type, found.column, found.severity) == ("known_after", "room", "critical")
+
+
+def test_an_entity_on_both_sides_is_counted() -> None:
+    apart = sides(world(), config())
+    mixed = Sides(apart.train, pa.concat_tables([apart.test, apart.train.slice(0, 5).append_column(
+        "held_out_in_time", pa.array([False] * 5))]), apart.learnt, apart.data)  # fmt: skip
+    found = [check for check in leakage.judge(mixed, config()) if not check.success]
+    assert [check.observed for check in found if check.type == "entities_apart"] == ["5 on both sides"]
+
+
+def test_rows_under_another_key_on_the_other_side_are_counted() -> None:
+    rows = world(amount=RANDOM.random(SIZE))
+    keys = pa.array(np.asarray(rows["customer"]) + CUSTOMERS)
+    again = pa.concat_tables([rows, rows.set_column(0, "customer", keys).slice(0, SIZE // 2)])
+    (found,) = failed(again)
+    assert (found.type, found.kind) == ("copies", "sides")
+    assert failed(again, config(max_copies=1.0)) == []
+
+
+def test_rows_that_are_alike_because_columns_are_coarse_are_no_copies() -> None:
+    coarse = world().drop_columns(["honest"]).append_column("plan", pa.array(RANDOM.choice([*"abcdef"], SIZE)))
+    of = config()
+    (found,) = [check for check in leakage.judge(sides(coarse, of), of) if check.type == "copies"]
+    assert found.success and found.observed.startswith("not judged: chance alone makes 100.00%")
+
+
+def test_chance_is_that_of_independent_columns() -> None:
+    halves, hundreds = pa.array(["a", "b"] * 5000), pa.array(list(range(5000)) * 2)
+    assert leakage.by_chance(pa.table({"half": halves, "pair": hundreds})) == pytest.approx(0.5, rel=0.01)
+    assert leakage.by_chance(pa.table({"half": halves, "id": pa.array(range(10_000))})) == 0.0
+
+
+def test_equal_rows_have_equal_digests_in_whichever_table() -> None:
+    table = pa.table({"a": [1.5, None, 1.5, 2.0], "b": ["x", "y", "x", None]})
+    whole, part = leakage.digests(table, table.slice(2))
+    assert whole[0] == whole[2] == part[0] and whole[3] == part[1]
+    assert len(set(whole.tolist())) == 3
+
+
+def test_a_clock_among_the_features_is_a_warning() -> None:
+    counted = np.repeat(np.arange(len(DAYS)), CUSTOMERS) * 30.0 + NOISE
+    (found,) = failed(world(days_since_2000=counted))
+    assert (found.type, found.column, found.severity) == ("separation", "days_since_2000", "warning")
+
+
+def test_what_is_allowed_goes_on_as_a_warning_that_gives_the_reason() -> None:
+    reason = "the call centre writes it down a week before"
+    (found,) = [one for one in failed(world(leak=LABEL), config(allowed={"leak": reason})) if one.column == "leak"]
+    assert found.severity == "warning" and reason in found.advice
+    (strange,) = failed(world(), config(allowed={"leek": reason}))
+    assert strange.severity == "warning" and "leek" in strange.observed
+    with pytest.raises(ValidationError):
+        params.LeakageParams(allowed={"leak": ""})
+
+
+def test_red_ends_the_stage_with_a_page_and_no_cell(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = YAML(typ="safe").load(Path(__file__).parents[2] / "params.yaml")
+    values["data"] |= {"entity": "customer", "time": "day", "target": "left", "protected": []}
+    YAML().dump(values, Path("params.yaml"))
+    apart = sides(world(leak=np.where(LABEL == 1, "canary gone", "canary here")), config())
+    pq.write_table(apart.train, "train.parquet")
+    pq.write_table(apart.test, "test.parquet")
+    Path("schema.json").write_text(json.dumps({"numbers": ["honest"], "categories": {"leak": []}}))
+    files = {name: Path(f"{name}.parquet") for name in ("train", "test")}
+    with pytest.raises(EvergreenError, match=r"alone \[leak\]: expected ROC-AUC of a column alone below 0\.95, found 1\.0000"):
+        leakage.main(**files, schema=Path("schema.json"), verdict=Path("leakage.json"), docs=Path("docs"))
+    page = Path("docs/index.html").read_text()
+    assert "Leakage failed" in page and "canary" not in page
+    assert json.loads(Path("leakage.json").read_text())["success"] is False
+
+
+@pytest.mark.long
+def test_no_block_on_the_clean_tables_and_the_hotels_status_is_one() -> None:
+    for ground in grounds.load(grounds.PROJECT.parent / "shared/data", print):
+        assert [one for one in failed(ground.rows, ground.params) if one.severity == "critical"] == [], ground.name
+        if ground.name == "hotel_bookings":
+            status = np.where(np.asarray(ground.rows["is_canceled"]) == 1, "Canceled", "Check-Out")
+            told = ground.rows.append_column("reservation_status", pa.array(status))
+            assert [one.column for one in failed(told, ground.params) if one.severity == "critical"] == ["reservation_status"]
