@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipelines import fairness, metrics, stage
 from pipelines.errors import EvergreenError
 from pipelines.fairness import Floats, Group, Mask
-from pipelines.folds import as_rows
+from pipelines.fitting.folds import as_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

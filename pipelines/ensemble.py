@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import calibration, params, stage
+from pipelines import params, stage
 from pipelines.errors import EvergreenError
+from pipelines.fitting import calibration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pipelines.calibration import Calibration
-    from pipelines.graph import Graph
+    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Graph
 
 EPSILON = 1e-7  # a mean is held off 0 and 1 by so much before it becomes log odds: float32 scores may round to them
 
@@ -36,7 +37,7 @@ def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], metric: s
         labels: shape (rows,).
         scores: out-of-fold probabilities by candidate, each (rows,).
     """
-    from pipelines.folds import measure
+    from pipelines.fitting.folds import measure
 
     added: list[str] = []
     best: tuple[float, int] = (float("-inf"), 0)
@@ -67,7 +68,7 @@ def compose(
     """One graph of the members' graphs, whose inputs they share, and of their weighted mean, calibrated."""
     import numpy as np
 
-    from pipelines.graph import Graph, TensorProto
+    from pipelines.fitting.graph import Graph, TensorProto
 
     graph, parts = Graph(), []
     for name, weight in weights.items():
@@ -174,7 +175,8 @@ def _write(
     import onnx
     import pyarrow.parquet as pq
 
-    from pipelines import folds, outputs, scoring
+    from pipelines import scoring
+    from pipelines.fitting import folds, outputs
 
     features, table = json.loads(inputs[1].read_text()), pq.read_table(inputs[0])
     labels, fold = rows[config.data.target].to_numpy(), rows["fold"].to_numpy()

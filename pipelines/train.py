@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.folds import CrossValidation
+    from pipelines.fitting.folds import CrossValidation
 
 BACKGROUND_ROWS = 100  # what an absent feature is drawn from, where SHAP values are sampled
 PERMUTATIONS = 8  # orders of the features in which each sampled SHAP value is averaged
@@ -53,7 +53,7 @@ def cross_validation(
     candidate: ModuleType, rows: Rows, checkpoints: Path, config: params.Params
 ) -> tuple[NDArray[np.bool_], CrossValidation]:
     """Which rows are cross-validated, (rows,), and how."""
-    from pipelines import folds
+    from pipelines.fitting import folds
 
     used = folds.sample_customers(rows, config.train.cv_rows, config.train.seed)
     fitter = folds.Fitter(candidate, config.train.seed, config.train.threads, checkpoints)
@@ -74,7 +74,7 @@ def main(*, candidate: str, train: Path, schema: Path, model: Path, checkpoints:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipelines import calibration, folds, outputs, tune
+    from pipelines.fitting import calibration, folds, outputs, tune
 
     module = importlib.import_module(f"pipelines.candidates.{candidate}")
     section = config.candidate(candidate)

@@ -152,8 +152,8 @@ def _fit(rows: pa.Table, scratch: Path) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    from pipelines.calibration import Uncalibrated
     from pipelines.candidates.lightgbm import export
+    from pipelines.fitting.calibration import Uncalibrated
 
     choice = FeaturesParams(exclude=[], min_category_rows=30, max_categories=50)
     schema = features.learn_schema(rows, DATA, choice)

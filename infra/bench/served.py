@@ -45,8 +45,8 @@ def fit(rows: pa.Table, folder: Path) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    from pipelines.calibration import Uncalibrated
     from pipelines.candidates.lightgbm import export
+    from pipelines.fitting.calibration import Uncalibrated
 
     data = DataParams(
         dataset="bench", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
@@ -71,8 +71,8 @@ def export_other(name: str, rows: pa.Table, config: params.Params, folder: Path)
     """Another candidate, with its values in params.yaml, as a bundle beside the first one's."""
     import numpy as np
 
-    from pipelines.calibration import Uncalibrated
     from pipelines.candidates import Rows
+    from pipelines.fitting.calibration import Uncalibrated
 
     schema = json.loads((folder.parent / "bundle" / "schema.json").read_text())
     known = tuple(len(values) for values in schema["categories"].values())

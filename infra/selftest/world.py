@@ -76,9 +76,9 @@ class Maker:
         Args:
             indent: of its schema.json: another one gives another file of the same meaning.
         """
-        from pipelines.calibration import Uncalibrated
         from pipelines.candidates import Rows, linear
         from pipelines.evaluate import threshold_by_cost
+        from pipelines.fitting.calibration import Uncalibrated
 
         labels = training["left"].to_numpy()
         numbers = np.column_stack([training[feature].to_numpy() for feature in features]).astype(np.float32)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines import stopping
 from pipelines.candidates import CandidateParams, Rows
+from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from pipelines.calibration import Calibration
-    from pipelines.graph import Trees
+    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Trees
 
 
 class Params(CandidateParams):
@@ -61,7 +61,7 @@ def margin(model: HistGradientBoostingClassifier, rows: Rows) -> NDArray[np.floa
 
 
 def export(model: HistGradientBoostingClassifier, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.graph import Graph
+    from pipelines.fitting.graph import Graph
 
     graph = Graph()
     return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
@@ -74,7 +74,7 @@ def facts(model: HistGradientBoostingClassifier) -> dict[str, Any]:
 def _trees(model: HistGradientBoostingClassifier) -> Trees:
     import numpy as np
 
-    from pipelines.graph import Trees
+    from pipelines.fitting.graph import Trees
 
     trees = [predictor.nodes for (predictor,) in model._predictors]
     nodes = np.concatenate(trees)

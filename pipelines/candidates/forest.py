@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.ensemble import RandomForestClassifier
 
-    from pipelines.calibration import Calibration
-    from pipelines.graph import Trees
+    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Trees
 
 DOUBT = 1e-4  # shares are drawn in from 0 and 1 by this much, so that log odds stay finite and keep their order
 
@@ -60,7 +60,7 @@ def margin(model: RandomForestClassifier, rows: Rows) -> NDArray[np.float64]:
 
 
 def export(model: RandomForestClassifier, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.graph import Graph
+    from pipelines.fitting.graph import Graph
 
     graph = Graph()
     share = graph.sum_of_trees(graph.features(schema), _trees(model))
@@ -71,7 +71,7 @@ def _trees(model: RandomForestClassifier) -> Trees:
     """Leaf values are shares over the number of trees: their sum is the mean share."""
     import numpy as np
 
-    from pipelines.graph import Trees
+    from pipelines.fitting.graph import Trees
 
     trees = [tree.tree_ for tree in model.estimators_]
     sizes = [tree.node_count for tree in trees]

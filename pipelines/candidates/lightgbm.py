@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines import stopping
 from pipelines.candidates import CandidateParams, Rows
+from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import lightgbm
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from pipelines.calibration import Calibration
-    from pipelines.graph import Trees
+    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Trees
 
 
 class Params(CandidateParams):
@@ -66,7 +66,7 @@ def explain(model: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
 
 
 def export(model: lightgbm.Booster, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.graph import Graph
+    from pipelines.fitting.graph import Graph
 
     graph = Graph()
     return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
@@ -75,7 +75,7 @@ def export(model: lightgbm.Booster, schema: dict[str, Any], calibration: Calibra
 def _trees(model: lightgbm.Booster) -> Trees:
     import numpy as np
 
-    from pipelines.graph import Trees
+    from pipelines.fitting.graph import Trees
 
     found = [node for tree in model.dump_model()["tree_info"] for node in _nodes(tree["tree_index"], tree["tree_structure"])]
     columns = list(zip(*found, strict=True))

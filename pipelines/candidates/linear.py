@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from pipelines.calibration import Calibration
+    from pipelines.fitting.calibration import Calibration
 
 
 class Params(CandidateParams):
@@ -71,7 +71,7 @@ def explain(model: Model, rows: Rows) -> NDArray[np.float64]:
 def export(model: Model, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
     import numpy as np
 
-    from pipelines.graph import Graph, TensorProto
+    from pipelines.fitting.graph import Graph, TensorProto
 
     graph, parts = Graph(), []
     if schema["numbers"]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines import checkpoints, networks, stopping
 from pipelines.candidates import CandidateParams, Rows
+from pipelines.fitting import checkpoints, networks, stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from pipelines.calibration import Calibration
+    from pipelines.fitting.calibration import Calibration
 
 STEPS = 50  # an epoch, at least: a small table has smaller batches
 SMALLEST_BATCH = 64
@@ -59,7 +59,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int, checkpoint: Path
     Raises:
         EvergreenError: memory runs out even for small batches.
     """
-    from pipelines import epochs
+    from pipelines.fitting import epochs
 
     aside = stopping.set_aside(rows.customers, seed)
     learnt, judged = rows.take(~aside), rows.take(aside)
@@ -89,7 +89,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int, checkpoint: Path
 
 
 def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
-    from pipelines import epochs
+    from pipelines.fitting import epochs
 
     with epochs.reproducible(0, model.threads):
         data = _data(model.encoding, rows)
@@ -102,7 +102,7 @@ def facts(model: Model) -> dict[str, Any]:
 
 
 def export(model: Model, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.graph import Graph
+    from pipelines.fitting.graph import Graph
 
     graph, encoding = Graph(), model.encoding
     parts = []
@@ -125,7 +125,7 @@ def _device() -> tuple[str, str]:
 def _key(rows: Rows, params: Params, seed: int, threads: int) -> str:
     import torch
 
-    from pipelines import epochs
+    from pipelines.fitting import epochs
 
     files = (__file__, networks.__file__, epochs.__file__, stopping.__file__)
     sources = [Path(file).read_text(encoding="utf-8") for file in files]
@@ -144,7 +144,7 @@ def _network(encoding: networks.Encoding, rows: Rows, params: Params) -> nn.Modu
 def _data(encoding: networks.Encoding, rows: Rows) -> Any:
     import torch
 
-    from pipelines.epochs import Data
+    from pipelines.fitting.epochs import Data
 
     arrays = (rows.numbers, encoding.places(rows.codes), rows.labels.astype("float32"))
     return Data(*(torch.tensor(array) for array in arrays))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines import stopping
 from pipelines.candidates import CandidateParams, Rows
 from pipelines.errors import EvergreenError
+from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import xgboost
     from numpy.typing import NDArray
 
-    from pipelines.calibration import Calibration
-    from pipelines.graph import Trees
+    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Trees
 
 
 class Params(CandidateParams):
@@ -77,7 +77,7 @@ def explain(model: xgboost.Booster, rows: Rows) -> NDArray[np.float64]:
 
 
 def export(model: xgboost.Booster, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.graph import Graph
+    from pipelines.fitting.graph import Graph
 
     graph = Graph()
     return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
@@ -101,7 +101,7 @@ def _library() -> ModuleType:
 def _trees(model: xgboost.Booster) -> Trees:
     import numpy as np
 
-    from pipelines.graph import Trees
+    from pipelines.fitting.graph import Trees
 
     learner = json.loads(bytes(model.save_raw("json")))["learner"]
     trees = learner["gradient_booster"]["model"]["trees"]

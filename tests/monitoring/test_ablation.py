@@ -11,8 +11,9 @@ from ruamel.yaml import YAML
 
 from monitoring import ablation
 from monitoring.ablation import stand_in
-from pipelines import folds, params
+from pipelines import params
 from pipelines.candidates import linear
+from pipelines.fitting import folds
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SCHEMA = {"numbers": ["usage"], "categories": {"gender": ["f", "m"]}}

@@ -6,9 +6,9 @@ import pytest
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from pipelines import calibration
-from pipelines.calibration import Isotonic, Platt, Uncalibrated
-from pipelines.graph import Graph
+from pipelines.fitting import calibration
+from pipelines.fitting.calibration import Isotonic, Platt, Uncalibrated
+from pipelines.fitting.graph import Graph
 
 KINDS = ["none", "platt", "isotonic"]
 

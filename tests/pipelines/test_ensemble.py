@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit, logit
 
-from pipelines import ensemble, evaluate, features, folds, params, scoring, stage, train
-from pipelines.calibration import Isotonic, Platt, Uncalibrated
+from pipelines import ensemble, evaluate, features, params, scoring, stage, train
 from pipelines.candidates import lightgbm, linear
 from pipelines.errors import EvergreenError
+from pipelines.fitting import folds
+from pipelines.fitting.calibration import Isotonic, Platt, Uncalibrated
 from tests.pipelines.test_train import DATA, FEATURES, customers
 
 CONFIG = params.read()

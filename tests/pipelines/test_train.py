@@ -7,11 +7,12 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from pipelines import features, folds, outputs, params, scoring
-from pipelines.calibration import Platt
+from pipelines import features, params, scoring
 from pipelines.candidates import Rows
 from pipelines.errors import EvergreenError
-from pipelines.graph import float32_below
+from pipelines.fitting import folds, outputs
+from pipelines.fitting.calibration import Platt
+from pipelines.fitting.graph import float32_below
 
 CONFIG = params.read()
 NAMES = ["linear", "lightgbm"]

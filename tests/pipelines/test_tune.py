@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipelines import folds, params, sharing, trials, tune
+from pipelines import params
 from pipelines.candidates import CandidateParams, Range, Rows, linear
 from pipelines.errors import EvergreenError
+from pipelines.fitting import folds, sharing, trials, tune
+from pipelines.fitting.trials import Outcome, Trial
 from pipelines.params import TuneParams
-from pipelines.trials import Outcome, Trial
 
 TUNE = TuneParams(trials=6, seconds=600, generation=3, rows=100_000)
 SEARCH = {"C": {"low": 1e-5, "high": 10, "log": True}}
@@ -171,7 +172,7 @@ def test_no_trials_need_no_optuna():
     code = """
 import sys
 from tests.pipelines import test_tune
-from pipelines import tune
+from pipelines.fitting import tune
 found = tune.tune(test_tune.validation(), test_tune.section(), test_tune.TUNE.model_copy(update={"trials": 0}))
 print(found.trials["trials"], found.section == test_tune.section(), "optuna" in sys.modules)
 """
@@ -230,7 +231,7 @@ def test_a_search_that_cannot_be_is_named(tmp_path, search, said):
 SHARE = """
 import json, sys
 from tests.pipelines import test_tune
-from pipelines import tune
+from pipelines.fitting import tune
 found = tune.tune(test_tune.validation(), test_tune.section(test_tune.POOR), test_tune.TUNE)
 print(json.dumps([found.trials, found.section.C]) if found else "helped")
 """

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import params, scoring
-from pipelines.calibration import Platt
+from pipelines.fitting.calibration import Platt
 from serving.columns import Columns
 from serving.decoding import Requests
 from serving.version import Served

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import ledger, scoring
-from pipelines.calibration import Uncalibrated
-from pipelines.graph import Graph, Trees
+from pipelines.fitting.calibration import Uncalibrated
+from pipelines.fitting.graph import Graph, Trees
 from serving.version import Served
 
 KNOWN = {"plan": ["basic", "fiber"], "contract type": ["month-to-month", "two year"]}

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 
 from pipelines import scoring
-from pipelines.calibration import Uncalibrated
 from pipelines.candidates import Rows
+from pipelines.fitting.calibration import Uncalibrated
 
 KNOWN = {"contract": ["monthly", "two years", "yearly"], "payment": ["card", "check", "transfer", "wire"]}
 SCHEMA = {"numbers": ["tenure", "charge", "calls", "age"], "categories": KNOWN}

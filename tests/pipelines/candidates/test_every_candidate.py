@@ -7,8 +7,9 @@ import onnx
 import pytest
 from scipy.special import expit
 
-from pipelines import params, stopping
+from pipelines import params
 from pipelines.errors import EvergreenError
+from pipelines.fitting import stopping
 from tests.pipelines.candidates.tables import SCHEMA, auc, graph_scores, odd, plain, planted, with_numbers
 
 CONFIG = params.read()

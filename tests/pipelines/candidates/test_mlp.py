@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import params, stopping
+from pipelines import params
 from pipelines.candidates import Rows, mlp
 from pipelines.errors import EvergreenError
-from pipelines.networks import learn_encoding
+from pipelines.fitting import stopping
+from pipelines.fitting.networks import learn_encoding
 from tests.pipelines.candidates.tables import SCHEMA, auc, graph_scores, odd, plain, planted, with_numbers
 
 ROOT = Path(__file__).parents[3]
@@ -144,7 +145,7 @@ def test_out_of_memory_halves_the_rows_at_once_and_keeps_the_batch(monkeypatch, 
 
 def test_gradients_that_are_added_up_are_those_of_the_whole_batch(rows):
     """Without batch norm's and dropout's share in them: in evaluation mode."""
-    from pipelines import epochs, networks
+    from pipelines.fitting import epochs, networks
 
     encoding = learn_encoding(rows, 8)
     gradients = []
@@ -185,7 +186,7 @@ def test_out_of_memory_with_few_rows_says_what_to_do(rows, monkeypatch):
 
 def test_out_of_memory_with_few_rows_on_a_gpu_goes_on_on_the_cpu(rows, capsys):
     """The policy alone: no GPU was there to run out."""
-    from pipelines import epochs, networks
+    from pipelines.fitting import epochs, networks
 
     plan = epochs.Plan(4, 4, 256, 0.01, 0.0, 1)
     network = networks.build(learn_encoding(rows, 8), width=16, layers=1, dropout=0.0, embedding=2, base=0.0)

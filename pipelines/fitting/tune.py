@@ -2,7 +2,7 @@
 
 Trials are proposed in generations of a fixed size by Optuna's TPE (Bergstra et al. 2011) from a seeded study in
 memory, told in order of their number, and pruned only against earlier generations. So what a trial does depends on
-nothing but its number, and any process may run it: `pipelines.sharing` shares them through Postgres.
+nothing but its number, and any process may run it: `pipelines.fitting.sharing` shares them through Postgres.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines import folds, stage
+from pipelines import stage
 from pipelines.errors import EvergreenError
-from pipelines.trials import Outcome, Run, Trial, bars, run_here
+from pipelines.fitting import folds
+from pipelines.fitting.trials import Outcome, Run, Trial, bars, run_here
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from pipelines.candidates import CandidateParams
-    from pipelines.folds import CrossValidation
+    from pipelines.fitting.folds import CrossValidation
     from pipelines.params import TuneParams
 
 ROLE = "EVERGREEN_TUNE"  # lead:<study> or help:<study>, where several processes share the trials
@@ -57,7 +58,7 @@ def tune(whole: CrossValidation, section: CandidateParams, params: TuneParams) -
     validation = whole.sample(params.rows)
     if not role:
         return _search(whole, validation, section, params, lambda trials, ends: run_here(validation, section, trials, ends))
-    from pipelines import sharing
+    from pipelines.fitting import sharing
 
     if role == "help":
         sharing.help_out(name, validation, section)
@@ -69,7 +70,7 @@ def tune(whole: CrossValidation, section: CandidateParams, params: TuneParams) -
 def _search(
     whole: CrossValidation, validation: CrossValidation, section: CandidateParams, params: TuneParams, run: Run
 ) -> Tuned:
-    from pipelines.study import Proposals
+    from pipelines.fitting.study import Proposals
 
     ends = time.monotonic() + params.seconds
     proposals, done, stopped = Proposals(section, params.generation, validation.fitter.seed), [], None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 if TYPE_CHECKING:
-    from pipelines.calibration import Calibration
+    from pipelines.fitting.calibration import Calibration
 
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
 IR_VERSION = 9

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from pipelines import stage
 from pipelines.errors import EvergreenError, TransientError
-from pipelines.study import STATES, distributions
-from pipelines.trials import Outcome, Run, Trial, evaluate
+from pipelines.fitting.study import STATES, distributions
+from pipelines.fitting.trials import Outcome, Run, Trial, evaluate
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
     from pipelines.candidates import CandidateParams
-    from pipelines.folds import CrossValidation
+    from pipelines.fitting.folds import CrossValidation
 
 SCHEMA = "optuna"
 POLL_S = 0.2

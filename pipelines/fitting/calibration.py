@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 if TYPE_CHECKING:
-    from pipelines.graph import Graph
+    from pipelines.fitting.graph import Graph
 
 Floats = NDArray[np.float64]
 GROUPS = 100  # of equal size, behind an isotonic curve: at most as many knots, and rows x knots numbers while scoring

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines import networks, stage
+from pipelines import stage
 from pipelines.errors import EvergreenError
+from pipelines.fitting import networks
 
 if TYPE_CHECKING:
     import torch

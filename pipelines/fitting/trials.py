@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.candidates import CandidateParams
-    from pipelines.folds import CrossValidation
+    from pipelines.fitting.folds import CrossValidation
 
 
 class RunawayError(EvergreenError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.trials import Outcome, Trial
+from pipelines.fitting.trials import Outcome, Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pipelines.calibration import Calibration
+    from pipelines.fitting.calibration import Calibration
 
 PARITY = 1e-5  # largest difference between the graph and the fitted model, in probability, on any row
 
