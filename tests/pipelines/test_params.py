@@ -14,14 +14,14 @@ TEXT = Path("params.yaml").read_text(encoding="utf-8")
 def test_a_pin_changes_two_lines_and_no_comment(tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(TEXT, encoding="utf-8")
-    params.write_pin(file, "2024-12-31", "abc")
+    params.write_pin(file, "2023-03-31", "abc")
     changed = [line for line in difflib.ndiff(TEXT.splitlines(), file.read_text().splitlines()) if line[0] in "+-"]
     assert [line.split("#")[0].split() for line in changed if line[0] == "+"] == [
-        ["+", "as_of:", '"2024-12-31"'],
+        ["+", "as_of:", '"2023-03-31"'],
         ["+", "fingerprint:", '"abc"'],
     ]
     assert len(changed) == 4
-    assert params.read(file).data.binds["as_of"].isoformat() == "2024-12-31"
+    assert params.read(file).data.binds["as_of"].isoformat() == "2023-03-31"
 
 
 def test_a_table_without_a_clock_binds_no_date(tmp_path):
