@@ -432,7 +432,6 @@ def clone(company, tmp_path_factory):
     text = (ROOT / "params.yaml").read_text()
     changes = {
         "dataset: churn ": "dataset: crm ",
-        "as_of: null": "as_of: '2024-08-31'",
         "history_days: 366": "history_days: 150",
         "embargo_days: 14": "embargo_days: 5",
         "protected: [gender, age_band]": "protected: []",
@@ -441,6 +440,7 @@ def clone(company, tmp_path_factory):
     for old, new in changes.items():
         text = replaced(old, new, text)
     (folder / "params.yaml").write_text(text)
+    params.write_pin(folder / "params.yaml", "2024-08-31", "abc")
     (folder / ".env").write_text("".join(f"{name}='{url}'\n" for name, url in company.environment.items()))
     return folder
 
