@@ -6,11 +6,10 @@ import time
 from datetime import date, timedelta
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import monitor, reports, score, watching, workspace
-from flows.execution import can_help
+from flows.execution import REPEATED
 from monitoring import store, windows
 from monitoring.store import Verdict
 from monitoring.timeline import ASKING
@@ -73,13 +72,7 @@ def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Versio
     )
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retry_condition_fn=can_help,
-    task_run_name="score-{window.key}",
-    retries=2,
-    retry_delay_seconds=[5, 20],
-)
+@task(task_run_name="score-{window.key}", **REPEATED)
 def write_scores(here: settings.Settings, watch: Watch, window: Window, version: int) -> None:
     """The scores of every day that the window's verdict needs, by one version."""
     every_day = watch.params.monitor.of_window == "every day"

@@ -7,17 +7,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import dag, events, promote, results, workspace
-from flows.execution import Ran, can_help, where_markdown
+from flows.execution import REPEATED, Ran, where_markdown
 from flows.handover import OWN_POOL
 from flows.workspace import Workspace
 from pipelines import ledger, settings
 from pipelines.verdict import Verdict
-
-DATABASE_RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20]}
 
 
 def key_of(model: str, what: str) -> str:
@@ -37,7 +34,7 @@ def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
         create_table_artifact(rows, key=key_of(model, "where-stages-ran"), description="Where the stages ran, and why there.")
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="publish", **DATABASE_RETRIES)
+@task(task_run_name="publish", **REPEATED)
 def publish(place: Workspace, here: settings.Settings, commit: str, ran: list[Ran]) -> ledger.Version:
     """One MLflow run and one registered version of the bundle, however often this runs."""
     where = {one.stage: one.text() for one in ran if one.pool != OWN_POOL}
@@ -47,7 +44,7 @@ def publish(place: Workspace, here: settings.Settings, commit: str, ran: list[Ra
     return version
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="decide", **DATABASE_RETRIES)
+@task(task_run_name="decide", **REPEATED)
 def decide(place: Workspace, here: settings.Settings, version: ledger.Version) -> Verdict:
     """The gate, the ledger and the aliases."""
     verdict = results.decide(here, place.folder, version, actor=_actor(place.run_id))
@@ -81,7 +78,7 @@ def show(
     pages(place, here, version, verdict, ran)
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="pages", **DATABASE_RETRIES)
+@task(task_run_name="pages", **REPEATED)
 def pages(
     place: Workspace, here: settings.Settings, version: ledger.Version, verdict: Verdict, ran: list[Ran], missing: str = ""
 ) -> None:
@@ -109,14 +106,14 @@ def _actor(run_id: str) -> str:
     return f"retrain/{run_id}"
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="ask", retries=2, retry_delay_seconds=[5, 20])
+@task(task_run_name="ask", **REPEATED)
 def ask(here: settings.Settings, version: ledger.Version) -> None:
     """Where a person has the last word: the flow run that waits for it, and word that it does."""
     address = promote.begin(here, version)
     get_run_logger().warning("%s awaits a person's answer: %s", version, address)
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="tell", retries=2, retry_delay_seconds=[5, 20])
+@task(task_run_name="tell", **REPEATED)
 def tell(here: settings.Settings, version: ledger.Version, cause: str) -> None:
     """Emit `promoted` if this run made the version champion: one that was champion before is no news."""
     decisions = ledger.history(here.promoter_url, version.model)

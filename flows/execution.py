@@ -75,6 +75,15 @@ def can_help(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
+# a task that changes nothing when it is repeated, and whose database or server may be back in a minute
+REPEATED: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retry_condition_fn": can_help,
+    "retries": 2,
+    "retry_delay_seconds": [5, 20],
+}
+
+
 @contextmanager
 def stages_run(means: Means, here: settings.Settings, ran: list[Ran]) -> Iterator[Callable[[], None]]:
     """Run every stage of the graph: of this pool one at a time; those of other pools meanwhile, on workers there.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import date
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import events, reports, score, watching
-from flows.execution import can_help
+from flows.execution import REPEATED
 from monitoring import feed, store, windows
 from monitoring.store import Verdict
 from monitoring.watch import Watch, judge_window
@@ -80,13 +79,7 @@ def score_anew(here: settings.Settings, watch: Watch, window: Window) -> int:
     return runs[-1].version
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retry_condition_fn=can_help,
-    task_run_name="judge-{window.key}",
-    retries=2,
-    retry_delay_seconds=[5, 20],
-)
+@task(task_run_name="judge-{window.key}", **REPEATED)
 def judged(watch: Watch, window: Window, judged_on: date, *, version: int | None = None, force: bool = False) -> Verdict:
     """The verdict on a window, in the ledger."""
     verdict = judge_window(watch, window, judged_on=judged_on, version=version, force=force)

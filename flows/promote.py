@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
@@ -18,13 +17,13 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows import events, results
-from flows.execution import can_help
+from flows.execution import REPEATED
 from pipelines import ledger, params, publish, reviews, settings
 from pipelines.errors import EvergreenError
 from pipelines.reviews import Review
 from pipelines.verdict import Verdict
 
-RETRIES = {"retries": 3, "retry_delay_seconds": [2, 10, 30]}
+ANSWERED = REPEATED | {"retries": 3, "retry_delay_seconds": [2, 10, 30]}  # somebody has just answered, and looks
 
 
 class Answer(RunInput):
@@ -110,7 +109,7 @@ def expire_reviews(here: settings.Settings, model: str) -> None:
             get_run_logger().warning("%s", verdict.headline)
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="settle", **RETRIES)
+@task(task_run_name="settle", **ANSWERED)
 def settle(here: settings.Settings, model: str, review: Review, answer: reviews.Answer, by: str, comment: str) -> Verdict:
     """The answer in the ledger, and MLflow's aliases after it."""
     url, version = here.promoter_url, ledger.version(here.promoter_url, model, review.version)
@@ -128,7 +127,7 @@ def settle(here: settings.Settings, model: str, review: Review, answer: reviews.
     return verdict
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="pages", **RETRIES)
+@task(task_run_name="pages", **ANSWERED)
 def show(here: settings.Settings, model: str, version: int, verdict: Verdict) -> None:
     """The verdict on the version's pages, the first page, and the run."""
     from prefect.artifacts import create_markdown_artifact
@@ -138,7 +137,7 @@ def show(here: settings.Settings, model: str, version: int, verdict: Verdict) ->
     create_markdown_artifact(verdict.markdown(), key=key, description=verdict.headline)
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="tell", **RETRIES)
+@task(task_run_name="tell", **ANSWERED)
 def tell(here: settings.Settings, model: str, version: int) -> None:
     """Emit `promoted`."""
     decisions = ledger.history(here.promoter_url, model)

@@ -16,13 +16,11 @@ from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from flows import dag, decision, events, execution, promote, results, workers, workspace
-from flows.decision import DATABASE_RETRIES
-from flows.execution import Ran, can_help
+from flows.execution import REPEATED, Ran
 from flows.handover import Choice, Policy, tag_of
 from flows.workspace import Workspace
 from monitoring import site, store
@@ -187,7 +185,7 @@ def bury_dead_runs(here: settings.Settings) -> None:
                 workspace.remove(left)
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="pin", **DATABASE_RETRIES)
+@task(task_run_name="pin", **REPEATED)
 def pin(place: Workspace, here: settings.Settings, as_of: str | None) -> None:
     """Write the pin into the workspace's params.yaml, and commit it before the first stage."""
     config = params.read(place.folder / "params.yaml")

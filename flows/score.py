@@ -6,11 +6,10 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import lineage
-from flows.execution import can_help
+from flows.execution import REPEATED
 from pipelines import ledger, params, predictions, settings
 from pipelines.errors import EvergreenError
 
@@ -45,7 +44,7 @@ def _version(here: settings.Settings, model: str, number: int | None) -> ledger.
     return chosen
 
 
-@task(cache_policy=NO_CACHE, retry_condition_fn=can_help, task_run_name="write_scores", retries=2, retry_delay_seconds=[5, 20])
+@task(task_run_name="write_scores", **REPEATED)
 def write_scores(
     here: settings.Settings, version: ledger.Version, as_of: str | None, today: date, force: bool, may_be_empty: bool
 ) -> predictions.Run:

@@ -21,6 +21,7 @@ from pipelines.params import GcParams
 from pipelines.settings import Settings
 from tests.flows import small_clone
 from tests.flows.small_clone import ROOT, keep
+from tests.pipelines import bundles
 
 EXPIRED = GcParams(
     rollback_versions=1, newest_versions=0, workspace_days=0, checkpoint_days=0, cache_days=0, run_days=0, report_days=0,
@@ -111,12 +112,8 @@ def test_a_cache_that_serves_another_clone_is_left_alone_until_that_is_named(her
     commit = workspace.snapshot_commit(other)
     workspace.git(other, "update-ref", "refs/evergreen/runs/fraud", commit)
     (other / "dvc.lock").unlink()
-    nothing = "0" * 64
-    new = ledger.Registration(
-        model="fraud", bundle_sha256=nothing, onnx_sha256=nothing, manifest={"a": nothing}, data_manifest_sha256=nothing,
-        params_sha256=nothing, git_commit=commit, git_ref="refs/evergreen/runs/fraud", mlflow_run_id="r", mlflow_version=1,
-        metrics={},
-    )  # fmt: skip
+    bundle = bundles.write(tmp_path / "fraud", {"strong": 1.0})
+    new = bundles.registration(bundle, model="fraud", git_commit=commit, git_ref="refs/evergreen/runs/fraud")
     ledger.register_version(here.evergreen_url, new)
     with pytest.raises(EvergreenError, match=r"also serve fraud v1.*gc --clone FOLDER"):
         list(sweep.cache(ground(here)))

@@ -10,7 +10,7 @@ import pytest
 
 from flows import rollback
 from infra import ledger_commands
-from pipelines import ledger, publish, reigns, scoring
+from pipelines import ledger, reigns, scoring
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 from tests.pipelines import bundles
@@ -42,15 +42,8 @@ def here(tmp_path: Path, ledger_url: str) -> Settings:
 
 def publish_here(here: Settings, weight: float) -> ledger.Version:
     """A version whose bundle is in the clone's home and nowhere else."""
-    draft = bundles.write(here.home / "models" / f"draft-{weight}", {"strong": weight})
-    digests = publish.bundle_digests(draft)
-    draft.rename(here.home / "models" / digests["manifest.json"])
-    new = ledger.Registration(
-        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
-        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
-        mlflow_run_id="run", mlflow_version=1, metrics={},
-    )  # fmt: skip
-    return ledger.register_version(here.evergreen_url, new)
+    bundle = bundles.keep(here.home, {"strong": weight})
+    return ledger.register_version(here.evergreen_url, bundles.registration(bundle))
 
 
 def roll_back(here: Settings, number: int | None = None) -> ledger.Promotion:

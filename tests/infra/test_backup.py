@@ -44,17 +44,11 @@ def only_postgres(tmp_path: Path, name: str) -> Settings:
 
 def publish_here(here: Settings, weight: float) -> ledger.Version:
     """A version that was made at a commit of the clone, with its bundle in the home."""
-    draft = bundles.write(here.home / "models" / "draft", {"strong": weight})
-    digests = publish.bundle_digests(draft)
-    draft.rename(here.home / "models" / digests["manifest.json"])
+    bundle = bundles.keep(here.home, {"strong": weight})
     ref = f"refs/evergreen/runs/{weight}"
     commit = workspace.snapshot_commit(here.folder)
     workspace.git(here.folder, "update-ref", ref, commit)
-    new = ledger.Registration(
-        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
-        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit=commit, git_ref=ref, mlflow_run_id="run",
-        mlflow_version=1, metrics={},
-    )  # fmt: skip
+    new = bundles.registration(bundle, git_commit=commit, git_ref=ref)
     version = ledger.register_version(here.promoter_url, new)
     workspace.tag(here.folder, "churn", version.version, ref)
     return version

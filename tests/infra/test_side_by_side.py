@@ -8,7 +8,7 @@ import pytest
 
 from flows import workspace
 from infra import side_by_side
-from pipelines import ledger, publish
+from pipelines import ledger
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 from tests.pipelines import bundles
@@ -30,14 +30,7 @@ def make(here: Settings, weights: dict[str, float], params: str | None, **metric
         workspace.git(here.folder, "add", "params.yaml")
         workspace.git(here.folder, "commit", "--quiet", "--message", "params")
         commit = workspace.git(here.folder, "rev-parse", "HEAD")
-    draft = bundles.write(here.home / "models" / "draft", weights)
-    digests = publish.bundle_digests(draft)
-    draft.rename(here.home / "models" / digests["manifest.json"])
-    new = ledger.Registration(
-        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
-        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit=commit, git_ref="refs/evergreen/runs/1",
-        mlflow_run_id="run", mlflow_version=1, metrics=metrics,
-    )  # fmt: skip
+    new = bundles.registration(bundles.keep(here.home, weights), git_commit=commit, metrics=metrics)
     return ledger.register_version(here.evergreen_url, new)
 
 

@@ -17,7 +17,7 @@ from monitoring.histograms import PREDICTION
 from monitoring.reference import FILE
 from monitoring.subject import Subject
 from monitoring.watch import Watch, earlier, judge_window
-from pipelines import ledger, params, predictions, scoring
+from pipelines import ledger, params, predictions
 from pipelines.errors import EvergreenError
 from pipelines.gate import Bundle
 from pipelines.postgres import connect
@@ -112,15 +112,10 @@ def publish(url, folder, world, threshold=0.5) -> tuple[ledger.Version, Bundle]:
     (folder / FILE).write_text(json.dumps(content))
     evaluated = {"candidates": {"lightgbm": {"metrics": {name: figure.to_dict() for name, figure in measured.items()}}}}
     (folder / "evaluation.json").write_text(json.dumps(evaluated))
-    digests = {path.name: scoring.sha256(path) for path in folder.iterdir()}
-    new = ledger.Registration(
-        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
-        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
-        mlflow_run_id="run", mlflow_version=1, metrics={},
-    )  # fmt: skip
+    new = bundles.registration(folder)
     version = ledger.register_version(url, new)
     crown(url, version)
-    return version, Bundle(folder, digests)
+    return version, Bundle(folder, new.manifest)
 
 
 @pytest.fixture

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
 import pyarrow as pa
 from onnx import TensorProto, helper
 
-from pipelines import publish, scoring
+from pipelines import ledger, publish, scoring
 from pipelines.params import AuditParams, DataParams, EvaluateParams, PromotionParams
 
 EVALUATE = EvaluateParams(
@@ -103,6 +105,23 @@ def write(folder: Path, weights: dict[str, float], model: str = "churn", split: 
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def keep(home: Path, weights: dict[str, float]) -> Path:
+    """A bundle where versions are looked for first: in the home, under its digest."""
+    draft = write(home / "models" / "draft", weights)
+    return draft.rename(home / "models" / scoring.sha256(draft / "manifest.json"))
+
+
+def registration(bundle: Path, **changes: Any) -> ledger.Registration:
+    """What the ledger keeps of a version of model churn, with some fields replaced."""
+    digests = {path.name: scoring.sha256(path) for path in bundle.iterdir()}
+    new = ledger.Registration(
+        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
+        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
+        mlflow_run_id="run", mlflow_version=1, metrics={},
+    )  # fmt: skip
+    return replace(new, **changes)
 
 
 def write_release(folder: Path, model: str, weights: dict[str, float] | None = None) -> publish.Release:

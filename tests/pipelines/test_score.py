@@ -77,13 +77,8 @@ def fetch(url, statement):
 def publish(url, folder: Path, weights=None) -> tuple[ledger.Version, Bundle]:
     """A version of model churn, and its bundle."""
     bundles.write(folder, weights or {"strong": 2.0, "weak": -1.0})
-    digests = {path.name: scoring.sha256(path) for path in folder.iterdir()}
-    new = ledger.Registration(
-        model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
-        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
-        mlflow_run_id="run", mlflow_version=1, metrics={},
-    )  # fmt: skip
-    return ledger.register_version(url, new), Bundle(folder, digests)
+    new = bundles.registration(folder)
+    return ledger.register_version(url, new), Bundle(folder, new.manifest)
 
 
 def crown(url, version: ledger.Version) -> None:

@@ -12,6 +12,7 @@ from pipelines import ledger, scoring
 from pipelines.fitting.calibration import Uncalibrated
 from pipelines.fitting.graph import Graph, Trees
 from serving.version import Served
+from tests.pipelines import bundles
 
 KNOWN = {"plan": ["basic", "fiber"], "contract type": ["month-to-month", "two year"]}
 SCHEMA = {
@@ -81,12 +82,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def registration(folder: Path, model: str = "churn") -> ledger.Registration:
-    found = digests(folder)
-    return ledger.Registration(
-        model=model, bundle_sha256=found["manifest.json"], onnx_sha256=found["model.onnx"], manifest=found,
-        data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",
-        mlflow_run_id="run", mlflow_version=1, metrics={"roc_auc": 0.8},
-    )  # fmt: skip
+    return bundles.registration(folder, model=model, metrics={"roc_auc": 0.8})
 
 
 def champion(folder: Path, version: int = 1) -> ledger.Champion:
