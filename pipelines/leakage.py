@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import check_page, stage
+from pipelines import check_page, metrics, stage
 from pipelines import params as parameters
 from pipelines.checks import LATER_SHARE, Check
 from pipelines.params import DataParams, EvaluateParams, LeakageParams, Params
 
 BINS, CATEGORIES = 50, 200  # of a number by rank, and of a text by frequency; all others are one
+RESAMPLES = 200  # for the interval of a column alone, which is either far above the limit or no leak
 PRIOR = 20.0  # rows of the base rate that each bin begins with: a bin of few rows tells little
 SHOWN = 0.02  # below the limit: whose interval is worth its seconds
 PURE = 0.99  # of the rows without a value have one label ...
@@ -99,16 +100,20 @@ def _alone(sides: Sides, limits: LeakageParams, evaluate: EvaluateParams) -> Ite
     """Columns by which alone the held-out rows are ranked too well; the whole interval must lie above the limit."""
     expected = f"ROC-AUC of a column alone below {limits.max_auc:g}"
     labels, best = sides.labels(sides.test), ("", 0.0)
+    entities = sides.test[sides.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
     for name in sides.learnt:
         scores = alone(sides.train[name], sides.labels(sides.train), sides.test[name])
         point = area(labels, scores)
         best = max(best, (name, point), key=lambda one: one[1])
         if point < limits.max_auc - SHOWN:
             continue
-        low, high = _interval(labels, scores, sides.test[sides.data.entity], evaluate)
-        found = f"{point:.4f} [{low:.4f}, {high:.4f}] on {len(labels)} held-out rows"
+        ranking = {"auc": lambda weights, scores=scores: metrics.roc_auc(labels, scores, weights)}
+        interval = metrics.intervals(
+            ranking, entities, resamples=RESAMPLES, confidence=evaluate.confidence, seed=evaluate.seed
+        )["auc"]
+        found = f"{interval} on {len(labels)} held-out rows"
         advice = f"It tells the label by itself. {DROP}; {ALLOW % name}"
-        yield Check("alone", name, expected, found, low < limits.max_auc, advice=advice, kind="leak")
+        yield Check("alone", name, expected, found, interval.low < limits.max_auc, advice=advice, kind="leak")
     yield Check("alone", None, expected, f"at most {best[1]:.4f}, of {best[0]}", True, kind="leak")
 
 
@@ -125,26 +130,10 @@ def alone(train: pa.ChunkedArray, labels: NDArray, test: pa.ChunkedArray) -> NDA
     return ((positives + PRIOR * labels.mean()) / (rows + PRIOR))[codes]
 
 
-def area(labels: NDArray, scores: NDArray, weights: NDArray | None = None) -> float:
-    """ROC-AUC of scores with few different values, ties counted half; each row counts `weights` times."""
-    values, place = np.unique(scores, return_inverse=True)
-    weights = np.ones(len(labels)) if weights is None else weights
-    won = np.bincount(place, weights=weights * labels, minlength=len(values))
-    lost = np.bincount(place, weights=weights * (1 - labels), minlength=len(values))
-    below = np.cumsum(lost) - lost / 2
-    return float((won * below).sum() / (won.sum() * lost.sum())) if won.sum() and lost.sum() else 0.5
-
-
-def _interval(labels: NDArray, scores: NDArray, entities: pa.ChunkedArray, evaluate: EvaluateParams) -> tuple[float, float]:
-    """Percentile bootstrap over entities, as every interval of the project."""
-    codes = entities.combine_chunks().dictionary_encode().indices.to_numpy()
-    random, size = np.random.default_rng(evaluate.seed), int(codes.max()) + 1
-    drawn = [
-        area(labels, scores, np.bincount(random.integers(size, size=size), minlength=size)[codes])
-        for _ in range(min(200, evaluate.bootstrap))
-    ]
-    low, high = np.quantile(drawn, [(1 - evaluate.confidence) / 2, (1 + evaluate.confidence) / 2])
-    return float(low), float(high)
+def area(labels: NDArray, scores: NDArray) -> float:
+    """ROC-AUC; 0.5 where one of the labels is not there."""
+    found = float(metrics.roc_auc(labels, scores, np.ones((1, len(labels))))[0])
+    return 0.5 if np.isnan(found) else found
 
 
 def _missing(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
@@ -218,16 +207,11 @@ def by_chance(rows: pa.Table) -> float:
 
 def digests(*tables: pa.Table) -> list[NDArray[np.uint64]]:
     """A hash of each row by its values; equal rows have equal ones, in whichever table."""
-    hashes = [np.full(table.num_rows, 14695981039346656037, np.uint64) for table in tables]
-    for name in tables[0].column_names:
-        codes = pa.concat_tables([table.select([name]) for table in tables]).combine_chunks()[name].dictionary_encode()
-        place = pc.fill_null(codes.combine_chunks().indices if isinstance(codes, pa.ChunkedArray) else codes.indices, -1)
-        numbers = place.to_numpy().astype(np.int64).view(np.uint64)
-        for hashed, part in zip(hashes, np.split(numbers, np.cumsum([table.num_rows for table in tables])[:-1]), strict=True):
-            with np.errstate(over="ignore"):
-                hashed ^= part + np.uint64(0x9E3779B97F4A7C15) + (hashed << np.uint64(6)) + (hashed >> np.uint64(2))
-                hashed *= np.uint64(1099511628211)
-    return hashes
+    import pandas as pd
+
+    rows = pa.concat_tables(tables).to_pandas(strings_to_categorical=True)
+    hashes = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+    return np.split(hashes, np.cumsum([table.num_rows for table in tables])[:-1])
 
 
 def _separation(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
