@@ -55,7 +55,7 @@ def main(*, train: Path, test: Path, schema: Path, verdict: Path, docs: Path) ->
         sides = Sides(pq.read_table(train), pq.read_table(test), [*seen["numbers"], *seen["categories"]], params.data)
     checks = judge(sides, params)
     rows = sides.train.num_rows + sides.test.num_rows
-    told = f"{sides.train.num_rows} rows that are learnt from, {sides.test.num_rows} held out, {len(sides.learnt)} columns."
+    told = f"{sides.train.num_rows:,} rows that are learnt from, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
     check_page.conclude("Leakage", checks, {"rows": rows}, told, verdict, docs)
 
 

@@ -167,7 +167,7 @@ def conclude(checks: list[Check], total: int, checked: int, owner_page: str, ver
         stage.write_text(docs / "great_expectations.html", offline(owner_page))
     else:
         (docs / "great_expectations.html").unlink(missing_ok=True)  # of an earlier run: not about these rows
-    told = f"{total} rows, all counted; the newest snapshot by itself as well. "
+    told = f"{total:,} rows, all counted; the newest snapshot by itself as well. "
     told += link if owner_page else "Great Expectations was not asked."
     check_page.conclude("Validation", checks, {"rows": total, "checked_rows": checked}, told, verdict, docs)
 
