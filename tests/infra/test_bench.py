@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -57,6 +58,26 @@ def test_what_a_fast_command_imports_brings_no_heavy_library_in(needed: str) -> 
     heavy = {"rich", "httpx", "starlette", "numpy", "pandas", "pyarrow", "prefect", "mlflow", "dvc", "sqlalchemy"}
     assert "Usage" in done.stdout
     assert heavy & set(done.stdout.split()) == set()
+
+
+def test_bare_dvc_has_the_edges_between_our_stages_and_nothing_else_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    stages = {
+        "split": {"deps": ["pipelines/split.py"], "outs": ["data/train.parquet", "data/schema.json"]},
+        "train@linear": {"deps": ["data/train.parquet", "pipelines/fitting"], "outs": ["models/linear"]},
+        "evaluate": {"deps": ["models", "data/schema.json", "requirements.lock"], "outs": ["evaluation"]},
+    }
+    lock = {name: {key: [{"path": path} for path in paths] for key, paths in stage.items()} for name, stage in stages.items()}
+    YAML().dump({"stages": lock}, tmp_path / "own" / "dvc.lock")
+    own = Settings.load_from(tmp_path / "own", {})
+    bare = commands._bare_project(tmp_path / "bare", own)
+    assert commands._idle_seconds(replace(own, folder=bare)) > 0, "everything in it is up to date"
+    read = {name: stage["deps"] for name, stage in YAML().load(bare / "dvc.yaml")["stages"].items()}
+    assert read == {
+        "split": ["split.py"],
+        "train-linear": ["train-linear.py", "data/train.parquet"],
+        "evaluate": ["evaluate.py", "models", "data/schema.json"],
+    }
 
 
 def test_a_process_of_the_bench_sees_nothing_of_the_callers_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
