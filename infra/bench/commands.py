@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from flows import by_hand, workspace
 from infra.bench import place
@@ -19,6 +19,7 @@ from pipelines.settings import Settings
 ROUNDS = 3
 REPRO_ROUNDS = 9  # the machine's pace changes by a third from one second to the next
 REPRO_GOAL, IMPORT_S = 1.5, 0.5
+DVC = (sys.executable, "-m", "dvc")
 FAST = (["status"], ["history"], ["pin", "--help"])
 
 
@@ -34,7 +35,8 @@ def repro(own: Settings, say: Callable[[str], None]) -> Figure:
     reads for every stage; folders where a file would do; the clone around it.
     """
     by_hand.checkout(own, 1, force=True)
-    bare = replace(own, folder=_bare_project(own.folder.parent / "bare", own))
+    bare = replace(own, folder=own.folder.parent / "bare")
+    _make_bare(bare, _same_graph(_locked_stages(own)))
     pairs = [(_idle_seconds(bare), _idle_seconds(own)) for _ in range(REPRO_ROUNDS)]
     for theirs, ours in pairs:
         say(f"dvc repro with nothing to do: {ours:.2f} s, bare DVC on the same graph {theirs:.2f} s")
@@ -60,37 +62,46 @@ def _seconds_told(told: str) -> float:
 
 def _idle_seconds(place_of: Settings) -> float:
     began = time.perf_counter()
-    said = place.output([sys.executable, "-m", "dvc", "repro"], place_of)
+    said = place.output([*DVC, "repro"], place_of)
     seconds = time.perf_counter() - began
     if "up to date" not in said:
         raise EvergreenError(f"`dvc repro` in {place_of.folder} had something to do:\n{said[-2000:]}")
     return seconds
 
 
-def _bare_project(folder: Path, own: Settings) -> Path:
-    """Every stage of ours with a script, a parameter, what it reads of the other stages and what it makes: small files all."""
+def _locked_stages(own: Settings) -> dict[str, Any]:
+    """What dvc.lock says of the stages that dvc.yaml has: it keeps those of candidates that are no longer enabled."""
     from ruamel.yaml import YAML
 
-    yaml = YAML()
-    ours = yaml.load(own.folder / "dvc.lock")["stages"]
+    locked = YAML(typ="safe").load(own.folder / "dvc.lock")["stages"]
+    return {name: locked[name] for name in place.output([*DVC, "stage", "list", "--name-only"], own).split()}
+
+
+def _same_graph(ours: dict[str, Any]) -> dict[str, Any]:
+    """Every stage with a script, a parameter, what it reads of the other stages and what it makes, as a dvc.yaml has them."""
     made = [Path(out["path"]) for stage in ours.values() for out in stage["outs"]]
-    stages = {}
+    graph = {}
     for name, stage in ours.items():
         plain, outs = name.replace("@", "-"), [out["path"] for out in stage["outs"]]
         read = [dep["path"] for dep in stage["deps"] if any(out.is_relative_to(dep["path"]) for out in made)]
-        stages[plain] = {
+        graph[plain] = {
             "cmd": " && ".join(f"mkdir -p {Path(out).parent} && echo {out} > {out}" for out in outs),
             "deps": [f"{plain}.py", *read],
             "params": [plain],
             "outs": outs,
         }
-    folder.mkdir()
-    workspace.git(folder, "init", "--quiet")
-    yaml.dump({"stages": stages}, folder / "dvc.yaml")
-    yaml.dump({name: {"seed": 1} for name in stages}, folder / "params.yaml")
+    return graph
+
+
+def _make_bare(bare: Settings, stages: dict[str, Any]) -> None:
+    """A project of these stages in a new folder, everything in it up to date."""
+    from ruamel.yaml import YAML
+
+    bare.folder.mkdir()
+    workspace.git(bare.folder, "init", "--quiet")
+    YAML().dump({"stages": stages}, bare.folder / "dvc.yaml")
+    YAML().dump({name: {"seed": 1} for name in stages}, bare.folder / "params.yaml")
     for name in stages:
-        (folder / f"{name}.py").write_text("pass\n", encoding="utf-8")
-    for arguments in (["init", "--quiet"], ["config", "core.site_cache_dir", str(folder / ".site")], ["repro", "--quiet"]):
-        command = [sys.executable, "-m", "dvc", *arguments]
-        subprocess.run(command, cwd=folder, env=place.environment(own), check=True, capture_output=True)
-    return folder
+        (bare.folder / f"{name}.py").write_text("pass\n", encoding="utf-8")
+    for arguments in (["init"], ["config", "core.site_cache_dir", str(bare.folder / ".site")], ["repro"]):
+        place.output([*DVC, *arguments, "--quiet"], bare)

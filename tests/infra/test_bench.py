@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from infra.bench import commands, place, retraining
 from infra.bench.figure import Figure
 from infra.demo.load import load_demo
 from pipelines import params
+from pipelines.errors import EvergreenError
 from pipelines.extract import Queries, pin
 from pipelines.settings import NAMES, Settings
 from pipelines.split import is_test
@@ -61,23 +61,24 @@ def test_what_a_fast_command_imports_brings_no_heavy_library_in(needed: str) -> 
 
 
 def test_bare_dvc_has_the_edges_between_our_stages_and_nothing_else_of_ours(tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
     stages = {
         "split": {"deps": ["pipelines/split.py"], "outs": ["data/train.parquet", "data/schema.json"]},
         "train@linear": {"deps": ["data/train.parquet", "pipelines/fitting"], "outs": ["models/linear"]},
         "evaluate": {"deps": ["models", "data/schema.json", "requirements.lock"], "outs": ["evaluation"]},
     }
-    lock = {name: {key: [{"path": path} for path in paths] for key, paths in stage.items()} for name, stage in stages.items()}
-    YAML().dump({"stages": lock}, tmp_path / "own" / "dvc.lock")
-    own = Settings.load_from(tmp_path / "own", {})
-    bare = commands._bare_project(tmp_path / "bare", own)
-    assert commands._idle_seconds(replace(own, folder=bare)) > 0, "everything in it is up to date"
-    read = {name: stage["deps"] for name, stage in YAML().load(bare / "dvc.yaml")["stages"].items()}
-    assert read == {
+    ours = {name: {key: [{"path": path} for path in paths] for key, paths in stage.items()} for name, stage in stages.items()}
+    graph = commands._same_graph(ours)
+    assert {name: stage["deps"] for name, stage in graph.items()} == {
         "split": ["split.py"],
         "train-linear": ["train-linear.py", "data/train.parquet"],
         "evaluate": ["evaluate.py", "models", "data/schema.json"],
     }
+    bare = Settings.load_from(tmp_path / "bare", {})
+    commands._make_bare(bare, graph)
+    assert commands._idle_seconds(bare) > 0, "which raises where something is left to do"
+    (bare.folder / "split.py").write_text("changed\n")
+    with pytest.raises(EvergreenError, match="had something to do"):
+        commands._idle_seconds(bare)
 
 
 def test_a_process_of_the_bench_sees_nothing_of_the_callers_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
