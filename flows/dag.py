@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -45,7 +45,6 @@ class Stage:
     pool: str
     retries: int
     needs: tuple[str, ...] = ()  # stages whose outputs it reads
-    together: int = 1  # how many processes can share its work
     beside: bool = False  # neither another stage nor the gate waits for it
 
 
@@ -95,17 +94,14 @@ class Runner:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def run(self, name: str, log: Callable[[str], None], variables: Mapping[str, str] | None = None) -> bool:
+    def run(self, name: str, log: Callable[[str], None]) -> bool:
         """Run a stage unless its results are known; returns whether it had to run.
-
-        Args:
-            variables: set for the stage's process; they must not change what it makes.
 
         Raises:
             TransientStageError: the stage says that running it again can help.
             StageError: it failed otherwise.
         """
-        said = self._run(["run", name, dict(variables or {})], log)
+        said = self._run(["run", name], log)
         return f"Running stage '{name}':" in said  # DVC's return value counts what it restored, too
 
     def run_unrecorded(self, name: str, log: Callable[[str], None]) -> None:
@@ -146,8 +142,7 @@ class Runner:
         """Move results between machines through the DVC remote, by content.
 
         Args:
-            what: `push` what this workspace has; `repro` a stage from what others have pushed; `assist` with one: run
-                its command on what others have pushed, and leave what it makes alone.
+            what: `push` what this workspace has; `repro` a stage from what others have pushed.
         """
         status, said = self._order([what, name], log)
         if status:
@@ -259,22 +254,12 @@ def _stage(stage: Any, needs: Iterable[Any]) -> Stage:
         meta.get("pool", "cpu"),
         int(meta.get("retries", 0)),
         needs=tuple(sorted(one.addressing for one in needs)),
-        together=int(meta.get("together", 1)),
         beside=bool(meta.get("beside", False)),
     )
 
 
-def _obey(repo: Any, what: str, name: str, variables: Mapping[str, str] | None = None) -> int:
+def _obey(repo: Any, what: str, name: str) -> int:
     """Carry out one order; its closing record, which is 0 or the exit code of the stage."""
-    os.environ.update(variables or {})
-    try:
-        return _carry_out(repo, what, name)
-    finally:
-        for variable in variables or {}:
-            del os.environ[variable]
-
-
-def _carry_out(repo: Any, what: str, name: str) -> int:
     from dvc.exceptions import DvcException
 
     try:

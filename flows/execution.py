@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 
-from flows import dag, handover, helping, workers
+from flows import dag, handover, workers
 from flows.handover import OWN_POOL, Policy
 from flows.workspace import Workspace
 from pipelines import settings
@@ -226,8 +226,7 @@ def _run_here(stage: dag.Stage, means: Means, log: Any) -> bool:
     if stage.beside:
         _run_beside(stage, means, log)
         return True
-    with helping.helped(stage, means.runner, means.place, log) as variables:
-        return means.runner.run(stage.name, log.info, variables)
+    return means.runner.run(stage.name, log.info)
 
 
 def _run_beside(stage: dag.Stage, means: Means, log: Any) -> None:

@@ -153,8 +153,7 @@ def _erase_files(here: Settings, names: frozenset[str], entity: str) -> Iterator
     """Results that lie in this clone, and in workspaces that killed runs left."""
     lock = here.folder / "dvc.lock"
     outs = [here.folder / path for path in cached.outputs_of(lock.read_text(encoding="utf-8"))] if lock.exists() else []
-    folders = [here.home / "runs", here.home / workspace.CHECKPOINTS]
-    for path in _files([*outs, *folders]):
+    for path in _files([*outs, here.home / "runs"]):
         if holds(path.open("rb"), names, entity):
             path.unlink()
             yield str(path)

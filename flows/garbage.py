@@ -78,12 +78,6 @@ def workspaces(at: Ground) -> Iterator[Garbage]:
             yield _folder("workspaces of killed runs", folder, lambda folder=folder: _remove_workspace(at.here, folder))
 
 
-def checkpoints(at: Ground) -> Iterator[Garbage]:
-    for folder in (at.here.home / workspace.CHECKPOINTS).glob("*/*"):
-        if at.is_old(_newest(folder), at.params.checkpoint_days):
-            yield _folder("checkpoints of interrupted fits", folder)
-
-
 def refs(at: Ground) -> Iterator[Garbage]:
     """Git refs of runs that published nothing. Those of versions stay: their SQL and params are known by them alone."""
     folder = at.here.folder

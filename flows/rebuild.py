@@ -86,8 +86,6 @@ def _workspace(here: Settings, version: Version) -> Iterator[Workspace]:
     try:
         apart = replace(here, home=place.folder / ".evergreen")
         workspace.configure_dvc(place.folder, apart)
-        (place.folder / workspace.CHECKPOINTS).unlink()  # where an interrupted fit would go on
-        (place.folder / workspace.CHECKPOINTS).mkdir()
         (place.folder / "dvc.lock").unlink(missing_ok=True)
         yield place
     finally:
@@ -147,7 +145,7 @@ def _compare(here: Settings, published: Facts, place: Workspace, remade: bool) -
     digests = bundle_digests(place.folder / results.BUNDLE)
     before = published.version.manifest
     changed = [name for name in sorted({*digests, *before}) if digests.get(name) != before.get(name)]
-    rows = pq.read_table(place.folder / results.HELD_OUT)
+    rows = pq.read_table(place.folder / results.TRAINING)
     scores = [
         scoring.load(folder, known).score(rows)
         for folder, known in ((place.folder / results.BUNDLE, digests), (published.bundle.folder, before))

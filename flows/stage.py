@@ -13,14 +13,14 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from flows import dag, helping, workers, workspace
+from flows import dag, workers, workspace
 from pipelines import settings
 
 SIGN_S = 5.0  # between two signs of life
 
 
 @flow(name="stage", flow_run_name="stage-{name}", persist_result=False)
-def stage(name: str, repository: str, ref: str, study: str | None = None) -> Any:
+def stage(name: str, repository: str, ref: str) -> Any:
     """Restore what the stage reads from the DVC remote, run it, and push what it made.
 
     When nobody waits for it any more, because its worker was taken for dead, say, it ends and pushes nothing.
@@ -29,7 +29,6 @@ def stage(name: str, repository: str, ref: str, study: str | None = None) -> Any
         name: the stage as DVC writes it, such as `train@mlp`.
         repository: where the run's ref is to be fetched from: a path or URL that git reads.
         ref: the run's ref, whose dvc.lock knows the results so far.
-        study: only help another process with the stage, whose work the two share under this name; nothing is pushed.
     """
     here, log, own_id = settings.load(), get_run_logger(), UUID(str(flow_run.id))
     if not workers.is_wanted(workers.note_alive(own_id)):
@@ -38,11 +37,10 @@ def stage(name: str, repository: str, ref: str, study: str | None = None) -> Any
         workspace.git(here.folder, "fetch", "--quiet", "--no-tags", repository, f"+{ref}:{ref}")
         place = workspace.create(here, str(own_id), workspace.git(here.folder, "rev-parse", ref))
         try:
-            role = {helping.ROLE: f"help:{study}"} if study else {}
-            with dag.runner(place.folder, os.environ | here.environment() | role) as runner:
+            with dag.runner(place.folder, os.environ | here.environment()) as runner:
                 watch.runner = runner
-                runner.exchange("assist" if study else "repro", log.info, name)
-                if workers.is_wanted(workers.look(own_id)) and not study:
+                runner.exchange("repro", log.info, name)
+                if workers.is_wanted(workers.look(own_id)):
                     runner.exchange("push", log.info)
         except dag.StageError:
             if workers.is_wanted(workers.look(own_id)):

@@ -5,7 +5,6 @@ What a run used (its pin) and what it made (dvc.lock) are committed on `refs/eve
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -20,7 +19,6 @@ from pipelines.settings import Settings
 
 # signing asks people for something, and hooks are meant for people
 UNATTENDED = ["-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false", "-c", f"core.hooksPath={os.devnull}"]
-CHECKPOINTS = "checkpoints"  # dvc.yaml hands it to stages that can continue; nothing there is a result
 AUTHOR = {
     "GIT_AUTHOR_NAME": "evergreen",
     "GIT_AUTHOR_EMAIL": "evergreen@localhost",
@@ -105,16 +103,7 @@ def create(settings: Settings, run_id: str, commit: str) -> Workspace:
     place.folder.parent.mkdir(parents=True, exist_ok=True)
     git(settings.folder, "worktree", "add", "--quiet", "--force", "--detach", str(place.folder), commit)
     configure_dvc(place.folder, settings)
-    _share_checkpoints(place.folder, settings)
     return place
-
-
-def _share_checkpoints(folder: Path, settings: Settings) -> None:
-    """Let what an interrupted fit had outlive its workspace: the clone's next run of the same fit continues from it."""
-    clone = hashlib.sha256(os.fsencode(settings.folder)).hexdigest()[:12]
-    shared = settings.home / CHECKPOINTS / clone
-    shared.mkdir(parents=True, exist_ok=True)
-    (folder / CHECKPOINTS).symlink_to(shared, target_is_directory=True)
 
 
 def remove(workspace: Workspace) -> None:

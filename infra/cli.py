@@ -97,7 +97,8 @@ def pin(
 
     config, here = params.read(), settings.load()
     data = config.data
-    found = extract.pin(here.source_url, extract.Queries(Path("sql") / data.dataset), data, as_of)
+    queries = extract.Queries(Path("sql") / data.dataset)
+    found = extract.pin(here.source_url, queries, data, as_of, evaluate=config.evaluate)
     params.write_pin(PARAMS, found.as_of, found.fingerprint)
     typer.echo(f"Pinned {found.as_of}, fingerprint {found.fingerprint}.")
     share = found.positives / found.rows
@@ -224,7 +225,9 @@ def simulate(
 
 @app.command()
 def oracle(
-    rows: Annotated[Path, typer.Option(help="Parquet with customer_id, snapshot_date and churned")] = Path("data/test.parquet"),
+    rows: Annotated[Path, typer.Option(help="Parquet with customer_id, snapshot_date and churned")] = Path(
+        "data/training.parquet"
+    ),
 ) -> None:
     """Print the best ROC-AUC that anybody could reach on rows of the simulated company: its own probabilities'."""
     from infra import summary

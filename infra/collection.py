@@ -15,7 +15,6 @@ from pipelines.settings import Settings
 SHOWN = 3  # of a kind
 FINDERS = (
     garbage.workspaces,
-    garbage.checkpoints,
     garbage.refs,
     garbage.pages,
     garbage.local_bundles,

@@ -54,14 +54,14 @@ def compare(folder: Path) -> Comparison:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    needed = (results.TRAIN, results.HELD_OUT, results.SCHEMA, results.SCORES, results.EVALUATION)
+    needed = (results.TRAINING, results.SCHEMA, results.SCORES, results.EVALUATION)
     if missing := [name for name in needed if not (folder / name).exists()]:
         raise EvergreenError(f"{', '.join(missing)} missing: run `dvc repro`, or `evergreen checkout VERSION`, first.")
-    train, test, scored = (pq.read_table(folder / name) for name in (results.TRAIN, results.HELD_OUT, results.SCORES))
+    training, scored = (pq.read_table(folder / name) for name in (results.TRAINING, results.SCORES))
     schema, evaluation = (json.loads((folder / name).read_text()) for name in (results.SCHEMA, results.EVALUATION))
     config = params.read(folder / "params.yaml")
     scores = {name: scored[f"score_{name}"].to_numpy() for name in evaluation["candidates"]}
-    scores[DEFAULT] = default_scores(train, test, schema, config)
+    scores[DEFAULT] = default_scores(training, schema, config)
     labels = scored[config.data.target].to_numpy()
     entities = scored[config.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
     options = {"resamples": config.evaluate.bootstrap, "confidence": config.evaluate.confidence, "seed": config.evaluate.seed}
@@ -83,15 +83,22 @@ def compare(folder: Path) -> Comparison:
     )
 
 
-def default_scores(train: pa.Table, test: pa.Table, schema: dict[str, Any], config: params.Params) -> NDArray[np.float64]:
-    """Margins of `LGBMClassifier()`, (rows,): every default, texts as pandas categories, the columns that a model sees."""
+def default_scores(rows: pa.Table, schema: dict[str, Any], config: params.Params) -> NDArray[np.float64]:
+    """Margins of `LGBMClassifier()`, (rows,), each fitted on the other folds: every default, texts as pandas categories, the
+    columns that a model sees."""
+    import numpy as np
+    import pyarrow as pa
     from lightgbm import LGBMClassifier
 
     # the two switches change no result, they only make it the same each time
     model = LGBMClassifier(verbosity=-1, n_jobs=config.train.threads, deterministic=True, force_row_wise=True)
-    known = {name: sorted(filter(None, train[name].unique().to_pylist())) for name in schema["categories"]}
-    model.fit(_frame(train, schema, known), train[config.data.target].to_numpy())
-    return model.predict(_frame(test, schema, known), raw_score=True)
+    fold, margins = rows["fold"].to_numpy(), np.empty(rows.num_rows)
+    for number in np.unique(fold):
+        train, judged = (rows.filter(pa.array(mask)) for mask in (fold != number, fold == number))
+        known = {name: sorted(filter(None, train[name].unique().to_pylist())) for name in schema["categories"]}
+        model.fit(_frame(train, schema, known), train[config.data.target].to_numpy())
+        margins[fold == number] = model.predict(_frame(judged, schema, known), raw_score=True)
+    return margins
 
 
 def _frame(rows: pa.Table, schema: dict[str, Any], known: dict[str, list[str]]) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def train(world: pa.Table, params: Params) -> Version:
 
     params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": RESAMPLES})})
     known = pc.is_valid(world["churned"])
-    held_out = split.is_test(world[params.data.entity], params.split.salt, params.split.test_share)
+    held_out = split.fold_of(world[params.data.entity], params.split.salt, params.split.folds) == 0
     early = pc.less_equal(world["month"], TRAINED_TO)
     rows = world.filter(pc.and_(pc.and_(known, early), pa.array(~held_out))).drop_columns(["month"])
     schema = features.learn_schema(rows, params.data, params.features)

@@ -79,7 +79,7 @@ def _rows(both: Sequence[Facts]) -> Iterator[str]:
         values = [f"{one.data[key]:,}" if key == "rows" else str(one.data[key])[:28] for one in both]
         yield _line(title, values)
     held_out = [f"{one.evaluation['rows']:,} ({one.evaluation['positives']:,} positive)" for one in both]
-    yield _line("held out", held_out)
+    yield _line("judged", held_out)
     yield from _changes(both[0].data["columns"], both[1].data["columns"], "column")
 
 

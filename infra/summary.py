@@ -41,7 +41,7 @@ def champion(here: Settings, model: str) -> str:
 
 
 def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
-    """The smallest gain that a pin's held-out rows could show, and where that figure comes from."""
+    """The smallest gain that a pin's newest snapshots could show, and where that figure comes from."""
     from pipelines import detection
     from pipelines.gate import snapshot_of
 
@@ -54,8 +54,7 @@ def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
         use = ledger.use_of_snapshot(url, config.model, snapshot, version=version, epoch=epoch)
     except EvergreenError as error:  # a pin needs the source alone
         verdicts, use, note = [], 1, f" The ledger was not asked: {error}"
-    share = config.split.test_share
-    entities, rows = pin.entities * share, pin.rows * share
+    rows, entities = pin.newest
     settings = {"evaluate": config.evaluate, "promotion": config.promotion}
     return detection.foresee(verdicts, entities=entities, rows=rows, use=use, **settings).says + note
 

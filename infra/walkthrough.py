@@ -45,7 +45,7 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
     api.wait_for(here, reigning.version)
     step("Done\n")
     say(summary.champion(here, model))
-    say(summary.oracle(here, here.folder / results.HELD_OUT))
+    say(summary.oracle(here, here.folder / results.TRAINING))
     say(f"  all reports: {here.site_url}")
     say(f"  API:         {here.api_url}/docs")
     say(f"  Prefect:     {here.prefect_api_url.removesuffix('/api')}")

@@ -1,4 +1,4 @@
-"""What changes when a model does not see a protected attribute: one refit an attribute, judged on the same rows.
+"""What changes when a model does not see a protected attribute: refits without it, cross-fitted by the same folds.
 
 Leaving a column out takes away neither what other columns say about it nor the harm: hence the figures side by side.
 """
@@ -21,6 +21,7 @@ from pipelines import fairness, metrics, stage
 from pipelines.errors import EvergreenError
 from pipelines.fairness import Floats, Group, Mask
 from pipelines.fitting.folds import as_rows
+from pipelines.split import FOLD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,8 +35,7 @@ RATES = ("selection_rate", "tpr", "fpr", "precision", "roc_auc")
 class Source:
     """Where the rows, the scores and the trained candidates are, and what the models see."""
 
-    train: Path
-    test: Path
+    training: Path
     scores: Path
     schema: dict[str, Any]
     models: Path
@@ -53,7 +53,7 @@ def leave_out(source: Source, evaluation: Mapping[str, Any], selected: Mask, par
 
     Args:
         evaluation: the content of evaluation.json.
-        selected: whether the challenger selects each held-out row, shape (rows,).
+        selected: whether the challenger selects each row, shape (rows,).
 
     Returns:
         Of an attribute that no model sees: {"seen": false}. Else `candidate`, which was fitted again; `stands_for`,
@@ -67,14 +67,14 @@ def leave_out(source: Source, evaluation: Mapping[str, Any], selected: Mask, par
     candidate = stand_in(evaluation, source.weights, params.candidates["enabled"], params.evaluate.metric)
     if candidate is None:
         return found | {name: {"seen": True, "candidate": None} for name in refitted}
-    train, test = pq.read_table(source.train), pq.read_table(source.test)
-    scores = _scores(source.scores, test, candidate, params)
+    rows = pq.read_table(source.training)
+    scores = _scores(source.scores, rows, candidate, params)
     for attribute in refitted:
         if len(seen) == 1:
             found[attribute] = {"seen": True, "candidate": None}
             continue
-        margins = _refit(attribute, candidate, train, test, source, params)
-        compared = compare(test, attribute, select(scores, int(selected.sum())), scores, margins, params)
+        margins = _refit(attribute, candidate, rows, source, params)
+        compared = compare(rows, attribute, select(scores, int(selected.sum())), scores, margins, params)
         stands_for = evaluation["challenger"] if candidate != evaluation["challenger"] else None
         found[attribute] = {"seen": True, "candidate": candidate, "stands_for": stands_for, "groups": compared}
         stage.say(f"{attribute}: {candidate} was fitted again without it.")
@@ -146,12 +146,12 @@ def _line(
 def _scores(path: Path, test: pa.Table, candidate: str, params: Params) -> Floats:
     table = pq.read_table(path, columns=[params.data.entity, f"score_{candidate}"])
     if not table[params.data.entity].equals(test[params.data.entity]):
-        raise EvergreenError(f"{path} and the held-out rows are not of one run: run `dvc repro`.")
+        raise EvergreenError(f"{path} and the training rows are not of one run: run `dvc repro`.")
     return table[f"score_{candidate}"].to_numpy()
 
 
-def _refit(attribute: str, candidate: str, train: pa.Table, test: pa.Table, source: Source, params: Params) -> Floats:
-    """Margins of the held-out rows, shape (rows,), by the candidate fitted on everything but the attribute."""
+def _refit(attribute: str, candidate: str, table: pa.Table, source: Source, params: Params) -> Floats:
+    """Margins of all rows, shape (rows,), each by the candidate fitted on the other folds and without the attribute."""
     os.environ["OMP_NUM_THREADS"] = str(params.train.threads)
     schema = source.schema | {
         "numbers": [name for name in source.schema["numbers"] if name != attribute],
@@ -159,9 +159,13 @@ def _refit(attribute: str, candidate: str, train: pa.Table, test: pa.Table, sour
     }
     module = importlib.import_module(f"pipelines.candidates.{candidate}")
     section = chosen_params(params.candidate(candidate), source.models / candidate / "training.json")
-    rows = as_rows(train, schema, params.data)
-    model = module.fit(rows, section, seed=params.train.seed, threads=params.train.threads)
-    return module.margin(model, as_rows(test, schema, params.data))
+    rows, fold = as_rows(table, schema, params.data), table[FOLD].to_numpy()
+    margins = np.empty(len(rows))
+    for number in range(params.split.folds):
+        own = fold == number
+        model = module.fit(rows.take(~own), section, seed=params.train.seed + number, threads=params.train.threads)
+        margins[own] = module.margin(model, rows.take(own))
+    return margins
 
 
 def chosen_params(section: Section, training: Path) -> Section:

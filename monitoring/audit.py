@@ -1,6 +1,6 @@
 """Stage audit: does the challenger treat some groups worse? Its decisions and errors by protected attribute.
 
-On the held-out rows, at its threshold: figures of every group and of every two attributes together, what they prove
+On all rows, out of fold, at its threshold: figures of every group and of every two attributes together, what they prove
 (pipelines/harm.py), and what changes when a model does not see the attribute (monitoring/ablation.py).
 """
 
@@ -27,9 +27,7 @@ INSUFFICIENT, SUFFICIENT = "insufficient evidence", "sufficient"
 RATES = (*fairness.RATES, "roc_auc")
 
 
-def main(
-    *, scores: Path, evaluation: Path, train: Path, test: Path, schema: Path, models: Path, ensemble: Path, audit: Path
-) -> None:
+def main(*, scores: Path, evaluation: Path, training: Path, schema: Path, models: Path, ensemble: Path, audit: Path) -> None:
     """Measure the challenger by group, with and without each attribute among its features."""
     params = parameters.read()
     evaluated = json.loads(evaluation.read_text("utf-8"))
@@ -39,7 +37,7 @@ def main(
     threshold = float(evaluated["candidates"][challenger]["threshold"])
     findings = measure(rows, threshold, params.data.protected, params.audit, params.evaluate)
     seen = json.loads(schema.read_text("utf-8"))
-    source = ablation.Source(train=train, test=test, scores=scores, schema=seen, models=models, ensemble=ensemble)
+    source = ablation.Source(training=training, scores=scores, schema=seen, models=models, ensemble=ensemble)
     findings["without"] = ablation.leave_out(source, evaluated, rows["score"].to_numpy() >= threshold, params)
     stage.write_json(audit, findings | {"model": params.model, "challenger": challenger})
     for attribute, finding in findings["verdict"]["attributes"].items():
@@ -49,7 +47,7 @@ def main(
 
 
 def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
-    """One row a held-out row: entity (code), label (0, 1), score, and each protected attribute as text without NULLs.
+    """One row a judged row: entity (code), label (0, 1), score, and each protected attribute as text without NULLs.
 
     Raises:
         EvergreenError: no rows, or an attribute of more than 50 values.
@@ -57,7 +55,7 @@ def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
     score = f"score_{challenger}"
     table = pq.read_table(scores, columns=list(dict.fromkeys([data.entity, data.target, *data.protected, score])))
     if not table.num_rows:
-        raise EvergreenError(f"{scores} has no rows: nothing was held out. See split.test_share and split.newest_snapshots.")
+        raise EvergreenError(f"{scores} has no rows: run `dvc repro`.")
     frame = pd.DataFrame(
         {
             "entity": pd.factorize(table[data.entity].to_pandas())[0],

@@ -1,7 +1,7 @@
 """Stage reference: what a version hands to those who watch it, in its bundle.
 
 - the layout of its histograms, and those of its training rows with their out-of-fold scores;
-- how likely a positive is at each score, learnt on its held-out rows (monitoring/estimate.py), and what that makes of them;
+- how likely a positive is at each score, learnt out of fold (monitoring/estimate.py), and what that makes of the newest rows;
 - the share of positives in each snapshot;
 - a bounded sample of training rows for pages: features and protected attributes only, no key and nothing personal.
 """
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from monitoring import estimate, histograms, profiles
 from monitoring.histograms import PREDICTION, Histograms, Layout
 from pipelines import params as parameters
-from pipelines import stage
+from pipelines import row_weights, stage
 from pipelines.errors import EvergreenError
 from pipelines.resampling import Interval
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pipelines.params import DataParams, Params
 
 FILE, SAMPLE = "reference.json", "reference.parquet"  # in the bundle
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Reference:
     """What a version is compared with.
 
     schema: of its features. rates: sums that are watched per unit. training: histograms of its training rows.
-    expected: metric -> its estimate on the held-out rows; held_out: metric -> what it is on them. threshold: a score from here
-    on decides for positive.
+    expected: metric -> its estimate on the newest snapshots; held_out: metric -> what it is on them, out of fold. threshold: a
+    score from here on decides for positive.
     positives: snapshot -> (rows with label 1, rows); under the key None for a table without time.
     """
 
@@ -64,7 +63,8 @@ class Reference:
             raise EvergreenError(f"The bundle in {bundle} has no {FILE}: it cannot be watched. Retrain, and it can.")
         names = (FILE, "schema.json", "evaluation.json", "decision.json")
         saved, schema, evaluated, decision = (json.loads((bundle / name).read_text(encoding="utf-8")) for name in names)
-        measured = evaluated["candidates"][decision["candidate"]]["metrics"]
+        candidate = evaluated["candidates"][decision["candidate"]]
+        measured = newest_metrics(candidate)
         return cls(
             schema=schema,
             rates=saved["rates"],
@@ -78,43 +78,42 @@ class Reference:
         )
 
 
-def main(
-    *, train: Path, schema: Path, models: Path, ensemble: Path, scores: Path, evaluation: Path, reference: Path, sample: Path
-) -> None:
+def newest_metrics(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a candidate in evaluation.json: all figures on the newest snapshots, or on all rows where there is no clock.
+
+    Versions from before cross-fitting measured one metric on snapshots that nobody had seen; theirs are of all rows.
+    """
+    newest = candidate.get("newest", {})
+    return newest if len(newest) > 1 else candidate["metrics"]
+
+
+def main(*, training: Path, schema: Path, past: Path, scores: Path, evaluation: Path, reference: Path, sample: Path) -> None:
     """Write the reference of the challenger, and the sample."""
     params = parameters.read()
-    evaluated, features = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema))
+    evaluated, features, half_lives = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema, past))
     name = evaluated["challenger"]
     with stage.phase("read"):
-        rows = pq.read_table(train)
-        held_out = pq.read_table(scores)
-        out_of_fold = pq.read_table((ensemble if name == ENSEMBLE else models / name) / "oof.parquet")
-    learnt, judged = with_scores(rows, out_of_fold, params.data), held_out[f"score_{name}"].to_numpy()
-    layout, counted = count_training(learnt, features, params)
+        judged = pq.read_table(scores)
+        rows = pq.read_table(training).append_column(PREDICTION, judged[f"score_{name}"])
+    layout, counted = count_training(rows, features, params)
     threshold = float(evaluated["candidates"][name]["threshold"])
-    calibration = calibrate(held_out, judged, threshold, params)
-    expected = estimate.expect(calibration, calibration.count(judged), params.evaluate)
+    weights = row_weights.weights(row_weights.days_of(rows, params.data), half_lives["overall"])
+    kept = judged.filter(pa.array(row_weights.thinned(weights, params.evaluate.seed)))
+    calibration = calibrate(kept, kept[f"score_{name}"].to_numpy(), threshold, params)
+    newest = judged.filter(judged["newest"])[f"score_{name}"].to_numpy()
+    expected = estimate.expect(calibration, calibration.count(newest), params.evaluate)
     content = {
         "rates": params.monitor.rates,
         "layout": json.loads(layout.to_json()),
         "training": json.loads(counted.to_json()),
         "calibration": calibration.to_dict(),
         "expected": {metric: _rounded(figure) for metric, figure in expected.items() if np.isfinite(figure.point)},
-        "positives": count_positives(pa.concat_tables([_labels(rows, params.data), _labels(held_out, params.data)])),
+        "positives": count_positives(_labels(rows, params.data)),
     }
     stage.write_json(reference, content)
     with stage.phase("write"):
-        pq.write_table(draw_sample(learnt, features, params), sample, compression="zstd")
-    stage.say(f"Reference of {name}: {counted.rows:,} training rows, {held_out.num_rows:,} held-out ones.")
-
-
-def with_scores(rows: pa.Table, out_of_fold: pa.Table, data: DataParams) -> pa.Table:
-    """The training rows that were cross-validated, with their out-of-fold score as PREDICTION, in their own order."""
-    numbered = rows.select(data.key_columns).append_column("at", pa.array(np.arange(rows.num_rows)))
-    scored = numbered.join(out_of_fold.select([*data.key_columns, "score"]), keys=data.key_columns, join_type="inner").sort_by(
-        "at"
-    )
-    return rows.take(scored["at"]).append_column(PREDICTION, scored["score"])
+        pq.write_table(draw_sample(rows, features, params), sample, compression="zstd")
+    stage.say(f"Reference of {name}: {counted.rows:,} training rows, {len(newest):,} of the newest snapshots.")
 
 
 def count_training(rows: pa.Table, features: Mapping[str, Any], params: Params) -> tuple[Layout, Histograms]:
@@ -124,12 +123,12 @@ def count_training(rows: pa.Table, features: Mapping[str, Any], params: Params) 
     return layout, histograms.count(shown.to_batches(), layout)
 
 
-def calibrate(held_out: pa.Table, scores: Any, threshold: float, params: Params) -> estimate.Calibration:
+def calibrate(judged: pa.Table, scores: Any, threshold: float, params: Params) -> estimate.Calibration:
     """How likely a positive is at each score; the snapshots are the calendar blocks."""
     data = params.data
-    entities = held_out[data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
-    blocks = held_out[data.time].cast(pa.string()).to_numpy(zero_copy_only=False) if data.time else np.zeros(len(scores))
-    return estimate.learn(held_out[data.target].to_numpy(), scores, entities, blocks, threshold, params.evaluate)
+    entities = judged[data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
+    blocks = judged[data.time].cast(pa.string()).to_numpy(zero_copy_only=False) if data.time else np.zeros(len(scores))
+    return estimate.learn(judged[data.target].to_numpy(), scores, entities, blocks, threshold, params.evaluate)
 
 
 def count_positives(labels: pa.Table) -> list[tuple[str | None, int, int]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring import inert, site
@@ -27,25 +28,25 @@ if TYPE_CHECKING:
     from pipelines.params import Params
 
 NO_TIME = "Drift: the table has no dates (data.time), so nothing can be said about time."
-NO_NEWEST = "Drift: no snapshot is held out in time (split.newest_snapshots), so there is nothing to compare with training."
+NO_NEWEST = "Drift: there is one snapshot only (evaluate.newest_snapshots), so there is nothing to compare it with."
 
 
-def main(*, train: Path, test: Path, schema: Path, scores: Path, evaluation: Path, audit: Path, pages: Path) -> None:
+def main(*, training: Path, schema: Path, scores: Path, evaluation: Path, audit: Path, pages: Path) -> None:
     """Render the bias, classification, drift and data pages, and the index of them."""
     os.environ["DO_NOT_TRACK"] = "1"  # Evidently sends nothing about its use
     params = parameters.read()
     evaluated, findings = (json.loads(path.read_text("utf-8")) for path in (evaluation, audit))
     with stage.phase("read"):
-        held_out, learnt = pq.read_table(test), pq.read_table(train)
+        learnt, judged = pq.read_table(training), pq.read_table(scores)
     groups = {name: [group["group"] for group in found] for name, found in findings["attributes"].items()}
     columns = Columns.of(json.loads(schema.read_text("utf-8")), groups)
-    made = {"bias.html": bias_page(findings, pq.read_table(scores), params)}
-    made["classification.html"] = classification_page(evaluated, pq.read_table(scores), params)
-    newest = held_out.filter(held_out["held_out_in_time"])
-    if newest.num_rows:
-        made["drift.html"] = drift_page(newest, learnt, columns, params)
+    made = {"bias.html": bias_page(findings, judged, params)}
+    made["classification.html"] = classification_page(evaluated, judged, params)
+    newest, before = learnt.filter(judged["newest"]), learnt.filter(pc.invert(judged["newest"]))
+    if before.num_rows:
+        made["drift.html"] = drift_page(newest, before, columns, params)
     made["data.html"] = data_page(learnt, columns, params)
-    missing = "" if newest.num_rows else NO_NEWEST if params.data.time else NO_TIME
+    missing = "" if before.num_rows else NO_NEWEST if params.data.time else NO_TIME
     made["index.html"] = index(made, missing, params.model, evaluated["challenger"], findings["verdict"])
     write(pages, made)
     stage.say(", ".join(f"{name} {len(text) / 1e6:.1f} MB" for name, text in made.items()))
@@ -58,7 +59,7 @@ def bias_page(findings: dict[str, Any], scores: pa.Table, params: Params) -> str
     size = min(len(shown), params.audit.report_rows)
     sample = shown.sample(size, random_state=params.evaluate.seed)
     title = f"{inert.text(params.model)}: bias audit of the challenger {inert.text(findings['challenger'])}"
-    return bias.page(title, findings, sample, what="held-out rows")
+    return bias.page(title, findings, sample, what="rows, out of fold")
 
 
 def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Params) -> str:
@@ -67,24 +68,24 @@ def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Pa
     labels = scores[params.data.target].cast("int64").to_numpy()
     scored = pd.DataFrame({"label": labels, "score": scores[f"score_{name}"].to_numpy()})
     threshold = float(evaluation["candidates"][name]["threshold"])
-    title = f"{inert.text(params.model)}: the challenger {inert.text(name)} on held-out rows"
+    title = f"{inert.text(params.model)}: the challenger {inert.text(name)}, out of fold"
     return classification.page(
         title,
         scored,
         threshold,
         params.audit.report_rows,
-        what="held-out rows",
+        what="rows, out of fold",
         elsewhere="in the model card",
         seed=params.evaluate.seed,
     )
 
 
-def drift_page(newest: pa.Table, learnt: pa.Table, columns: Columns, params: Params) -> str:
-    """The drift report of the newest snapshots, which training has not seen of anybody."""
+def drift_page(newest: pa.Table, before: pa.Table, columns: Columns, params: Params) -> str:
+    """The drift report of the newest snapshots against those before."""
     return drift.page(
-        f"{inert.text(params.model)}: the newest snapshots against training",
-        drift.Side(columns.frame(newest), newest.num_rows, "held-out rows of the newest snapshots"),
-        drift.Side(columns.frame(learnt), learnt.num_rows, "training rows, of other customers and earlier"),
+        f"{inert.text(params.model)}: the newest snapshots against those before",
+        drift.Side(columns.frame(newest), newest.num_rows, "rows of the newest snapshots"),
+        drift.Side(columns.frame(before), before.num_rows, "training rows of earlier snapshots"),
         columns,
         params.audit.report_rows,
         decided_by="whether a drift hurts is seen on the performance of the newest snapshots, which the model card gives.",

@@ -1,4 +1,4 @@
-"""What a pin could show, before anything is trained: the smallest gain that its held-out rows are enough for."""
+"""What a pin could show, before anything is trained: the smallest gain that its newest snapshots are enough for."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def foresee(
 
     Args:
         verdicts: of the model, as the ledger holds them, newest first.
-        entities, rows: expected on the held-out side.
+        entities, rows: of the newest snapshots.
         use: how many decisions its rows have served, the next one included.
     """
     found = next((error for saved in verdicts if (error := _of_verdict(saved, entities, promotion.metric))), None)
-    whence = "the newest comparison's interval, scaled to these customers"
+    whence = "the newest comparison's interval, scaled to these entities"
     if found is None and promotion.metric == "cost":
         found, whence = (
             _assumed(rows, evaluate),
             f"the assumption that two versions decide differently on {DIFFERING:.0%} of rows",
         )
-    about = f"About {entities:,.0f} customers will be held out; the next decision is use {use} of their rows."
+    about = f"{entities:,.0f} entities of the newest snapshots decide; the next decision is use {use} of their rows."
     if found is None:
         return Foreseen(None, f"{about} How small a gain in {promotion.metric} they can show, the first comparison will tell.")
     gain = gains.detectable(found, promotion.min_effect, use, evaluate.confidence)

@@ -1,6 +1,7 @@
 """Stage ensemble: the candidates' weighted mean, as one graph, where more than one of them earns a weight.
 
-Greedy selection with replacement (Caruana et al. 2004) on the cross-fitted out-of-fold scores.
+Greedy selection with replacement (Caruana et al. 2004) on the out-of-fold scores; the figures that judge the ensemble are
+of weights that each fold's rows had no say in.
 """
 
 from __future__ import annotations
@@ -11,18 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import params, stage
-from pipelines.errors import EvergreenError
-from pipelines.fitting import calibration
+from pipelines import out_of_fold, params, stage
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
-    import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pipelines.fitting.calibration import Calibration
-    from pipelines.fitting.graph import Graph
+    from pipelines.fitting.graph import Calibrations, Graph
 
 EPSILON = 1e-7  # a mean is held off 0 and 1 by so much before it becomes log odds: float32 scores may round to them
 
@@ -53,6 +50,14 @@ def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], metric: s
     return {name: kept.count(name) / len(kept) for name in scores if name in kept}
 
 
+def cross_selected(
+    labels: NDArray, scores: Mapping[str, NDArray[np.float64]], fold: NDArray, metric: str, rounds: int
+) -> list[dict[str, float]]:
+    """For each fold the weights that the rows of the other folds choose."""
+    kept = [fold != number for number in range(int(fold.max()) + 1)]
+    return [select(labels[mask], {name: values[mask] for name, values in scores.items()}, metric, rounds) for mask in kept]
+
+
 def mean(scores: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]) -> NDArray[np.float64]:
     """Log odds of the weighted mean probability, (rows,)."""
     import numpy as np
@@ -62,29 +67,62 @@ def mean(scores: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
     return logit(np.clip(total, EPSILON, 1 - EPSILON))
 
 
+def cross_mean(
+    scores: Mapping[str, NDArray[np.float64]], by_fold: list[dict[str, float]], fold: NDArray
+) -> NDArray[np.float64]:
+    """Log odds of each row's mean by the weights of its fold, (rows,)."""
+    import numpy as np
+
+    margins = np.empty(len(fold))
+    for number, weights in enumerate(by_fold):
+        own = fold == number
+        margins[own] = mean({name: values[own] for name, values in scores.items()}, weights)
+    return margins
+
+
 def compose(
-    members: Mapping[str, onnx.ModelProto], weights: Mapping[str, float], schema: dict[str, Any], chosen: Calibration
+    members: Mapping[str, onnx.ModelProto],
+    weights: Mapping[str, float],
+    by_fold: list[dict[str, float]],
+    calibrations: Calibrations,
+    schema: dict[str, Any],
 ) -> onnx.ModelProto:
-    """One graph of the members' graphs, whose inputs they share, and of their weighted mean, calibrated."""
+    """One graph of the members' graphs, whose inputs they share, and of their weighted means, calibrated.
+
+    Args:
+        members: graphs of all candidates that have a weight anywhere.
+    """
     import numpy as np
 
     from pipelines.fitting.graph import Graph, TensorProto
 
-    graph, parts = Graph(), []
-    for name, weight in weights.items():
-        probability = include(graph, members[name].graph, f"{name}/")
-        double = graph.add("Cast", [probability], f"{name}:double", to=TensorProto.DOUBLE)
-        parts.append(graph.add("Mul", [double, graph.constant(f"{name}:weight", weight, np.float64)], f"{name}:weighted"))
-    total = graph.add("Sum", parts, "mean")
+    graph, served, folds = Graph(), [], []
+    for name, member in members.items():
+        probability, of_folds = (
+            graph.add("Cast", [output], f"{name}:double", to=TensorProto.DOUBLE)
+            for output in include(graph, member.graph, f"{name}/")
+        )
+        own = np.array([[fold.get(name, 0.0) for fold in by_fold]])
+        if name in weights:
+            served.append(graph.add("Mul", [probability, graph.constant("weight", weights[name], np.float64)], "weighted"))
+        folds.append(graph.add("Mul", [of_folds, graph.constant("weights", own, np.float64)], "weighted_folds"))
+    margin, margins = (_log_odds(graph, parts) for parts in (served, folds))
+    columns = [graph.column(margins, number) for number in range(len(by_fold))]
+    calibrated = [one.write(graph, column) for one, column in zip(calibrations.folds, columns, strict=True)]
+    return graph.finish(calibrations.served.write(graph, margin), calibrated, schema)
+
+
+def _log_odds(graph: Graph, parts: list[str]) -> str:
+    import numpy as np
+
     ends = [graph.constant("least", EPSILON, np.float64), graph.constant("most", 1 - EPSILON, np.float64)]
-    within = graph.add("Clip", [total, *ends], "within")
+    within = graph.add("Clip", [graph.add("Sum", parts, "mean"), *ends], "within")
     rest = graph.add("Sub", [graph.constant("one", 1.0, np.float64), within], "rest")
-    odds = graph.add("Log", [graph.add("Div", [within, rest], "odds")], "log_odds")
-    return graph.model(odds, chosen, schema)
+    return graph.add("Log", [graph.add("Div", [within, rest], "odds")], "log_odds")
 
 
-def include(graph: Graph, member: onnx.GraphProto, prefix: str) -> str:
-    """Append a member's nodes and constants under a prefix; name of its probability. Its inputs keep their names."""
+def include(graph: Graph, member: onnx.GraphProto, prefix: str) -> list[str]:
+    """Append a member's nodes and constants under a prefix; names of its outputs. Its inputs keep their names."""
     import onnx
 
     kept = {value.name for value in member.input} | {""}
@@ -103,7 +141,7 @@ def include(graph: Graph, member: onnx.GraphProto, prefix: str) -> str:
         copied.CopyFrom(constant)
         copied.name = prefix + constant.name
         graph.constants.append(copied)
-    return prefix + member.output[0].name
+    return [prefix + output.name for output in member.output]
 
 
 def shares(shap: Mapping[str, dict[str, float]], weights: Mapping[str, float]) -> dict[str, float]:
@@ -119,37 +157,26 @@ def shares(shap: Mapping[str, dict[str, float]], weights: Mapping[str, float]) -
     }
 
 
-def out_of_fold(models: Path, names: list[str], data: params.DataParams) -> tuple[pa.Table, dict[str, NDArray[np.float64]]]:
-    """Keys, target and `fold` of the rows that all the candidates have scored out of fold, and each one's scores."""
-    import pyarrow.parquet as pq
-
-    shared = [*data.key_columns, data.target, "fold"]
-    joined = None
-    for name in names:
-        if not (models / name / "oof.parquet").exists():
-            raise EvergreenError(f"{models / name / 'oof.parquet'} is missing: run `dvc repro`, which trains {name} first.")
-        scored = pq.read_table(models / name / "oof.parquet").drop_columns("margin")
-        scored = scored.rename_columns({"score": f"score_{name}"})
-        joined = scored if joined is None else joined.join(scored, shared, join_type="inner", use_threads=False)
-    joined = joined.sort_by([(key, "ascending") for key in data.key_columns])
-    return joined.select(shared), {name: joined[f"score_{name}"].to_numpy() for name in names}
-
-
-def main(*, train: Path, schema: Path, models: Path, ensemble: Path) -> None:
+def main(*, training: Path, schema: Path, models: Path, ensemble: Path) -> None:
     """Compose the enabled candidates into the folder `ensemble`: weights.json, and what a candidate has if there is one."""
     config = params.read()
     names, metric = config.enabled, config.evaluate.metric
+    folders = {name: models / name for name in names}
     with stage.phase("read"):
-        rows, scores = out_of_fold(models, names, config.data)
-    labels = rows[config.data.target].to_numpy()
-    weights = select(labels, scores, metric, config.ensemble.rounds) if len(names) > 1 else {}
+        scored = out_of_fold.read(folders, "oof.parquet")
+    assert scored is not None
+    labels, fold = scored.keys[config.data.target].to_numpy(), scored.keys["fold"].to_numpy()
+    rounds = config.ensemble.rounds
+    weights = select(labels, scored.scores, metric, rounds) if len(names) > 1 else {}
     shutil.rmtree(ensemble, ignore_errors=True)
     ensemble.mkdir(parents=True)
-    said = _reason(weights, names, config.ensemble.rounds)
-    stage.write_json(ensemble / "weights.json", {"metric": metric, "weights": weights, "reason": said, "rows": len(labels)})
-    stage.say(f"ensemble: {said or ', '.join(f'{weight:.2f} {name}' for name, weight in weights.items())}")
-    if said is None:
-        _write(ensemble, models, weights, rows, mean(scores, weights), (train, schema), config)
+    reason = _reason(weights, names, rounds)
+    by_fold = cross_selected(labels, scored.scores, fold, metric, rounds) if reason is None else []
+    found = {"metric": metric, "weights": weights, "by_fold": by_fold, "reason": reason, "rows": len(labels)}
+    stage.write_json(ensemble / "weights.json", found)
+    stage.say(f"ensemble: {reason or ', '.join(f'{weight:.2f} {name}' for name, weight in weights.items())}")
+    if reason is None:
+        _write(ensemble, folders, found, scored, (training, schema), config)
 
 
 def _reason(weights: dict[str, float], names: list[str], rounds: int) -> str | None:
@@ -165,10 +192,9 @@ def _reason(weights: dict[str, float], names: list[str], rounds: int) -> str | N
 
 def _write(
     folder: Path,
-    models: Path,
-    weights: dict[str, float],
-    rows: pa.Table,
-    margins: NDArray[np.float64],
+    folders: Mapping[str, Path],
+    found: dict[str, Any],
+    scored: out_of_fold.Scored,
     inputs: tuple[Path, Path],
     config: params.Params,
 ) -> None:
@@ -176,26 +202,37 @@ def _write(
     import pyarrow.parquet as pq
 
     from pipelines import scoring
-    from pipelines.fitting import folds, outputs
+    from pipelines.fitting import calibration, folds, outputs
 
     features, table = json.loads(inputs[1].read_text()), pq.read_table(inputs[0])
-    labels, fold = rows[config.data.target].to_numpy(), rows["fold"].to_numpy()
-    customers = rows[config.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
-    chosen, scores = calibration.choose(margins, labels, fold, customers, config.train.calibrations)
-    members = {name: onnx.load(models / name / "model.onnx") for name in weights}
-    onnx.save(compose(members, weights, features, chosen), folder / "model.onnx")
-    alone = {name: scoring.load_graph(models / name / "model.onnx", features).score(table) for name in weights}
-    difference = outputs.check_parity(folder / "model.onnx", features, table, chosen(mean(alone, weights)))
-    outputs.write_scores(folder / "oof.parquet", rows.drop_columns("fold"), fold, margins, scores)
-    shap = {name: json.loads((models / name / "shap.json").read_text()) for name in weights}
+    weights, by_fold = found["weights"], found["by_fold"]
+    labels, fold = scored.keys[config.data.target].to_numpy(), scored.keys["fold"].to_numpy()
+    values = cross_mean(scored.scores, by_fold, fold)
+    margins = calibration.Margins(values, labels, fold, out_of_fold.entity_codes(scored.keys, config.data), scored.weights)
+    kind, calibrations, scores = calibration.choose(margins, config.train.calibrations)
+    used = [name for name in folders if name in weights or any(name in own for own in by_fold)]
+    graphs = {name: onnx.load(folders[name] / "model.onnx") for name in used}
+    onnx.save(compose(graphs, weights, by_fold, calibrations, features), folder / "model.onnx")
+    checked = outputs.sample(len(labels), config.train.seed)
+    rows = table.take(checked)
+    alone = {name: scoring.load_graph(folders[name] / "model.onnx", features).score(rows) for name in weights}
+    served = checked, calibrations.served(mean(alone, weights))
+    scores, difference = outputs.check_parity(folder / "model.onnx", features, table, scores, served)
+    keys = scored.keys.drop_columns("fold")
+    outputs.write_scores(folder / "oof.parquet", keys, fold=fold, margin=values, score=scores, weight=scored.weights)
+    if backtest := out_of_fold.read({name: folders[name] for name in weights}, "backtest.parquet"):
+        late = margins.fit(kind)(mean(backtest.scores, weights))
+        outputs.write_scores(folder / "backtest.parquet", backtest.keys, score=late)
+    shap = {name: json.loads((folders[name] / "shap.json").read_text()) for name in weights}
     stage.write_json(folder / "shap.json", shares(shap, weights))
     auc = folds.measure("roc_auc", labels, scores)
-    record = outputs.record({"weights": weights}, chosen, auc, len(labels), {})
+    record = outputs.record({"weights": weights}, kind, auc, len(labels), {})
     stage.write_json(folder / "training.json", record)
-    stage.write_json(folder / "trials.json", {"metric": config.evaluate.metric, "best": None, "stopped": None, "trials": []})
+    nothing = {"metric": config.evaluate.metric, "best": None, "by_fold": [], "stopped": None, "trials": []}
+    stage.write_json(folder / "trials.json", nothing)
     stage.say(
-        f"ensemble: out-of-fold ROC-AUC {auc:.4f}, calibration {chosen.kind}; "
-        f"the graph is within {difference:.1e} of its members' mean on every row."
+        f"ensemble: out-of-fold ROC-AUC {auc:.4f}, calibration {kind}; "
+        f"the graph is within {difference:.1e} of its members' mean."
     )
 
 

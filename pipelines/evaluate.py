@@ -1,13 +1,17 @@
-"""Stage evaluate: every candidate's graph on the same held-out rows, and which of them is the challenger."""
+"""Stage evaluate: every candidate on all rows, each by a model that has not seen the row's entity; and the challenger.
+
+Three figures of each candidate, with intervals over entities: on all rows, on the newest snapshots, and on months that it
+had not seen (pipelines/backtest.py). The scores are those of the graphs themselves, as stage train has read them back.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import params, stage
-from pipelines.errors import EvergreenError
+from pipelines import params, split, stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,18 +19,76 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines import metrics
-    from pipelines.metrics import Interval
+    from pipelines.metrics import Interval, Weights
 
 BASELINE = "linear"
 ENSEMBLE = "ensemble"  # of the candidates: judged like one of them
 THRESHOLDS = 500
+CHOICE_RESAMPLES = 200
+ONE_STANDARD_ERROR = 0.6827  # the two-sided confidence of one
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows that judge, and one candidate's scores of them.
+
+    labels, fold, entities, scores: of all rows, (rows,). late: whether a row is of the newest snapshots, (rows,).
+    backtest: of each origin the places of its rows and their scores; empty where there is none.
+    """
+
+    labels: NDArray[np.int64]
+    fold: NDArray[np.int8]
+    entities: NDArray[np.int64]
+    late: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    backtest: list[tuple[NDArray[np.int64], NDArray[np.float64]]]
+
+    def decided(self, evaluate: params.EvaluateParams) -> NDArray[np.bool_]:
+        """Whether each row is selected, by the threshold that the rows of the other folds choose, (rows,)."""
+        import numpy as np
+
+        chosen = np.empty(len(self.labels), dtype=bool)
+        for number in np.unique(self.fold):
+            own = self.fold == number
+            chosen[own] = self.scores[own] >= threshold_by_cost(self.labels[~own], self.scores[~own], evaluate)
+        return chosen
+
+    def ranking(self, name: str) -> metrics.Measure:
+        """Of all rows."""
+        return lambda weights: _ranking(name, self.labels, self.scores, weights)
+
+    def ranking_late(self, name: str) -> metrics.Measure:
+        """Of the newest snapshots; all resamples are of the same entities."""
+        return lambda weights: _ranking(name, self.labels[self.late], self.scores[self.late], weights.take(self.late))
+
+    def ranking_ahead(self, name: str) -> metrics.Measure:
+        """The mean over origins."""
+
+        def measured(weights: Weights) -> NDArray[np.float64]:
+            found = [_ranking(name, self.labels[place], scores, weights.take(place)) for place, scores in self.backtest]
+            return sum(found) / len(found)
+
+        return measured
+
+    def choice(self, name: str) -> metrics.Measure:
+        """What the challenger is chosen by: the newest snapshots, and as much the months that it had not seen."""
+        if not self.backtest:
+            return self.ranking_late(name)
+        now, ahead = self.ranking_late(name), self.ranking_ahead(name)
+        return lambda weights: (now(weights) + ahead(weights)) / 2
+
+
+def _ranking(name: str, labels: NDArray, scores: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    from pipelines import metrics
+
+    return metrics.RANKING[name](labels, scores, weights)
 
 
 def threshold_by_cost(labels: NDArray, scores: NDArray[np.float64], evaluate: params.EvaluateParams) -> float:
     """The threshold with the lowest total cost of wrong decisions: a row is positive when its score is at least it.
 
     Args:
-        labels, scores: out-of-fold, shape (rows,): nothing held out may choose a threshold.
+        labels, scores: out-of-fold, shape (rows,): no row may choose the threshold that judges it.
     """
     import numpy as np
 
@@ -39,33 +101,35 @@ def threshold_by_cost(labels: NDArray, scores: NDArray[np.float64], evaluate: pa
     return float(candidates[np.argmin(cost)])
 
 
-def judge(
-    labels: NDArray, scores: NDArray[np.float64], threshold: float, entities: NDArray, evaluate: params.EvaluateParams
-) -> dict[str, Any]:
-    """All metrics of one candidate with customer-level intervals, and the confusion matrix at its threshold."""
+def judge(judged: Judged, evaluate: params.EvaluateParams) -> dict[str, Any]:
+    """All figures of one candidate, with entity-level intervals, and the confusion matrix of its decisions."""
     import numpy as np
 
     from pipelines import metrics
 
-    chosen = scores >= threshold
+    chosen = judged.decided(evaluate)
 
-    def decided(name: str) -> metrics.Measure:
-        return lambda weights: metrics.decision_metrics(metrics.confusion(labels, chosen, weights))[name]
+    def decision(name: str, kept: NDArray) -> metrics.Measure:
+        labels, decided = judged.labels[kept], chosen[kept]
+        return lambda weights: metrics.decision_metrics(metrics.confusion(labels, decided, weights.take(kept)))[name]
 
-    measures = {name: _measure(name, labels, scores) for name in metrics.RANKING}
-    measures |= {name: decided(name) for name in metrics.DECISIONS}
-    cells = metrics.confusion(labels, chosen, np.ones((1, len(labels))))
-    return {
-        "threshold": threshold,
-        "metrics": _intervals(measures, entities, evaluate),
+    everything, late = np.arange(len(chosen)), np.flatnonzero(judged.late)
+    whole = {name: judged.ranking(name) for name in metrics.RANKING}
+    whole |= {name: decision(name, everything) for name in metrics.DECISIONS}
+    newest = {name: judged.ranking_late(name) for name in metrics.RANKING}
+    newest |= {name: decision(name, late) for name in metrics.DECISIONS}
+    ahead = {name: judged.ranking_ahead(name) for name in metrics.RANKING} if judged.backtest else {}
+    cells = metrics.confusion(judged.labels, chosen, np.ones((1, len(chosen))))
+    found = {
+        "threshold": threshold_by_cost(judged.labels, judged.scores, evaluate),
+        "metrics": _intervals(whole, judged.entities, evaluate),
         "confusion": {name: int(count[0]) for name, count in cells.items()},
     }
-
-
-def _measure(name: str, labels: NDArray, scores: NDArray[np.float64]) -> metrics.Measure:
-    from pipelines import metrics
-
-    return lambda weights: metrics.RANKING[name](labels, scores, weights)
+    if not judged.late.all():
+        found["newest"] = _intervals(newest, judged.entities, evaluate)
+    if ahead:
+        found["backtest"] = _intervals(ahead, judged.entities, evaluate)
+    return found
 
 
 def _intervals(
@@ -84,133 +148,173 @@ def rounded(interval: Interval) -> dict[str, float | None]:
     return {name: round(value, 9) if math.isfinite(value) else None for name, value in interval.to_dict().items()}
 
 
-def choose(candidates: dict[str, Any], baseline: str) -> str:
-    """The challenger: of those that are shown to beat the baseline the best out of fold; the baseline where none is.
+def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.EvaluateParams) -> dict[str, Any]:
+    """The challenger: the simplest candidate within one standard error of the best (Breiman et al. 1984, section 3.4.3).
 
-    "Shown" is a paired interval above 0: a model that is not better than a simple one is not worth its upkeep. The
-    ensemble, which costs the upkeep of all its members, has to be shown to beat the best single one as well.
-
-    The best is not the best on the held-out rows: they judge the challenger against the champion afterwards, and the
-    luckiest of five equal candidates would be promoted five times as often as one that was chosen elsewhere.
-    """
-    shown = [name for name, found in candidates.items() if _is_shown(found["against_baseline"])]
-    if ENSEMBLE in shown and _is_shown(candidates[ENSEMBLE]["against_best"]):
-        return ENSEMBLE
-    single = [name for name in shown if name != ENSEMBLE]
-    return max(single, key=lambda name: candidates[name]["out_of_fold"], default=baseline)
-
-
-def _is_shown(gain: dict[str, float | None]) -> bool:
-    return (gain["low"] or 0) > 0
-
-
-def evaluate(
-    test: pa.Table,
-    scores: dict[str, NDArray[np.float64]],
-    thresholds: dict[str, float],
-    out_of_fold: dict[str, float],
-    config: params.Params,
-) -> dict[str, Any]:
-    """What evaluation.json holds: counts, each candidate's figures, its gain over the baseline, the challenger.
+    The ensemble takes part like any other, and the baseline like any other.
 
     Args:
-        scores: by candidate, the enabled ones and after them the ensemble where there is one; each (rows,).
-        out_of_fold: the metric of each candidate's out-of-fold scores.
+        sizes: bytes of each candidate's graph: the smaller is the simpler.
+
+    Returns:
+        `challenger`, `best`; and of each candidate its `value` and how far it is `behind` the best, and the standard
+        `error` of that, paired over entities.
     """
     import numpy as np
 
     from pipelines import metrics
 
-    data, judging = config.data, config.evaluate
-    labels = test[data.target].to_numpy()
-    entities = test[data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
-    late = test["held_out_in_time"].to_numpy(zero_copy_only=False)
-    baseline = BASELINE if BASELINE in scores else config.enabled[0]
+    measures = {name: each.choice(evaluate.metric) for name, each in judged.items()}
+    entities = next(iter(judged.values())).entities
+    once = metrics.Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
+    values = {name: float(measure(once)[0]) for name, measure in measures.items()}
+    best = max(values, key=values.__getitem__)
+
+    def behind(name: str) -> metrics.Measure:
+        return lambda weights: measures[best](weights) - measures[name](weights)
+
+    options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": evaluate.seed}
+    gaps = metrics.intervals({name: behind(name) for name in values}, entities, **options)
+    candidates = {
+        name: {"value": round(values[name], 9), "behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
+        for name, gap in gaps.items()
+    }
+    close = [name for name, each in candidates.items() if each["behind"] <= each["error"]]
+    return {"challenger": min(close, key=sizes.__getitem__), "best": best, "candidates": candidates}
+
+
+def evaluate(
+    table: pa.Table, judged: dict[str, Judged], sizes: dict[str, int], origins: list[dict[str, Any]], config: params.Params
+) -> dict[str, Any]:
+    """What evaluation.json holds: counts, each candidate's figures, its gain over the baseline, the challenger.
+
+    Args:
+        judged: by candidate, the enabled ones and after them the ensemble where there is one.
+        origins: what each origin of the backtest judges.
+    """
+
+    from pipelines import metrics
+
+    judging, first = config.evaluate, next(iter(judged.values()))
+    baseline = BASELINE if BASELINE in judged else config.enabled[0]
     options = {"resamples": judging.bootstrap, "confidence": judging.confidence, "seed": judging.seed}
     candidates: dict[str, Any] = {}
-    for name in scores:
-        found = judge(labels, scores[name], thresholds[name], entities, judging)
-        gain = metrics.paired_interval(judging.metric, labels, scores[name], scores[baseline], entities, **options)
-        found |= {"against_baseline": rounded(gain), "out_of_fold": round(out_of_fold[name], 9)}
-        if name == ENSEMBLE:
-            # the best on these very rows: whatever luck is in that choice speaks against the ensemble
-            best = max(candidates, key=lambda single: candidates[single]["metrics"][judging.metric]["point"])
-            gain = metrics.paired_interval(judging.metric, labels, scores[name], scores[best], entities, **options)
-            found |= {"best": best, "against_best": rounded(gain)}
-        if 0 < labels[late].sum() < late.sum():
-            newest = {judging.metric: _measure(judging.metric, labels[late], scores[name][late])}
-            found["newest"] = _intervals(newest, entities[late], judging)
-        candidates[name] = found
-        stage.say(f"{name}: {judging.metric} {found['metrics'][judging.metric]['point']:.4f}")
+    for name, each in judged.items():
+        scores = each.scores, judged[baseline].scores
+        gain = metrics.paired_interval(judging.metric, first.labels, *scores, first.entities, **options)
+        candidates[name] = judge(each, judging) | {"against_baseline": rounded(gain), "graph_bytes": sizes[name]}
+        figures = candidates[name]
+        stage.say(f"{name}: {judging.metric} {figures.get('newest', figures['metrics'])[judging.metric]['point']:.4f}")
+    chosen = choose(judged, sizes, judging)
     return {
         "baseline": baseline,
-        "challenger": choose(candidates, baseline),
+        "challenger": chosen["challenger"],
+        "choice": chosen,
         "metric": judging.metric,
-        "rows": test.num_rows,
-        "newest_rows": int(late.sum()),
-        "entities": len(np.unique(entities)),
-        "positives": int(labels.sum()),
-        "base_rate": round(float(labels.mean()), 9),
+        **counts(first.labels, first.entities),
+        "base_rate": round(float(first.labels.mean()), 9),
+        "newest": newest_rows(table, first, config.data),
+        "origins": origins,
         "candidates": candidates,
     }
 
 
-def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """For `dvc metrics`: the challenger, and every candidate's point estimates."""
-    points = {
-        name: {metric: value["point"] for metric, value in found["metrics"].items()}
-        for name, found in evaluation["candidates"].items()
+def counts(labels: NDArray, entities: NDArray) -> dict[str, int]:
+    import numpy as np
+
+    return {"rows": len(labels), "entities": len(np.unique(entities)), "positives": int(labels.sum())}
+
+
+def newest_rows(table: pa.Table, judged: Judged, data: params.DataParams) -> dict[str, Any] | None:
+    """How many rows, and of which snapshots; None where there is no clock."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if data.time is None:
+        return None
+    ends = pc.min_max(table[data.time].filter(pa.array(judged.late))).as_py()
+    return {
+        "from": str(ends["min"]),
+        "to": str(ends["max"]),
+        **counts(judged.labels[judged.late], judged.entities[judged.late]),
     }
-    return {"challenger": evaluation["challenger"], "candidates": points}
 
 
-def main(
-    *, test: Path, schema: Path, models: Path, ensemble: Path, scores: Path, evaluation: Path, metrics: Path, plots: Path
-) -> None:
-    """Evaluate the enabled candidates, and their ensemble where there is one, on the held-out rows."""
+def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """For `dvc metrics show`: a row a candidate, with the figures that people compare first."""
+    metric = evaluation["metric"]
+
+    def points(found: dict[str, Any]) -> dict[str, float]:
+        headline = {f"newest_{metric}": found.get("newest", found["metrics"])[metric]["point"]}
+        headline |= {f"unseen_months_{metric}": found["backtest"][metric]["point"]} if "backtest" in found else {}
+        return headline | {name: found["metrics"][name]["point"] for name in HEADLINES}
+
+    return {name: points(found) for name, found in evaluation["candidates"].items()}
+
+
+HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
+
+
+def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluation: Path, metrics: Path, plots: Path) -> None:
+    """Evaluate the enabled candidates, and their ensemble where there is one."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipelines import plot, scoring
+    from pipelines import out_of_fold, plot
 
     config = params.read()
-    with stage.phase("read"):
-        table, features = pq.read_table(test), json.loads(schema.read_text())
     folders = trained(models, ensemble, config.enabled)
-    scored, thresholds, out_of_fold = {}, {}, {}
-    for name, folder in folders.items():
-        model = scoring.load_graph(folder / "model.onnx", features, threads=config.train.threads)
-        scored[name] = model.score(table)
-        with stage.phase("read"):
-            oof = pq.read_table(folder / "oof.parquet")
-        labels, own = oof[config.data.target].to_numpy(), oof["score"].to_numpy()
-        thresholds[name] = threshold_by_cost(labels, own, config.evaluate)
-        out_of_fold[name] = float(_measure(config.evaluate.metric, labels, own)(np.ones((1, len(own))))[0])
-    found = evaluate(table, scored, thresholds, out_of_fold, config)
-    kept = [*config.data.key_columns, config.data.target, "held_out_in_time", *config.data.protected]
-    judged = table.select(list(dict.fromkeys(kept)))
-    for name, values in scored.items():
-        judged = judged.append_column(f"score_{name}", pa.array(values))
+    with stage.phase("read"):
+        table = pq.read_table(training)
+        scored, ahead = out_of_fold.read(folders, "oof.parquet"), out_of_fold.read(folders, "backtest.parquet")
+    assert scored is not None
+    labels, fold = table[config.data.target].to_numpy().astype(np.int64), table[split.FOLD].to_numpy()
+    late = split.newest(table, config.data, config.evaluate)
+    origin = ahead.keys["origin"].to_numpy() if ahead else np.empty(0)
+    places = [ahead.keys["place"].to_numpy()[origin == number] for number in np.unique(origin)] if ahead else []
+    shared = {"labels": labels, "fold": fold, "entities": out_of_fold.entity_codes(table, config.data), "late": late}
+    judged = {
+        name: Judged(
+            scores=values,
+            backtest=[(place, ahead.scores[name][origin == number]) for number, place in enumerate(places)] if ahead else [],
+            **shared,
+        )
+        for name, values in scored.scores.items()
+    }
+    sizes = {name: (folder / "model.onnx").stat().st_size for name, folder in folders.items()}
+    found = evaluate(table, judged, sizes, [describe(table, place, config.data) for place in places], config)
+    kept = [*config.data.key_columns, config.data.target, split.FOLD, *config.data.protected]
+    written = table.select(list(dict.fromkeys(kept))).append_column("newest", pa.array(late))
+    for name, values in scored.scores.items():
+        written = written.append_column(f"score_{name}", pa.array(values))
     scores.parent.mkdir(parents=True, exist_ok=True)
     with stage.phase("write"):
-        pq.write_table(judged, scores, compression="zstd")
+        pq.write_table(written, scores, compression="zstd")
     stage.write_json(evaluation, found)
     stage.write_json(metrics, summary(found))
     shap = {name: json.loads((folder / "shap.json").read_text()) for name, folder in folders.items()}
-    plot.write(plots, table[config.data.target].to_numpy(), scored, found, shap)
-    stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} held-out rows of {found['entities']:,} customers.")
+    plot.write(plots, labels, scored.scores, found, shap)
+    stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} rows of {found['entities']:,} entities.")
+
+
+def describe(table: pa.Table, places: NDArray[np.int64], data: params.DataParams) -> dict[str, Any]:
+    """Which snapshots an origin judges, and on how many rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = table.take(pa.array(places))
+    ends = pc.min_max(rows[data.time]).as_py()
+    return {
+        "from": str(ends["min"]),
+        "to": str(ends["max"]),
+        "rows": rows.num_rows,
+        "positives": pc.sum(rows[data.target]).as_py(),
+    }
 
 
 def trained(models: Path, ensemble: Path, enabled: list[str]) -> dict[str, Path]:
-    """Folder of each enabled candidate, and after them of the ensemble where one was composed.
-
-    Raises:
-        EvergreenError: an enabled candidate has no graph.
-    """
-    for name in enabled:
-        if not (models / name / "model.onnx").exists():
-            raise EvergreenError(f"{models / name / 'model.onnx'} is missing: run `dvc repro`, which trains {name} first.")
+    """Folder of each enabled candidate, and after them of the ensemble where one was composed."""
     composed = {ENSEMBLE: ensemble} if (ensemble / "model.onnx").exists() else {}
     return {name: models / name for name in enabled} | composed
 

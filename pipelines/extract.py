@@ -54,12 +54,22 @@ class Pin:
     rows: int = 0
     positives: int = 0
     entities: int = 0
+    newest: tuple[int, int] = (0, 0)  # rows and entities of the newest snapshots, which decide
 
 
-def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None = None, *, count: bool = True) -> Pin:
+def pin(
+    url: str,
+    queries: Queries,
+    data: params.DataParams,
+    as_of: str | None = None,
+    *,
+    count: bool = True,
+    evaluate: params.EvaluateParams | None = None,
+) -> Pin:
     """The pin at `as_of` (a date, YYYY-MM-DD), by default at the newest date that the source has complete.
 
     Args:
+        evaluate: count the newest snapshots as well.
         count: tell how many rows that gives, and refuse none. Who extracts at once does without: it takes the training
             query as well, and validation counts the rows.
 
@@ -79,7 +89,25 @@ def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None =
         rows, positives, entities = source.row(f"select {counted} from ({statement}) as pinned")
         if not rows:
             raise EvergreenError(f"0 rows are known as of {chosen}: pin a later date, or check {queries.training_set}.")
-        return Pin(chosen, fingerprint, rows, positives, entities)
+        newest = _newest(source, statement, data, evaluate) if evaluate and data.time else (rows, entities)
+        return Pin(chosen, fingerprint, rows, positives, entities, newest)
+
+
+def _newest(
+    source: postgres.Snapshot, statement: str, data: params.DataParams, evaluate: params.EvaluateParams
+) -> tuple[int, int]:
+    """Rows and entities of as many of the newest snapshots as `split.newest` takes."""
+    assert data.time is not None
+    time, target, entity = (postgres.identifier(name) for name in (data.time, data.target, data.entity))
+    days = f"select {time} as day, sum({target}::int) as ones, count(*) as seen from ({statement}) as pinned group by 1"
+    newer = "over (order by day desc rows between unbounded preceding and 1 preceding)"
+    counted = f"row_number() over (order by day desc) as place, least(sum(ones) {newer}, sum(seen - ones) {newer}) as before"
+    limits = f"place <= {evaluate.newest_snapshots:d} or coalesce(before, 0) < {evaluate.newest_positives:d}"
+    kept = f"select day from (select day, {counted} from ({days}) as days) as counted where {limits}"
+    rows, entities = source.row(
+        f"select count(*), count(distinct {entity}) from ({statement}) as pinned where {time} in ({kept})"
+    )
+    return rows, entities
 
 
 def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> dict[str, Any]:

@@ -22,15 +22,13 @@ def first_floors(evaluation: Mapping[str, Any], scores: Floats, params: Promotio
 
     Args:
         evaluation: the content of evaluation.json.
-        scores: the challenger's, on the held-out rows, shape (rows,).
+        scores: the challenger's, shape (rows,).
     """
-    name, baseline, base_rate = evaluation["challenger"], evaluation["baseline"], evaluation["base_rate"]
-    candidate = evaluation["candidates"][name]
+    candidate, base_rate = evaluation["candidates"][evaluation["challenger"]], evaluation["base_rate"]
     error = number(candidate["metrics"]["calibration_error"]["point"])
     return [
         *_score_checks(scores),
         *_prior_checks(candidate["metrics"], base_rate),
-        _baseline_check(name, baseline, candidate["against_baseline"]),
         _calibration_check(error, base_rate, params.max_calibration_error),
     ]
 
@@ -81,15 +79,6 @@ def _prior_checks(metrics: Mapping[str, Any], base_rate: float) -> list[Check]:
         Check("Brier score below the prior's", brier < variance, brier, variance, why, next_step),
         Check("ROC-AUC beyond chance", auc > 0.5, auc, 0.5, "the lower bound, so not by luck", next_step),
     ]
-
-
-def _baseline_check(name: str, baseline: str, gain: Mapping[str, float]) -> Check:
-    """Shown to be better than a simpler model; evaluate offers the simpler one itself where nothing is."""
-    low = number(gain["low"])
-    is_it = name == baseline
-    observed = "is the baseline" if is_it else f"{number(gain['point']):+.4f} [{low:+.4f}, {number(gain['high']):+.4f}]"
-    why = "a model that is no better than a simple one is not worth its upkeep"
-    return Check(f"better than {baseline}, or it", is_it or low > 0, observed, "> 0", why, f"Let {baseline} be the challenger.")
 
 
 def _calibration_check(error: float, base_rate: float, limit: float) -> Check:

@@ -38,6 +38,28 @@ class Scored:
         return self.scores >= self.threshold
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two versions on the same rows, none of which the models that judge them were trained on.
+
+    labels, entities: of each row, shape (rows,).
+    """
+
+    labels: NDArray
+    challenger: Scored
+    champion: Scored
+    entities: NDArray
+
+    def take(self, kept: NDArray) -> Pair:
+        """On some of the rows, by mask."""
+        both = (Scored(scored.scores[kept], scored.threshold) for scored in (self.challenger, self.champion))
+        return Pair(self.labels[kept], *both, self.entities[kept])
+
+    def gains(self, names: list[str], evaluate: EvaluateParams) -> dict[str, Interval]:
+        """Gain of the challenger in each of these metrics, all of them on the same resamples of entities."""
+        return gains(names, self.labels, self.challenger, self.champion, self.entities, evaluate)
+
+
 def costs(labels: NDArray, scored: Scored, evaluate: EvaluateParams) -> Floats:
     """What each row's decision costs, shape (rows,): nothing where it is right."""
     missed = np.where(scored.selected, 0.0, evaluate.cost_false_negative)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import latency, scoring
+from pipelines import gains, latency, row_weights, scoring, split
 from pipelines.group_checks import AGAINST_CHAMPION, APART
 from pipelines.promotion import challenger_verdict, first_verdict, identical_verdict, incomparable_verdict
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -29,10 +30,14 @@ class Bundle:
     digests: Mapping[str, str] | None = None
 
     @property
-    def split(self) -> tuple[str, float]:
-        """Salt and share by which its customers were held out."""
-        split = self._manifest["split"]
-        return split["salt"], split["test_share"]
+    def split(self) -> dict[str, Any]:
+        """What `split.unseen_fold` asks: by which of its models an entity is to be judged."""
+        return self._manifest["split"]
+
+    @property
+    def half_life(self) -> float | None:
+        """Days by which an older row counted half as much in its training; None where all counted alike."""
+        return self._manifest.get("half_life_days")
 
     @property
     def snapshot(self) -> str:
@@ -60,9 +65,9 @@ class Bundle:
 
 
 def snapshot_of(as_of: str, fingerprint: str) -> str:
-    """The name by which uses of a pin's held-out rows are counted.
+    """The name by which uses of a pin's rows are counted.
 
-    By the source's rows and not by the split: another salt would draw other customers, and luck with salts is luck as well.
+    By the source's rows and not by the split: another salt would make other folds, and luck with salts is luck as well.
     """
     return f"{as_of} {fingerprint}"
 
@@ -70,7 +75,7 @@ def snapshot_of(as_of: str, fingerprint: str) -> str:
 def judge(
     challenger: Bundle,
     champion: Bundle | None,
-    held_out: pa.Table,
+    rows: pa.Table,
     evaluation: Mapping[str, Any],
     params: Params,
     *,
@@ -79,14 +84,15 @@ def judge(
     """Judge a challenger against the champion, or against the absolute floors where there is none.
 
     Args:
-        held_out: the challenger's held-out rows, with entity, target and every column of the query.
+        rows: those that the challenger was made from, with entity, target and every column of the query. Each version judges
+            each row by a model that has not seen its entity.
         evaluation: the content of evaluation.json.
-        use: how many decisions the snapshot's held-out rows have served, this one included.
+        use: how many decisions these rows have served, this one included.
 
     Raises:
         EvergreenError: a bundle is not what was published.
     """
-    verdict = _judge(challenger, champion, held_out, evaluation, params, use)
+    verdict = _judge(challenger, champion, rows, evaluation, params, use)
     if "rows" not in verdict.evidence:
         return verdict
     judged_by = params.evaluate.model_dump(exclude={"metric"}) | params.promotion.model_dump(exclude={"mode", "review_hours"})
@@ -94,32 +100,59 @@ def judge(
 
 
 def _judge(
-    challenger: Bundle, champion: Bundle | None, held_out: pa.Table, evaluation: Mapping[str, Any], params: Params, use: int
+    challenger: Bundle, champion: Bundle | None, rows: pa.Table, evaluation: Mapping[str, Any], params: Params, use: int
 ) -> Verdict:
     challenging = scoring.load(challenger.folder, challenger.digests)
     if champion is None:
-        verdict = first_verdict(evaluation, challenger.harm, challenging.score(held_out), params.promotion)
+        verdict = first_verdict(evaluation, challenger.harm, challenging.score(rows), params.promotion)
         return replace(verdict, evidence={**verdict.evidence, "use": use})
-    reigning = scoring.load(champion.folder, champion.digests)
+    current = scoring.load(champion.folder, champion.digests)
     if challenger.scored_by == champion.scored_by:
         return identical_verdict(challenger.scored_by[0])
-    if changed := changed_columns(reigning.schema, held_out):
+    if changed := changed_columns(current.schema, rows):
         return incomparable_verdict(changed)
-    from pipelines.gains import Scored
+    import pyarrow as pa
 
-    rows = unseen(held_out, params.data.entity, challenger.split, champion.split)
-    new, old = Scored(challenging.score(rows), challenger.threshold), Scored(reigning.score(rows), champion.threshold)
+    judged, now, over_all = sides(rows, challenger, champion, params)
+    pair = gains.Pair(
+        judged[params.data.target].cast("int64").to_numpy(),
+        gains.Scored(_unseen_scores(challenging, challenger, judged, params), challenger.threshold),
+        gains.Scored(_unseen_scores(current, champion, judged, params), champion.threshold),
+        judged[params.data.entity].to_numpy(),
+    )
+    whole, compared = pair.take(over_all), judged.filter(pa.array(over_all))
+    harm = harm_against_champion(compared, whole.challenger.selected, whole.champion.selected, params)
     return challenger_verdict(
-        rows[params.data.target].cast("int64").to_numpy(),
-        new,
-        old,
-        rows[params.data.entity].to_numpy(),
+        pair.take(now),
+        None if now.all() else whole,
         evaluate=params.evaluate,
         promotion=params.promotion,
-        groups={APART: challenger.harm, AGAINST_CHAMPION: harm_against_champion(rows, new.selected, old.selected, params)},
-        latencies=latency.measure(challenging, reigning, rows) if rows.num_rows else (),
+        groups={APART: challenger.harm, AGAINST_CHAMPION: harm},
+        latencies=latency.measure(challenging, current, judged) if judged.num_rows else (),
         use=use,
     )
+
+
+def sides(
+    rows: pa.Table, challenger: Bundle, champion: Bundle, params: Params
+) -> tuple[pa.Table, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The rows that both versions can judge; which of them are of the newest snapshots; and which are drawn from all.
+
+    Older rows are drawn by what they counted in the challenger's training: where the world has changed, and stage recency has
+    shown it, how well the old one is known decides nothing.
+    """
+    import pyarrow as pa
+
+    late = split.newest(rows, params.data, params.evaluate)
+    weights = row_weights.weights(row_weights.days_of(rows, params.data), challenger.half_life)
+    drawn = row_weights.thinned(weights, params.evaluate.seed)
+    known = split.unseen_fold(rows[params.data.entity], champion.split) != split.ALL_SEEN
+    known &= split.unseen_fold(rows[params.data.entity], challenger.split) != split.ALL_SEEN
+    return rows.filter(pa.array(known)), late[known], drawn[known]
+
+
+def _unseen_scores(model: scoring.Model, bundle: Bundle, rows: pa.Table, params: Params) -> NDArray[np.float64]:
+    return model.score_unseen(rows, split.unseen_fold(rows[params.data.entity], bundle.split))
 
 
 def harm_against_champion(rows: pa.Table, challenger: NDArray, champion: NDArray, params: Params) -> dict[str, Any]:
@@ -152,15 +185,6 @@ def harm_against_champion(rows: pa.Table, challenger: NDArray, champion: NDArray
     limits = params.promotion.max_tpr_loss, params.promotion.max_fpr_gain
     measures = harm.apart_from_champion(drawn[..., : fairness.CELLS], drawn[..., fairness.CELLS :], *limits)
     return harm.summarise(harm.harms(measures, judged, params.evaluate.confidence), groups, judged)
-
-
-def unseen(held_out: pa.Table, entity: str, challenger: tuple[str, float], champion: tuple[str, float]) -> pa.Table:
-    """Rows of the challenger's held-out side that the champion was not trained on either."""
-    import pyarrow as pa
-
-    from pipelines.split import is_test
-
-    return held_out if challenger == champion else held_out.filter(pa.array(is_test(held_out[entity], *champion)))
 
 
 def changed_columns(schema: Mapping[str, Any], rows: pa.Table) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stage leakage: does a column know the answer, and are the held-out rows apart from those that are learnt from?
+"""Stage leakage: does a column know the answer, and are the folds apart? The first fold is judged against the others.
 
 Between split and training, so that a red one trains nothing. What it blocks goes on only by a line of params.yaml with a reason
 (`leakage.allowed`), and is then a warning.
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import check_page, metrics, stage
+from pipelines import check_page, metrics, split, stage
 from pipelines import params as parameters
 from pipelines.checks import LATER_SHARE, Check
 from pipelines.params import DataParams, EvaluateParams, LeakageParams, Params
@@ -47,16 +47,23 @@ class Sides:
         return side[self.data.target].cast(pa.int8()).to_numpy()
 
 
-def main(*, train: Path, test: Path, schema: Path, verdict: Path, docs: Path) -> None:
+def main(*, training: Path, schema: Path, verdict: Path, docs: Path) -> None:
     """Judge the two sides; write the verdict and the page in `docs`, and only then fail if a critical check is red."""
     params = parameters.read()
     seen = json.loads(schema.read_text("utf-8"))
     with stage.phase("read"):
-        sides = Sides(pq.read_table(train), pq.read_table(test), [*seen["numbers"], *seen["categories"]], params.data)
+        rows = pq.read_table(training)
+    sides = divide(rows, [*seen["numbers"], *seen["categories"]], params)
     checks = judge(sides, params)
-    rows = sides.train.num_rows + sides.test.num_rows
     told = f"{sides.train.num_rows:,} rows that are learnt from, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
-    check_page.conclude("Leakage", checks, {"rows": rows}, told, verdict, docs)
+    check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, told, verdict, docs)
+
+
+def divide(rows: pa.Table, learned: list[str], params: Params) -> Sides:
+    """The first fold, with `newest` as `split.newest` gives it, and the other folds."""
+    test = pa.array(rows[split.FOLD].to_numpy() == 0)
+    marked = rows.append_column("newest", pa.array(split.newest(rows, params.data, params.evaluate)))
+    return Sides(rows.filter(pc.invert(test)), marked.filter(test), learned, params.data)
 
 
 def judge(sides: Sides, params: Params) -> list[Check]:
@@ -217,7 +224,7 @@ def digests(*tables: pa.Table) -> list[NDArray[np.uint64]]:
 def _separation(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
     """Columns by which the newest snapshots differ from what is learnt from. A warning: clocks do that, and so does drift."""
     expected = f"ROC-AUC between training rows and the newest snapshots below {limits.max_separation:g}"
-    late = sides.test.filter(sides.test["held_out_in_time"])
+    late = sides.test.filter(sides.test["newest"])
     if sides.data.time is None or late.num_rows < limits.min_missing:
         return
     labels = np.concatenate([np.zeros(sides.train.num_rows, np.int8), np.ones(late.num_rows, np.int8)])

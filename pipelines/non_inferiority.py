@@ -19,9 +19,12 @@ COST, AUC, CALIBRATION = "cost", "roc_auc", "calibration_error"
 FASTER = "Let a simpler candidate be the challenger (ensemble.rounds: 0, fewer rounds), or raise promotion.{key} with a reason."
 
 
+WATCHED = [COST, AUC, CALIBRATION]
+
+
 def watched(metric: str) -> list[str]:
     """What is compared besides the metric that decides."""
-    return [name for name in (COST, AUC, CALIBRATION) if name != metric]
+    return [name for name in WATCHED if name != metric]
 
 
 def comparisons(gains: dict[str, Interval], base_rate: float, cost: float, params: PromotionParams) -> list[Comparison]:
@@ -47,9 +50,9 @@ def checks(compared: Sequence[Comparison]) -> list[Check]:
         "calibration": "a score is read as a probability: the gain in calibration error, in shares of the base rate",
     }
     next_steps = {
-        "cost": "Look at both thresholds; hold out more rows where the interval is wide (split.test_share).",
+        "cost": "Look at both thresholds; pin more history where the interval is wide (data.history_days).",
         "ROC-AUC": "Look at both ROC curves: were columns taken away? Whoever accepts the loss raises promotion.max_auc_loss.",
-        "calibration": "Look at the calibration plot; hold out more rows where the interval is wide (split.test_share).",
+        "calibration": "Look at the calibration plot; pin more history where the interval is wide (data.history_days).",
     }
     return [
         Check(f"{one.name} not inferior", one.holds, one.low, one.limit, why[one.name], next_steps[one.name])

@@ -53,17 +53,19 @@ Decision: positive at {found["threshold"]:.4f} or more, which costs least when a
 
 {_training(trained)}
 
-## Held-out figures
+## Figures
 
-{evaluation["rows"]:,} rows of {evaluation["entities"]:,} customers that training has not seen,
-{evaluation["positives"]:,} of them positive; in brackets the {config.evaluate.confidence:.0%} interval over customers.
+{_newest(found, evaluation)}
+
+On all rows, each by a model that has not seen its entity: {evaluation["rows"]:,} rows of {evaluation["entities"]:,} entities,
+{evaluation["positives"]:,} of them positive; in brackets the {config.evaluate.confidence:.0%} interval over entities.
 
 | metric | {name} | {evaluation["baseline"]} (baseline) |
 |---|---|---|
 {_metric_rows(found, evaluation["candidates"][evaluation["baseline"]])}
 
 Gain over the baseline in {evaluation["metric"]}: {_figure(found["against_baseline"])}.
-{_newest(found, evaluation)}
+{_chosen(evaluation)}
 
 ## Groups
 
@@ -105,8 +107,10 @@ def _trained(name: str, found: dict[str, Any]) -> str:
     else:
         made = ", ".join(f"`{key}` {_short(value)}" for key, value in values.items()) + f"; {_tuned(found['tuning'])}"
     facts = "".join(f"; {key.replace('_', ' ')} {_short(value)}" for key, value in sorted(found["facts"].items()))
+    count = found["facts"].get("models")
+    mean = f"; the mean of {count} models, one a fold" if count else ""
     return (
-        f"**{name}**: {made}. {CALIBRATIONS[found['calibration']].capitalize()}, chosen out of fold. "
+        f"**{name}**: {made}{mean}. {CALIBRATIONS[found['calibration']].capitalize()}, chosen out of fold. "
         f"Out-of-fold ROC-AUC {found['roc_auc']:.4f} on {found['rows']:,} rows{facts}."
     )
 
@@ -118,7 +122,7 @@ def _tuned(tuning: dict[str, Any]) -> str:
     early = " before the time ran out" if tuning["stopped"] else ""
     given_up = sum(trial["state"] == "PRUNED" for trial in tuning["trials"])
     said = f"of {count} trials{early}, {given_up} of them given up early"
-    return f"trial {best} {said}" if best else f"as they stand in params.yaml, which none {said}, was shown to beat"
+    return f"trial {best} {said}" if best else f"as in params.yaml, which none {said}, was shown to beat"
 
 
 def _short(value: Any) -> str:
@@ -139,11 +143,31 @@ def _figure(value: dict[str, float | None]) -> str:
 
 
 def _newest(found: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    if "newest" not in found:
-        return "No snapshot is held out in time: nothing can be said about how it holds up."
-    figure = _figure(found["newest"][evaluation["metric"]])
+    metric, newest = evaluation["metric"], evaluation["newest"]
+    if newest is None:
+        return "The table has no dates: nothing can be said about how it holds up in time."
+    lines = [
+        f"**On the newest mature snapshots** ({newest['from']} to {newest['to']}, {newest['rows']:,} rows, "
+        f"{newest['positives']:,} of them positive): {metric} {_figure(found.get('newest', found['metrics'])[metric])}."
+    ]
+    if "backtest" in found:
+        spans = ", ".join(f"{origin['from']} to {origin['to']}" for origin in evaluation["origins"])
+        lines.append(
+            f"On months that it had not seen ({len(evaluation['origins'])} origins: {spans}), a model fitted on what was "
+            f"mature by then: {metric} {_figure(found['backtest'][metric])}."
+        )
+    return "\n".join(lines)
+
+
+def _chosen(evaluation: dict[str, Any]) -> str:
+    """Why this candidate is the challenger."""
+    choice, name = evaluation["choice"], evaluation["challenger"]
+    if choice["best"] == name:
+        return f"It is the best of {len(choice['candidates'])} candidates."
+    own = choice["candidates"][name]
     return (
-        f"On the newest snapshots alone, which training has not seen of anybody ({evaluation['newest_rows']:,} rows): {figure}."
+        f"{choice['best']} is better by {own['behind']:.4f}, which is within one standard error ({own['error']:.4f}), "
+        f"and {name} is the simpler graph."
     )
 
 
@@ -206,6 +230,7 @@ def main(
     *,
     manifest: Path,
     schema: Path,
+    past: Path,
     models: Path,
     ensemble: Path,
     evaluation: Path,
@@ -238,6 +263,7 @@ def main(
             "data": rows,
             "data_manifest_sha256": scoring.sha256(manifest),
             "split": config.split.model_dump(),
+            "half_life_days": json.loads(past.read_text())["overall"],
             "files": {path.name: scoring.sha256(path) for path in sorted(bundle.iterdir()) if path.name != "manifest.json"},
         },
     )

@@ -93,8 +93,14 @@ class ValidateParams(Section):
 
 class SplitParams(Section):
     salt: str
-    test_share: Share
-    newest_snapshots: Annotated[int, Field(ge=0)]
+    folds: Annotated[int, Field(ge=2, le=20)]
+
+
+class RecencyParams(Section):
+    """How fast the past stops to count: pipelines/recency.py says what each value does."""
+
+    half_life_days: list[Annotated[float, Field(gt=0)]] = [90, 20]
+    rows: Annotated[int, Field(ge=100)] = 40_000
 
 
 class LeakageParams(Section):
@@ -116,8 +122,7 @@ class FeaturesParams(Section):
 
 
 class TrainParams(Section):
-    cv_rows: Annotated[int, Field(ge=100)]
-    folds: Annotated[int, Field(ge=2)]
+    serve: Literal["mean", "refit"] = "mean"
     seed: int
     threads: Annotated[int, Field(ge=1)]
     explain_rows: Annotated[int, Field(ge=10)]
@@ -137,6 +142,9 @@ class EnsembleParams(Section):
 
 class EvaluateParams(Section):
     metric: Literal["roc_auc", "pr_auc"]
+    newest_snapshots: Annotated[int, Field(ge=1)] = 1
+    newest_positives: Annotated[int, Field(ge=1)] = 200
+    origins: Annotated[int, Field(ge=1)] = 3
     bootstrap: Annotated[int, Field(ge=100)]
     confidence: Share
     seed: int
@@ -224,7 +232,6 @@ class GcParams(Section):
     rollback_versions: Annotated[int, Field(ge=1)]
     newest_versions: Annotated[int, Field(ge=0)]
     workspace_days: Annotated[float, Field(ge=0)]
-    checkpoint_days: Annotated[float, Field(ge=0)]
     cache_days: Annotated[float, Field(ge=0)]
     run_days: Annotated[float, Field(ge=0)]
     report_days: Annotated[float, Field(ge=0)]
@@ -241,6 +248,7 @@ class Params(Section):
     split: SplitParams
     leakage: LeakageParams = LeakageParams()
     features: FeaturesParams
+    recency: RecencyParams = RecencyParams()
     train: TrainParams
     tune: TuneParams
     candidates: dict[str, Any]

@@ -1,9 +1,10 @@
 """Does a challenger become champion? Pure functions from numbers to a verdict.
 
-The first champion must hold absolute floors (pipelines/floors.py). A later one must gain in the metric on rows that neither
-version was trained on: beyond chance, resampling customers (Efron & Tibshirani 1993), and by enough to be worth a new version.
-It may not lose in cost, ranking, calibration or speed (pipelines/non_inferiority.py). Neither may be shown to harm a protected
-group; what is not shown blocks nothing, and is never called a pass.
+The first champion must hold absolute floors (pipelines/floors.py). A later one must gain in the metric on the newest mature
+snapshots, each row judged by models that have not seen its entity: beyond chance, resampling entities (Efron & Tibshirani
+1993), and by enough to be worth a new version. Over all rows it may not lose in cost, ranking, calibration or speed
+(pipelines/non_inferiority.py). Neither may be shown to harm a protected group; what is not shown blocks nothing, and is never
+called a pass.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ from pipelines.errors import EvergreenError
 from pipelines.verdict import Check, Comparison, Finding, Verdict
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from pipelines.gains import Scored
+    from pipelines.gains import Pair
     from pipelines.latency import Latency
     from pipelines.metrics import Floats, Interval
     from pipelines.params import EvaluateParams, PromotionParams
 
-WAIT = "Nothing: the next retraining will have more rows."
+WAIT = "Nothing: the next retraining is judged on newer rows. More snapshots show more: evaluate.newest_snapshots."
 UNITS = {"cost": "cost a row", "log_loss": "nats a row", "brier": "squared error a row"}
 
 
@@ -50,10 +49,8 @@ def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], score
 
 
 def challenger_verdict(
-    labels: NDArray,
-    challenger: Scored,
-    champion: Scored,
-    entities: NDArray,
+    now: Pair,
+    over_all: Pair | None,
     *,
     evaluate: EvaluateParams,
     promotion: PromotionParams,
@@ -61,32 +58,35 @@ def challenger_verdict(
     latencies: Sequence[Latency] = (),
     use: int = 1,
 ) -> Verdict:
-    """Paired comparison on the same rows, none of which either version was trained on.
+    """A gain on the newest snapshots, and nothing lost over all rows.
 
     Args:
-        labels, entities: of each row, shape (rows,).
+        now: the two versions on the newest snapshots.
+        over_all: on all rows; None where these are the same.
         groups: what was compared by group -> what was found, as `harm.summarise` returns it.
-        use: how many decisions the snapshot's held-out rows have served, this one included.
+        use: how many decisions these rows have served, this one included.
 
     Raises:
         EvergreenError: the champion's scores are no numbers.
     """
     import numpy as np
 
-    evidence = {"rows": len(labels), "entities": len(np.unique(entities)), "positives": int((labels == 1).sum())}
+    labels, whole = now.labels, over_all or now
+    evidence = {"rows": len(labels), "entities": len(np.unique(now.entities)), "positives": int((labels == 1).sum())}
+    evidence |= {"rows_over_all": len(whole.labels)} if over_all else {}
     if not 0 < evidence["positives"] < evidence["rows"]:
         return _one_class_verdict(evidence)
-    held = floors.challenger_floors(labels, challenger.scores, promotion)
+    held = floors.challenger_floors(whole.labels, whole.challenger.scores, promotion)
     fair = [check for name, found in groups.items() for check in group_checks.checks(name, found)]
     evidence |= {"use": use} | group_checks.evidence(*groups.values())
     if failed := floors.failed(held):
         return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", held, evidence)
-    if not np.isfinite(champion.scores).all():
+    if not np.isfinite(whole.champion.scores).all():
         raise EvergreenError(
             "The champion's scores are no numbers: nothing compares with it. "
             "Choose an earlier version: `evergreen promote VERSION --reason TEXT`."
         )
-    gain, compared, figures = _compared(labels, challenger, champion, entities, evaluate, promotion, use)
+    gain, compared, figures = _compared(now, over_all, evaluate, promotion, use)
     evidence = figures | evidence
     lost = [*losses.checks(compared[1:]), *losses.latency_checks(latencies, promotion)]
     finding = _finding(gain, promotion.min_effect)
@@ -120,25 +120,22 @@ def incomparable_verdict(changed: list[str]) -> Verdict:
 
 
 def _compared(
-    labels: NDArray,
-    challenger: Scored,
-    champion: Scored,
-    entities: NDArray,
-    evaluate: EvaluateParams,
-    promotion: PromotionParams,
-    use: int,
+    now: Pair, over_all: Pair | None, evaluate: EvaluateParams, promotion: PromotionParams, use: int
 ) -> tuple[Interval, list[Comparison], dict[str, float]]:
     """The gain in the metric; all comparisons, that of the metric first; and what the evidence says of the gain."""
     from pipelines import gains
 
-    names = [promotion.metric, *losses.watched(promotion.metric)]
-    plain = gains.gains(names, labels, challenger, champion, entities, evaluate)
+    metric, whole = promotion.metric, over_all or now
+    plain = now.gains([metric] if over_all else [metric, *losses.watched(metric)], evaluate)
+    error = gains.standard_error(plain[metric], evaluate.confidence)
     wide = {name: gains.widened(one, use, evaluate.confidence) for name, one in plain.items()}
-    error = gains.standard_error(plain[promotion.metric], evaluate.confidence)
-    gain = wide.pop(promotion.metric)
-    first = Comparison(promotion.metric, UNITS.get(promotion.metric, ""), gain.point, gain.low, gain.high, 0.0)
-    cost = float(gains.costs(labels, champion, evaluate).mean())
-    rest = losses.comparisons(wide, float((labels == 1).mean()), cost, promotion)
+    gain = wide.pop(metric)
+    if over_all:
+        wide = over_all.gains(losses.WATCHED, evaluate)
+        wide = {name: gains.widened(one, use, evaluate.confidence) for name, one in wide.items()}
+    first = Comparison(metric, UNITS.get(metric, ""), gain.point, gain.low, gain.high, 0.0)
+    cost = float(gains.costs(whole.labels, whole.champion, evaluate).mean())
+    rest = losses.comparisons(wide, float((whole.labels == 1).mean()), cost, promotion)
     detectable = gains.detectable(error, promotion.min_effect, use, evaluate.confidence)
     return gain, [first, *rest], {"gain": gain.point, "low": gain.low, "high": gain.high, "detectable": detectable}
 
@@ -150,7 +147,7 @@ def _one_class_verdict(evidence: Mapping[str, float]) -> Verdict:
         observed=f"{evidence['positives']} positives in {evidence['rows']} rows",
         limit="both classes",
         why="no metric is defined without",
-        next_step="Pin more history, or hold out more customers (split.test_share).",
+        next_step="Pin more history, or let more snapshots decide (evaluate.newest_snapshots).",
     )
     headline = "The champion stays: insufficient evidence, too few rows that neither version was trained on."
     return Verdict("insufficient evidence", headline, [check], evidence)
@@ -183,5 +180,7 @@ def _sentence(finding: Finding, min_effect: float) -> str:
 
 def _figures(gain: Comparison, evidence: Mapping[str, float]) -> str:
     interval = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    seen = f"{evidence['rows']:,} rows of {evidence['entities']:,} customers that neither was trained on"
+    seen = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities that neither was trained on"
+    if "rows_over_all" in evidence:
+        seen = f"the newest {seen}"
     return f"gain in {gain.unit or gain.name} {interval} on {seen}."

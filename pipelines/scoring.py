@@ -1,14 +1,15 @@
 """The one door to onnxruntime: a bundle is loaded when its digests are right, and scores Arrow tables.
 
 A graph has up to two inputs, `numbers` (float32, NaN is missing) and `categories` (strings, "" is missing), in
-the order of the bundle's `schema.json`, and one output, `probability`.
+the order of the bundle's `schema.json`, and two outputs: `probability`, which is served, and `fold_probabilities`, of the
+model of each fold, for rows whose entity only it has not seen. Versions from before cross-fitting have the first alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_ROWS = 50_000
+FOLDS = "fold_probabilities"
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,30 @@ class Model:
         """Probability of the positive class, shape (rows,); finite, whatever the rows hold."""
         import numpy as np
 
+        return np.concatenate([self.run(feeds) for feeds in self._chunks(rows)], dtype=np.float64)
+
+    def score_unseen(self, rows: pa.Table, fold: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Probability of each row by the model that has not seen its entity, shape (rows,).
+
+        Args:
+            fold: number of that model, as `pipelines.split.unseen_fold` gives it, (rows,).
+        """
+        import numpy as np
+
+        if FOLDS not in {output.name for output in self.session.get_outputs()}:
+            return self.score(rows)  # one model, which has seen none of the entities that it held out
+        scores = np.concatenate([self.session.run([FOLDS], feeds)[0] for feeds in self._chunks(rows)], dtype=np.float64)
+        return scores[np.arange(len(scores)), fold]
+
+    def _chunks(self, rows: pa.Table) -> Iterator[dict[str, NDArray]]:
+        """What the graph is fed, some rows at a time; once where there is none."""
         from pipelines.features import inputs
 
-        scores = np.empty(rows.num_rows)
-        for start in range(0, rows.num_rows, CHUNK_ROWS):
-            chunk = rows.slice(start, CHUNK_ROWS)
-            feeds = inputs(chunk, self.schema)
-            scores[start : start + chunk.num_rows] = self.run(feeds)
-        return scores
+        for start in range(0, max(1, rows.num_rows), CHUNK_ROWS):
+            yield inputs(rows.slice(start, CHUNK_ROWS), self.schema)
 
     def run(self, feeds: Mapping[str, NDArray]) -> NDArray[np.float32]:
-        """The same of what `pipelines.features.inputs` gives, shape (rows,); an input without a column is left out."""
+        """Of what `pipelines.features.inputs` gives, shape (rows,); an input without a column is left out."""
         return self.session.run(["probability"], feeds)[0].reshape(-1)
 
     def ready(self, rows: pa.Table) -> Callable[[], Any]:

@@ -58,4 +58,5 @@ def _as_rows(matrix: NDArray, like: Rows) -> Rows:
     import numpy as np
 
     numbers, codes = np.split(matrix, [like.numbers.shape[1]], axis=1)
-    return Rows(numbers, codes, np.zeros(len(matrix), np.int8), np.zeros(len(matrix), np.int64), like.known)
+    nothing = np.zeros(len(matrix), np.int64)  # neither labels nor entities nor weights matter to a margin
+    return Rows(numbers, codes, nothing.astype(np.int8), nothing, nothing.astype(np.float32), like.known)

@@ -1,7 +1,8 @@
-"""Stage train: one candidate, tuned, cross-validated, calibrated out of fold, and exported as one ONNX graph.
+"""Stage train: one candidate, tuned, fitted once for each fold, calibrated out of fold, and exported as one ONNX graph.
 
-Class imbalance is met by stratified folds, calibration and a threshold from costs. Rows are neither resampled
-nor reweighted: that would distort the probabilities that the threshold needs.
+What is served is the mean of the folds' models, or one refit on all rows (`train.serve`). Class imbalance is met by
+calibration and a threshold from costs. Rows are neither resampled nor reweighted by class: that would distort the
+probabilities that the threshold needs.
 """
 
 from __future__ import annotations
@@ -9,38 +10,135 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipelines import params, stage
+from pipelines import params, row_weights, split, stage
 from pipelines.candidates import Rows
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pipelines.fitting.folds import CrossValidation
+    from pipelines.fitting.calibration import Margins
+    from pipelines.fitting.folds import Validation
+    from pipelines.fitting.tune import Tuned
 
 BACKGROUND_ROWS = 100  # what an absent feature is drawn from, where SHAP values are sampled
 PERMUTATIONS = 8  # orders of the features in which each sampled SHAP value is averaged
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A candidate's models.
+
+    models: one a fold, and after them the refit, where that is served. margins: of each row by its own fold's model, (rows,).
+    """
+
+    models: list[Any]
+    margins: NDArray[np.float64]
+    is_refit: bool
+
+    def served(self, candidate: ModuleType, rows: Rows) -> NDArray[np.float64]:
+        """Margins that are served, before calibration, (rows,)."""
+        if self.is_refit:
+            return candidate.margin(self.models[-1], rows)
+        return sum(candidate.margin(model, rows) for model in self.models) / len(self.models)
+
+
+def validations(
+    candidate: ModuleType, table: pa.Table, features: dict[str, Any], past: dict[str, Any], config: params.Params
+) -> tuple[Validation, Validation]:
+    """By folds of entities, and by origins in time; the second has no parts where there is no clock or too little history.
+
+    Args:
+        past: the content of recency.json.
+    """
+    from pipelines import backtest
+    from pipelines.fitting import folds
+
+    fold, days = table[split.FOLD].to_numpy(), row_weights.days_of(table, config.data)
+    weighed = [row_weights.weights(days, half_life) for half_life in past["by_fold"]]
+    parts = [replace(part, weights=own) for part, own in zip(folds.fold_parts(fold), weighed, strict=True)]
+    rows, train = folds.as_rows(table, features, config.data), config.train
+    by_fold = folds.Validation(candidate, rows, parts, fold, config.evaluate.metric, train.seed, train.threads)
+    origins = backtest.origins(table, config.data, config.evaluate, past["overall"])
+    return by_fold, replace(by_fold, parts=origins, fits={})
+
+
+def fit(by_fold: Validation, tuned: Tuned, weights: NDArray[np.float32], serve: str) -> Fitted:
+    """The folds' models, and one on all rows where that is to be served.
+
+    Args:
+        weights: what each row counts in the refit, (rows,).
+    """
+    from pipelines.fitting import folds
+
+    models, margins = folds.cross_fit(by_fold, tuned.sections)
+    if serve == "mean":
+        return Fitted(models, margins, is_refit=False)
+    rows, section = replace(by_fold.rows, weights=weights), fixed(by_fold, tuned)
+    return Fitted([*models, by_fold.candidate.fit(rows, section, seed=by_fold.seed, threads=by_fold.threads)], margins, True)
+
+
+def fixed(by_fold: Validation, tuned: Tuned) -> Any:
+    """The section that all rows choose, with the number of rounds that the folds' models have in the mean."""
+    if not hasattr(by_fold.candidate, "first_rounds"):
+        return tuned.overall
+    rounds = [by_fold.rounds(tuned.overall, number) for number in range(by_fold.folds)]
+    return tuned.overall.with_values({"max_rounds": max(1, round(sum(rounds) / len(rounds)))})
+
+
+def refit_loss(by_fold: Validation, section: Any) -> dict[str, float]:
+    """What one refit is worth against the mean of models, on the rows of the first fold, which none of them has seen.
+
+    Returns:
+        `refit` and `mean`: the metric of one model of all other folds, and of the mean of those that leave one more out.
+    """
+    import numpy as np
+
+    held_out = by_fold.fold == 0
+    rows, judged = by_fold.rows, by_fold.rows.take(held_out)
+
+    def margins(fitted: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+        model = by_fold.candidate.fit(rows.take(fitted), section, seed=seed, threads=by_fold.threads)
+        return by_fold.candidate.margin(model, judged)
+
+    members = [margins(~held_out & (by_fold.fold != other), by_fold.seed + other) for other in range(1, by_fold.folds)]
+    found = {"refit": margins(~held_out, by_fold.seed), "mean": sum(members) / len(members)}
+    return {name: round(by_fold.value(0, np.asarray(each)), 9) for name, each in found.items()}
+
+
+def backtest_scores(origins: Validation, section: Any, margins: Margins, kind: str) -> dict[str, NDArray]:
+    """Place, origin and score of each row that the origins judge; calibrated on rows that each origin has fitted."""
+    import numpy as np
+
+    places, numbers, scores = [], [], []
+    for number, part in enumerate(origins.parts):
+        places.append(np.flatnonzero(part.judged))
+        numbers.append(np.full(len(places[-1]), number, dtype=np.int8))
+        scores.append(margins.fit(kind, part.fitted)(origins.margins(section, number)))
+    return {"place": np.concatenate(places), "origin": np.concatenate(numbers), "score": np.concatenate(scores)}
+
+
 def shap_summary(
     candidate: ModuleType, model: Any, rows: Rows, names: list[str], train: params.TrainParams
 ) -> dict[str, float]:
-    """Mean absolute SHAP value of each feature, in log odds, over a sample of rows."""
+    """Mean absolute SHAP value of each feature, in log odds, over a sample of rows, by one model."""
     import numpy as np
 
     random = np.random.default_rng(train.seed)
-    count = min(train.explain_rows, len(rows.labels))
-    sample = rows.take(np.sort(random.choice(len(rows.labels), size=count, replace=False)))
+    count = min(train.explain_rows, len(rows))
+    sample = rows.take(np.sort(random.choice(len(rows), size=count, replace=False)))
     if hasattr(candidate, "explain"):
         values = candidate.explain(model, sample)
     else:
         from pipelines import shapley
 
-        others = random.choice(len(rows.labels), size=min(BACKGROUND_ROWS, len(rows.labels)), replace=False)
+        others = random.choice(len(rows), size=min(BACKGROUND_ROWS, len(rows)), replace=False)
         background = rows.take(np.sort(others))
         values = shapley.sampled(
             lambda some: candidate.margin(model, some), sample, background, permutations=PERMUTATIONS, seed=train.seed
@@ -49,65 +147,59 @@ def shap_summary(
     return {name: round(float(value), 9) for name, value in zip(names, strength, strict=True)}
 
 
-def cross_validation(
-    candidate: ModuleType, rows: Rows, checkpoints: Path, config: params.Params
-) -> tuple[NDArray[np.bool_], CrossValidation]:
-    """Which rows are cross-validated, (rows,), and how."""
-    from pipelines.fitting import folds
+def main(*, candidate: str, training: Path, schema: Path, past: Path, model: Path) -> None:
+    """Train one candidate into the folder `model`.
 
-    used = folds.sample_customers(rows, config.train.cv_rows, config.train.seed)
-    fitter = folds.Fitter(candidate, config.train.seed, config.train.threads, checkpoints)
-    sample = rows.take(used)
-    fold = folds.fold_of(sample, config.train.folds, config.train.seed)
-    return used, folds.CrossValidation(fitter, sample, fold, config.evaluate.metric)
-
-
-def main(*, candidate: str, train: Path, schema: Path, model: Path, checkpoints: Path) -> None:
-    """Train one candidate into the folder `model`: model.onnx, oof.parquet, shap.json, training.json, trials.json.
-
-    `checkpoints` holds what an interrupted fit had; it is gone from there when the stage ends well.
+    model.onnx; oof.parquet: each row's own fold, margin and score; backtest.parquet: the same by origin, where there is time;
+    shap.json: of the first fold's model on its own rows; training.json and trials.json.
     """
     config = params.read()
     os.environ["OMP_NUM_THREADS"] = str(config.train.threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin for work take a busy machine's cores
     import onnx
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from pipelines.fitting import calibration, folds, outputs, tune
+    from pipelines.fitting.graph import Graph
 
     module = importlib.import_module(f"pipelines.candidates.{candidate}")
-    section = config.candidate(candidate)
     with stage.phase("read"):
-        table, features = pq.read_table(train), json.loads(schema.read_text())
-    rows = folds.as_rows(table, features, config.data)
-    used, validation = cross_validation(module, rows, checkpoints, config)
-    tuned = tune.tune(validation, section, config.tune)
-    if tuned is None:
-        return
-    margins = folds.cross_validate(validation, tuned.section) if tuned.margins is None else tuned.margins
-    labels = validation.rows.labels
-    chosen, scores = calibration.choose(margins, labels, validation.fold, validation.rows.customers, config.train.calibrations)
-    fitted = validation.fitter.fit(rows, tuned.section)
+        table, features, half_lives = pq.read_table(training), json.loads(schema.read_text()), json.loads(past.read_text())
+    by_fold, origins = validations(module, table, features, half_lives, config)
+    judged = origins if len(origins.parts) == config.evaluate.origins else by_fold
+    tuned = tune.tune(judged, config.candidate(candidate), config.tune)
+    weights = row_weights.weights(row_weights.days_of(table, config.data), half_lives["overall"])
+    fitted = fit(by_fold, tuned, weights, config.train.serve)
     stage.fault("train:fitted")
+    rows, fold = by_fold.rows, by_fold.fold
+    margins = calibration.Margins(fitted.margins, rows.labels, fold, rows.entities, weights)
+    kind, calibrations, scores = calibration.choose(margins, config.train.calibrations)
 
     model.mkdir(parents=True, exist_ok=True)
-    onnx.save(module.export(fitted, features, chosen), model / "model.onnx")
-    difference = outputs.check_parity(model / "model.onnx", features, table, chosen(module.margin(fitted, rows)))
-    keys = table.select([*config.data.key_columns, config.data.target]).filter(pa.array(used))
+    graph = Graph()
+    written = module.write(graph, fitted.models, features)
+    onnx.save(graph.model(written, calibrations, features, refit=fitted.is_refit), model / "model.onnx")
+    checked = outputs.sample(len(rows), config.train.seed)
+    served = calibrations.served(fitted.served(module, rows.take(checked)))
+    scores, difference = outputs.check_parity(model / "model.onnx", features, table, scores, (checked, served))
+    keys = table.select([*config.data.key_columns, config.data.target])
     with stage.phase("write"):
-        outputs.write_scores(model / "oof.parquet", keys, validation.fold, margins, scores)
+        outputs.write_scores(model / "oof.parquet", keys, fold=fold, margin=fitted.margins, score=scores, weight=weights)
+        if origins.parts:
+            found = backtest_scores(origins, tuned.overall, margins, kind)
+            outputs.write_scores(model / "backtest.parquet", keys.take(found["place"]), **found)
     names = [*features["numbers"], *features["categories"]]
-    stage.write_json(model / "shap.json", shap_summary(module, fitted, rows, names, config.train))
+    shap = shap_summary(module, fitted.models[0], rows.take(fold == 0), names, config.train)
+    stage.write_json(model / "shap.json", shap)
     stage.write_json(model / "trials.json", tuned.trials)
-    auc = folds.measure("roc_auc", labels, scores)
-    facts = module.facts(fitted) if hasattr(module, "facts") else {}
-    record = outputs.record(tuned.section.model_dump(), chosen, auc, len(labels), facts)
+    facts = module.facts(fitted.models[0]) if hasattr(module, "facts") else {}
+    if fitted.is_refit:
+        facts |= {f"fold_1_{name}": value for name, value in refit_loss(by_fold, fixed(by_fold, tuned)).items()}
+    auc = folds.measure("roc_auc", rows.labels, scores)
+    record = outputs.record(fixed(by_fold, tuned).model_dump(), kind, auc, len(rows), facts | {"models": len(fitted.models)})
     stage.write_json(model / "training.json", record)
-    validation.fitter.forget()
     stage.say(
-        f"{candidate}: out-of-fold ROC-AUC {auc:.4f}, calibration {chosen.kind}; "
-        f"the graph is within {difference:.1e} of the model on every row."
+        f"{candidate}: out-of-fold ROC-AUC {auc:.4f}, calibration {kind}; the graph is within {difference:.1e} of the models."
     )
 
 

@@ -64,7 +64,7 @@ def of_extracted(file: Path, params: Params) -> str:
 
 def propose(rows: pa.Table, share: float, params: Params) -> tuple[list[Expectation], str]:
     """Expectations, and in words the rows that they were learnt from."""
-    learnt = suite.window(rows, params.data, params.split.newest_snapshots)
+    learnt = suite.window(rows, params.data, params.evaluate.newest_snapshots)
     words = f"{learnt.num_rows:,} rows" + (f", {share:.0%} of all," if share < 1 else "")
     if params.data.time:
         ends = pc.min_max(learnt[params.data.time]).as_py()

@@ -13,7 +13,7 @@ from pipelines.errors import EvergreenError
 
 LONGEST = 50  # bytes: Postgres cuts names at 63, and suffixes are still to come
 # columns that later stages put beside ours, and those that our queries make
-TAKEN = {"at", "draw", "held_out_in_time", "known_at", "own_day", "row_id", "score", "score_day", "snapshot_date"}
+TAKEN = {"at", "draw", "fold", "known_at", "own_day", "row_id", "score", "score_day", "snapshot_date"}
 
 
 def tidy(name: str) -> str:

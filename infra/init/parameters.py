@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from infra.init import columns
@@ -15,8 +14,7 @@ from pipelines import params
 from pipelines.errors import EvergreenError
 
 COMMENT_AT = 30
-MONTH = 28  # days: one window, at least, is held out in time
-MOST_HELD_OUT = 0.5  # of the rows, by their time
+SMALL = 20_000  # rows: more folds cost seconds, and each of their models sees more
 
 
 def written(template: str, where: str, plan: Plan, found: TrainingSet) -> str:
@@ -31,20 +29,6 @@ def written(template: str, where: str, plan: Plan, found: TrainingSet) -> str:
     text = "\n".join([f"# Of {plan.relation.described}. Written by `evergreen init`, yours to change.", *lines]) + "\n"
     params.parse(text, "the params.yaml that init has made")  # whoever changed a key of params.py hears of it
     return text
-
-
-def newest_snapshots(plan: Plan, found: TrainingSet) -> int:
-    """Snapshots to hold out in time: as many as the horizon spans, so that training knew what had happened before them."""
-    if len(found.snapshots) < 3:
-        return 0
-    since = found.snapshots[-1][0] - timedelta(days=max(plan.horizon_days, MONTH))
-    count, rows = 0, 0
-    for day, of_day, _ in reversed(found.snapshots):
-        rows += of_day
-        if count and (day <= since or rows > MOST_HELD_OUT * found.rows):
-            break
-        count += 1
-    return count
 
 
 def _names(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
@@ -81,10 +65,9 @@ def _data(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
 
 def _gates(plan: Plan, found: TrainingSet) -> Iterator[tuple[str, Any, str | None]]:
     yield "validate.min_rows", _round_down(0.7 * found.rows), f"the table gave {found.rows:,}: far fewer is a broken load"
-    held_out = f"of the entities: about {0.3 * found.rows:,.0f} rows are held out"
-    yield "split.test_share", 0.3, held_out
-    clock = "of the horizon's length, or half of the rows: held out in time as well" if plan.time else "the table has no clock"
-    yield "split.newest_snapshots", newest_snapshots(plan, found), clock
+    small = found.rows < SMALL
+    few = "of few rows each model is to see as many as can be" if small else "a model for each, which does not see its entities"
+    yield "split.folds", 8 if small else 5, few
     yield "features.exclude", list(plan.exclude), None
     ages = [feature.name for feature in plan.learnt if plan.time and feature.expression.startswith(columns.ago(plan.time.day))]
     yield "leakage.ages", ages, None

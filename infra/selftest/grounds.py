@@ -55,7 +55,7 @@ class Ground:
 
     def suite(self) -> list[Expectation]:
         """What `evergreen init` would expect of them: learnt without the newest snapshots."""
-        newest = self.params.split.newest_snapshots
+        newest = self.params.evaluate.newest_snapshots
         return suite.propose(suite.window(self.rows, self.params.data, newest), self.params.data, self.params.validate_)
 
     def until(self, day: date) -> Ground:
@@ -102,7 +102,7 @@ def small(params: Params, customers: int = 300) -> Ground:
     sections = {
         "data": params.data.model_copy(update=names | pin),
         "features": params.features.model_copy(update={"exclude": []}),
-        "split": params.split.model_copy(update={"newest_snapshots": 1}),
+        "evaluate": params.evaluate.model_copy(update={"newest_snapshots": 1}),
         "validate_": limits,
     }
     return Ground("made up", rows, params.model_copy(update=sections))
@@ -160,4 +160,5 @@ def _fewer(rows: pa.Table, config: Params) -> pa.Table:
     """About ROWS of them, by whole entities."""
     if rows.num_rows <= ROWS:
         return rows
-    return rows.filter(pa.array(split.is_test(rows[config.data.entity], "fewer", ROWS / rows.num_rows)))
+    kept = split.unseen_fold(rows[config.data.entity], {"salt": "fewer", "test_share": ROWS / rows.num_rows})
+    return rows.filter(pa.array(kept != split.ALL_SEEN))

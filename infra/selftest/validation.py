@@ -133,7 +133,7 @@ def _clean(tables: list[Ground], count: int) -> Iterator[str]:
 def _later(tables: Iterable[Ground]) -> Iterator[tuple[Ground, Ground, Ground]]:
     """Each snapshot that has enough others before it: the table, as it was when the suite was learnt, and as it came then."""
     for table in tables:
-        newest = table.params.split.newest_snapshots
+        newest = table.params.evaluate.newest_snapshots
         for place in range(newest + 4, len(table.days)):
             yield table, table.until(table.days[place - 1]), table.until(table.days[place])
 

@@ -79,23 +79,24 @@ class Maker:
         from pipelines.candidates import Rows, linear
         from pipelines.evaluate import threshold_by_cost
         from pipelines.fitting.calibration import Uncalibrated
+        from pipelines.fitting.graph import Calibrations, Graph
 
         labels = training["left"].to_numpy()
         numbers = np.column_stack([training[feature].to_numpy() for feature in features]).astype(np.float32)
-        seen = Rows(
-            numbers, np.empty((len(labels), 0), np.float32), labels.astype(np.int8), training["customer"].to_numpy(), ()
-        )
+        customers, none = training["customer"].to_numpy(), np.empty((len(labels), 0), np.float32)
+        seen = Rows(numbers, none, labels.astype(np.int8), customers, np.ones(len(labels), np.float32), ())
         model = linear.fit(seen, self.params.candidate("linear"), seed=0, threads=1)
         scores = 1 / (1 + np.exp(-linear.margin(model, seen)))  # of training rows: six coefficients learn no row by heart
         schema: dict[str, Any] = {"numbers": list(features), "categories": {}}
-        graph = linear.export(model, schema, Uncalibrated())
+        graph = Graph()
+        made = graph.model(linear.write(graph, [model], schema), Calibrations(Uncalibrated(), [Uncalibrated()]), schema)
         folder = self.folder / name
         folder.mkdir(parents=True)
-        (folder / "model.onnx").write_bytes(graph.SerializeToString())
+        (folder / "model.onnx").write_bytes(made.SerializeToString())
         (folder / "schema.json").write_text(json.dumps(schema, indent=indent))
         threshold = threshold_by_cost(labels, scores, self.params.evaluate)
         (folder / "decision.json").write_text(json.dumps({"threshold": threshold}))
         (folder / "audit.json").write_text(json.dumps({"verdict": {"attributes": {}, "harmed": [], "unproven": []}}))
-        manifest = {"data": {"as_of": "selftest", "fingerprint": "none"}, "split": {"salt": "selftest", "test_share": 0.3}}
+        manifest = {"data": {"as_of": "selftest", "fingerprint": "none"}, "split": {"salt": "selftest", "folds": 1}}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         return Bundle(folder)

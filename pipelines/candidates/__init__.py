@@ -2,13 +2,15 @@
 
 A module owns `Params`, its section of params.yaml (a `CandidateParams`), and gives three functions:
 
-- `fit(rows, params, *, seed, threads)` -> the fitted model, from a `Rows`. Where it also takes `checkpoint`, a folder
-  or None, an interrupted fit of the same rows and params finds there what it had saved;
+- `fit(rows, params, *, seed, threads)` -> the fitted model, from a `Rows`, each row counting its weight;
 - `margin(model, rows)` -> log odds before calibration, float64 (rows,);
-- `export(model, schema, calibration)` -> the whole as one ONNX graph, finished by `Graph.model`.
+- `write(graph, models, schema)` -> append the fitted models of all folds to a `Graph`: name of their margins (rows, models).
 
-It may give two more:
+It may give three more:
 
+- `fit_stopped(rows, watched, params, *, seed, threads)` -> (model, losses): for a candidate whose `params.max_rounds` is
+  found by early stopping: fitted until the log loss of the watched rows, (rounds,), stops to fall; and with it
+  `first_rounds(model, rounds)`, the model that fewer rounds would have given;
 - `explain(model, rows)` -> SHAP values in log odds, float64 (rows, features), numbers first, then categories;
   without it they are sampled from `margin`;
 - `facts(model)` -> what the model card says of the fit (device class, epochs), as JSON that is equal in equal runs.
@@ -94,17 +96,22 @@ class CandidateParams(Section):
 
 @dataclass(frozen=True)
 class Rows:
-    """Training rows as arrays, all of the same length."""
+    """Rows to fit or to score as arrays, all of the same length."""
 
     numbers: NDArray[np.float32]  # (rows, numbers); NaN is missing
     codes: NDArray[np.float32]  # (rows, categories); 0 unknown, 1 missing, 2.. known
     labels: NDArray[np.int8]  # (rows,)
-    customers: NDArray[np.int64]  # (rows,); number of the row's customer
+    entities: NDArray[np.int64]  # (rows,); number of the row's entity
+    weights: NDArray[np.float32]  # (rows,); what a row counts in a fit, 1 at most
     known: tuple[int, ...]  # how many known values each category has
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def take(self, chosen: NDArray) -> Rows:
         """Some of the rows, by index or mask."""
-        return Rows(self.numbers[chosen], self.codes[chosen], self.labels[chosen], self.customers[chosen], self.known)
+        parts = (self.numbers, self.codes, self.labels, self.entities, self.weights)
+        return Rows(*(part[chosen] for part in parts), known=self.known)
 
     def matrix(self) -> NDArray[np.float32]:
         """Numbers and codes side by side, (rows, features)."""

@@ -1,4 +1,4 @@
-"""scikit-learn's histogram gradient boosting, early-stopped on customers of their own.
+"""scikit-learn's histogram gradient boosting.
 
 Category codes go in as numbers: with few categories a handful of splits finds every grouping.
 """
@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from pipelines.candidates import CandidateParams, Rows
-from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     from numpy.typing import NDArray
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from pipelines.fitting.calibration import Calibration
-    from pipelines.fitting.graph import Trees
+    from pipelines.fitting.graph import Graph, Trees
 
 
 class Params(CandidateParams):
@@ -33,38 +30,56 @@ class Params(CandidateParams):
 
 
 def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> HistGradientBoostingClassifier:
-    """Chooses the number of rounds on set-aside customers, then fits all rows with that many."""
-    import numpy as np
+    """All of `max_rounds`."""
+    with _on(threads):
+        return _unfitted(params, seed, early_stopping=False).fit(rows.matrix(), rows.labels, rows.weights)
+
+
+def fit_stopped(
+    rows: Rows, watched: Rows, params: Params, *, seed: int, threads: int
+) -> tuple[HistGradientBoostingClassifier, NDArray[np.float64]]:
+    stops = {"early_stopping": True, "n_iter_no_change": params.early_stopping_rounds, "tol": 0}
+    judged = {"X_val": watched.matrix(), "y_val": watched.labels, "sample_weight_val": watched.weights}
+    with _on(threads):
+        model = _unfitted(params, seed, **stops).fit(rows.matrix(), rows.labels, rows.weights, **judged)
+    return model, -model.validation_score_[1:]  # the first score is that of no round at all
+
+
+def first_rounds(model: HistGradientBoostingClassifier, rounds: int) -> HistGradientBoostingClassifier:
+    import copy
+
+    fewer = copy.copy(model)
+    fewer._predictors = model._predictors[:rounds]
+    return fewer
+
+
+def _unfitted(params: Params, seed: int, **stops: Any) -> HistGradientBoostingClassifier:
     from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(
+        learning_rate=params.learning_rate,
+        max_iter=params.max_rounds,
+        max_leaf_nodes=params.max_leaves,
+        min_samples_leaf=params.min_leaf_rows,
+        max_features=params.features_per_split,
+        l2_regularization=params.l2,
+        random_state=seed,
+        **stops,
+    )
+
+
+def _on(threads: int) -> Any:
     from threadpoolctl import threadpool_limits
 
-    options = {
-        "learning_rate": params.learning_rate,
-        "max_leaf_nodes": params.max_leaves,
-        "min_samples_leaf": params.min_leaf_rows,
-        "max_features": params.features_per_split,
-        "l2_regularization": params.l2,
-        "random_state": seed,
-    }
-    aside, matrix = stopping.set_aside(rows.customers, seed), rows.matrix()
-    with threadpool_limits(threads, user_api="openmp"):
-        chosen = HistGradientBoostingClassifier(
-            max_iter=params.max_rounds, early_stopping=True, n_iter_no_change=params.early_stopping_rounds, tol=0, **options
-        ).fit(matrix[~aside], rows.labels[~aside], X_val=matrix[aside], y_val=rows.labels[aside])
-        rounds = max(1, int(np.argmax(chosen.validation_score_)))  # the first score is that of no round at all
-        whole = HistGradientBoostingClassifier(max_iter=rounds, early_stopping=False, **options)
-        return whole.fit(matrix, rows.labels)
+    return threadpool_limits(threads, user_api="openmp")
 
 
 def margin(model: HistGradientBoostingClassifier, rows: Rows) -> NDArray[np.float64]:
     return model.decision_function(rows.matrix())
 
 
-def export(model: HistGradientBoostingClassifier, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.fitting.graph import Graph
-
-    graph = Graph()
-    return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
+def write(graph: Graph, models: list[HistGradientBoostingClassifier], schema: dict[str, Any]) -> str:
+    return graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
 
 
 def facts(model: HistGradientBoostingClassifier) -> dict[str, Any]:

@@ -14,12 +14,10 @@ from pipelines.candidates import CandidateParams, Rows
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     from numpy.typing import NDArray
     from sklearn.ensemble import RandomForestClassifier
 
-    from pipelines.fitting.calibration import Calibration
-    from pipelines.fitting.graph import Trees
+    from pipelines.fitting.graph import Graph, Trees
 
 DOUBT = 1e-4  # shares are drawn in from 0 and 1 by this much, so that log odds stay finite and keep their order
 
@@ -46,7 +44,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> RandomForestC
         random_state=seed,
         n_jobs=threads,
     )
-    return forest.fit(rows.matrix(), rows.labels)
+    return forest.fit(rows.matrix(), rows.labels, rows.weights)
 
 
 def margin(model: RandomForestClassifier, rows: Rows) -> NDArray[np.float64]:
@@ -59,12 +57,9 @@ def margin(model: RandomForestClassifier, rows: Rows) -> NDArray[np.float64]:
     return logit(DOUBT + (1 - 2 * DOUBT) * total / len(model.estimators_))
 
 
-def export(model: RandomForestClassifier, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.fitting.graph import Graph
-
-    graph = Graph()
-    share = graph.sum_of_trees(graph.features(schema), _trees(model))
-    return graph.model(graph.log_odds(share, DOUBT), calibration, schema)
+def write(graph: Graph, models: list[RandomForestClassifier], schema: dict[str, Any]) -> str:
+    shares = graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
+    return graph.log_odds(shares, DOUBT)
 
 
 def _trees(model: RandomForestClassifier) -> Trees:

@@ -1,4 +1,4 @@
-"""LightGBM: gradient-boosted trees, early-stopped on customers of their own.
+"""LightGBM: gradient-boosted trees.
 
 Category codes go in as numbers: with few categories a handful of splits finds every grouping.
 """
@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from pipelines.candidates import CandidateParams, Rows
-from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import lightgbm
     import numpy as np
-    import onnx
     from numpy.typing import NDArray
 
-    from pipelines.fitting.calibration import Calibration
-    from pipelines.fitting.graph import Trees
+    from pipelines.fitting.graph import Graph, Trees
 
 
 class Params(CandidateParams):
@@ -33,10 +30,40 @@ class Params(CandidateParams):
 
 
 def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm.Booster:
-    """Chooses the number of rounds on set-aside customers, then fits all rows with that many."""
+    """All of `max_rounds`."""
     import lightgbm
 
-    options = params.model_dump(exclude={"max_rounds", "early_stopping_rounds"}) | {
+    return lightgbm.train(_options(params, seed, threads), _data(rows), params.max_rounds)
+
+
+def fit_stopped(
+    rows: Rows, watched: Rows, params: Params, *, seed: int, threads: int
+) -> tuple[lightgbm.Booster, NDArray[np.float64]]:
+    import lightgbm
+    import numpy as np
+
+    losses: dict[str, dict[str, list[float]]] = {}
+    learned = _data(rows)
+    stops = lightgbm.early_stopping(params.early_stopping_rounds, verbose=False), lightgbm.record_evaluation(losses)
+    model = lightgbm.train(
+        _options(params, seed, threads),
+        learned,
+        params.max_rounds,
+        valid_sets=[_data(watched, reference=learned)],
+        valid_names=["watched"],
+        callbacks=list(stops),
+    )
+    return model, np.array(losses["watched"]["binary_logloss"])
+
+
+def first_rounds(model: lightgbm.Booster, rounds: int) -> lightgbm.Booster:
+    import lightgbm
+
+    return lightgbm.Booster(model_str=model.model_to_string(num_iteration=rounds))
+
+
+def _options(params: Params, seed: int, threads: int) -> dict[str, Any]:
+    return params.model_dump(exclude={"max_rounds", "early_stopping_rounds"}) | {
         "objective": "binary",
         "metric": "binary_logloss",
         "seed": seed,
@@ -45,15 +72,12 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm.Boos
         "force_row_wise": True,  # the alternative is chosen by timing, which is not reproducible
         "verbosity": -1,
     }
-    aside, matrix = stopping.set_aside(rows.customers, seed), rows.matrix()
-    chosen = lightgbm.train(
-        options,
-        lightgbm.Dataset(matrix[~aside], rows.labels[~aside]),
-        params.max_rounds,
-        valid_sets=[lightgbm.Dataset(matrix[aside], rows.labels[aside])],
-        callbacks=[lightgbm.early_stopping(params.early_stopping_rounds, verbose=False)],
-    )
-    return lightgbm.train(options, lightgbm.Dataset(matrix, rows.labels), max(1, chosen.best_iteration))
+
+
+def _data(rows: Rows, **options: Any) -> lightgbm.Dataset:
+    import lightgbm
+
+    return lightgbm.Dataset(rows.matrix(), rows.labels, weight=rows.weights, **options)
 
 
 def margin(model: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
@@ -65,11 +89,8 @@ def explain(model: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
     return model.predict(rows.matrix(), pred_contrib=True)[:, :-1]
 
 
-def export(model: lightgbm.Booster, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.fitting.graph import Graph
-
-    graph = Graph()
-    return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
+def write(graph: Graph, models: list[lightgbm.Booster], schema: dict[str, Any]) -> str:
+    return graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
 
 
 def _trees(model: lightgbm.Booster) -> Trees:

@@ -15,10 +15,9 @@ from pipelines.candidates import CandidateParams, Rows
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     from numpy.typing import NDArray
 
-    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Graph
 
 
 class Params(CandidateParams):
@@ -51,7 +50,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> Model:
     design = np.hstack([(numbers - mean) / deviation, absent, _one_hot(rows.codes, starts, width)])
     with threadpool_limits(threads):
         regression = LogisticRegression(C=params.C, max_iter=params.max_iter, random_state=seed)
-        regression.fit(design, rows.labels)
+        regression.fit(design, rows.labels, rows.weights)
     count = numbers.shape[1]
     slope, missing, weight = np.split(regression.coef_[0], [count, 2 * count])
     slope = slope / deviation
@@ -68,30 +67,32 @@ def explain(model: Model, rows: Rows) -> NDArray[np.float64]:
     return terms - terms.mean(axis=0)
 
 
-def export(model: Model, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
+def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
     import numpy as np
 
-    from pipelines.fitting.graph import Graph, TensorProto
+    from pipelines.fitting.graph import TensorProto
 
-    graph, parts = Graph(), []
+    parts = [graph.constant("intercepts", [[model.intercept for model in models]], np.float64)]
     if schema["numbers"]:
         # in double: a large mean against a small deviation would cost float32 its digits
         numbers = graph.add("Cast", ["numbers"], "numbers_double", to=TensorProto.DOUBLE)
         absent = graph.add("IsNaN", [numbers], "absent")
-        filled = graph.add("Where", [absent, graph.constant("median", model.median, np.float64), numbers], "filled")
-        parts.append(graph.add("MatMul", [filled, graph.constant("slopes", model.slope[:, None], np.float64)], "sloped"))
+        filled = graph.add("Where", [absent, graph.constant("zero", 0.0, np.float64), numbers], "filled")
+        slopes = np.column_stack([model.slope for model in models])
+        instead = np.column_stack([model.missing + model.slope * model.median for model in models])
+        parts.append(graph.add("MatMul", [filled, graph.constant("slopes", slopes, np.float64)], "sloped"))
         flags = graph.add("Cast", [absent], "absent_double", to=TensorProto.DOUBLE)
-        parts.append(graph.add("MatMul", [flags, graph.constant("missing", model.missing[:, None], np.float64)], "missed"))
+        parts.append(graph.add("MatMul", [flags, graph.constant("missing", instead, np.float64)], "missed"))
     if schema["categories"]:
         codes = graph.add("Cast", [graph.codes(schema["categories"])], "codes_integer", to=TensorProto.INT64)
-        places = graph.add("Add", [codes, graph.constant("starts", model.starts, np.int64)], "places")
-        weights = graph.add("Gather", [graph.constant("weights", model.weight, np.float64), places], "weighted")
-        parts.append(graph.add("ReduceSum", [weights, graph.constant("axis", [1], np.int64)], "categorical", keepdims=1))
-    intercept = graph.constant("intercept", [[model.intercept]], np.float64)
-    total = intercept
-    for index, part in enumerate(parts):
-        total = graph.add("Add", [total, part], f"total_{index}")
-    return graph.model(total, calibration, schema)
+        places = graph.add("Add", [codes, graph.constant("starts", models[0].starts, np.int64)], "places")
+        table = graph.constant("weights", np.column_stack([model.weight for model in models]), np.float64)
+        weights = graph.add("Gather", [table, places], "weighted")  # (rows, categories, models)
+        parts.append(graph.add("ReduceSum", [weights, graph.constant("axis", [1], np.int64)], "categorical", keepdims=0))
+    total = parts[0]
+    for part in parts[1:]:
+        total = graph.add("Add", [total, part], "total")
+    return total
 
 
 def _terms(model: Model, rows: Rows) -> NDArray[np.float64]:

@@ -7,21 +7,19 @@ weights on the CPU. Results are equal on one class of device, not across classes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from pipelines.candidates import CandidateParams, Rows
-from pipelines.fitting import checkpoints, networks, stopping
+from pipelines.fitting import networks, stopping
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     from numpy.typing import NDArray
     from torch import nn
 
-    from pipelines.fitting.calibration import Calibration
+    from pipelines.fitting.graph import Graph
 
 STEPS = 50  # an epoch, at least: a small table has smaller batches
 SMALLEST_BATCH = 64
@@ -49,40 +47,28 @@ class Model:
     threads: int
 
 
-def fit(rows: Rows, params: Params, *, seed: int, threads: int, checkpoint: Path | None = None) -> Model:
-    """The weights of the epoch that served set-aside customers best.
-
-    Args:
-        checkpoint: folder for the state after each epoch. A fit of the same rows, params and versions that finds one
-            there goes on from it, to the very weights that it would have had; the caller removes the folder.
+def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> Model:
+    """The weights of the epoch that had the lowest loss on entities set aside.
 
     Raises:
-        EvergreenError: memory runs out even for small batches.
+        EvergreenError: the network does not fit into memory.
     """
     from pipelines.fitting import epochs
 
-    aside = stopping.set_aside(rows.customers, seed)
-    learnt, judged = rows.take(~aside), rows.take(aside)
-    batch = min(params.batch, max(SMALLEST_BATCH, len(learnt.labels) // STEPS))
+    aside = stopping.set_aside(rows.entities, seed)
+    learned, judged = rows.take(~aside), rows.take(aside)
+    batch = min(params.batch, max(SMALLEST_BATCH, len(learned) // STEPS))
     rate = params.learning_rate * (batch / params.batch) ** 0.5  # square-root scaling for Adam: Malladi et al. 2022
     plan = epochs.Plan(params.epochs, params.patience, batch, rate, params.weight_decay, seed)
-    key = _key(rows, params, seed, threads) if checkpoint else ""
     with epochs.reproducible(seed, threads):
-        encoding = networks.learn_encoding(learnt, params.pieces)
-        progress = epochs.train(
-            _network(encoding, learnt, params),
-            _data(encoding, learnt),
-            _data(encoding, judged),
-            plan,
-            _device()[0],
-            checkpoints.load(checkpoint, key) if checkpoint else None,
-            lambda state: checkpoints.save(checkpoint, key, state) if checkpoint else None,
-        )
+        encoding = networks.learn_encoding(learned, params.pieces)
+        network = _network(encoding, learned, params)
+        progress = epochs.train(network, _data(encoding, learned), _data(encoding, judged), plan, _device())
     facts = {
         "device": progress.device,  # its class: two devices of one class make one bundle
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
-        "batch": batch,  # not how many of its rows memory took at once: that is the machine's affair
+        "batch": batch,
         "parameters": sum(part.numel() for part in progress.network.parameters()),
     }
     return Model(progress.network, encoding, facts, threads)
@@ -101,42 +87,33 @@ def facts(model: Model) -> dict[str, Any]:
     return model.facts
 
 
-def export(model: Model, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.fitting.graph import Graph
+def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
+    codes = graph.codes(schema["categories"]) if schema["categories"] else ""
+    return graph.add("Concat", [_write(graph, model, schema, codes) for model in models], "margins", axis=1)
 
-    graph, encoding = Graph(), model.encoding
-    parts = []
+
+def _write(graph: Graph, model: Model, schema: dict[str, Any], codes: str) -> str:
+    encoding, parts = model.encoding, []
     if schema["numbers"]:
         parts += graph.pieces(encoding.median, encoding.column, encoding.low, encoding.width, encoding.flagged)
     if schema["categories"]:
         table = model.network["table"].weight.detach().numpy()[encoding.place]
-        parts.append(graph.embeddings(graph.codes(schema["categories"]), table, encoding.starts))
+        parts.append(graph.embeddings(codes, table, encoding.starts))
     layers = networks.dense_layers(model.network)
-    return graph.model(graph.dense(graph.add("Concat", parts, "encoded", axis=1), layers), calibration, schema)
+    return graph.dense(graph.add("Concat", parts, "encoded", axis=1), layers)
 
 
-def _device() -> tuple[str, str]:
-    """Where torch computes, and the class of that device."""
+def _device() -> str:
+    """The class of device that torch computes on."""
     import torch
 
-    return ("cuda", torch.cuda.get_device_name()) if torch.cuda.is_available() else ("cpu", "cpu")
-
-
-def _key(rows: Rows, params: Params, seed: int, threads: int) -> str:
-    import torch
-
-    from pipelines.fitting import epochs
-
-    files = (__file__, networks.__file__, epochs.__file__, stopping.__file__)
-    sources = [Path(file).read_text(encoding="utf-8") for file in files]
-    versions = {"torch": torch.__version__, "device": _device()[1], "threads": threads, "sources": sources}
-    return checkpoints.key_of(rows, {"params": params.model_dump(), "seed": seed} | versions)
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _network(encoding: networks.Encoding, rows: Rows, params: Params) -> nn.Module:
     from scipy.special import logit
 
-    share = (rows.labels.sum() + 1) / (len(rows.labels) + 2)
+    share = ((rows.labels * rows.weights).sum() + 1) / (rows.weights.sum() + 2)
     options = params.model_dump(include={"width", "layers", "dropout", "embedding"})
     return networks.build(encoding, base=float(logit(share)), **options)
 
@@ -146,5 +123,5 @@ def _data(encoding: networks.Encoding, rows: Rows) -> Any:
 
     from pipelines.fitting.epochs import Data
 
-    arrays = (rows.numbers, encoding.places(rows.codes), rows.labels.astype("float32"))
+    arrays = (rows.numbers, encoding.places(rows.codes), rows.labels.astype("float32"), rows.weights)
     return Data(*(torch.tensor(array) for array in arrays))

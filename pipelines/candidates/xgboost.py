@@ -1,4 +1,4 @@
-"""XGBoost by histograms, early-stopped on customers of their own. An optional extra.
+"""XGBoost by histograms. An optional extra.
 
 Category codes go in as numbers: with few categories a handful of splits finds every grouping.
 """
@@ -13,16 +13,13 @@ from pydantic import Field
 
 from pipelines.candidates import CandidateParams, Rows
 from pipelines.errors import EvergreenError
-from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     import xgboost
     from numpy.typing import NDArray
 
-    from pipelines.fitting.calibration import Calibration
-    from pipelines.fitting.graph import Trees
+    from pipelines.fitting.graph import Graph, Trees
 
 
 class Params(CandidateParams):
@@ -36,35 +33,49 @@ class Params(CandidateParams):
 
 
 def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> xgboost.Booster:
-    """Chooses the number of rounds on set-aside customers, then fits all rows with that many.
+    """All of `max_rounds`.
 
     Raises:
         EvergreenError: XGBoost is not installed.
     """
-    library = _library()
-    options = params.model_dump(exclude={"max_rounds", "early_stopping_rounds"}) | {
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "device": "cpu",  # the gpu pool is for candidates that gain from it
-        "base_score": float(rows.labels.mean()),
-        "seed": seed,
-        "nthread": threads,
-    }
-    aside, matrix = stopping.set_aside(rows.customers, seed), rows.matrix()
+    return _library().train(_options(rows, params, seed, threads), _data(rows, threads), params.max_rounds)
 
-    def data(chosen: NDArray, **like: Any) -> xgboost.QuantileDMatrix:
-        return library.QuantileDMatrix(matrix[chosen], rows.labels[chosen], nthread=threads, **like)
 
-    learnt = data(~aside)
-    found = library.train(
-        options,
-        learnt,
+def fit_stopped(
+    rows: Rows, watched: Rows, params: Params, *, seed: int, threads: int
+) -> tuple[xgboost.Booster, NDArray[np.float64]]:
+    import numpy as np
+
+    learned, losses = _data(rows, threads), {}
+    model = _library().train(
+        _options(rows, params, seed, threads),
+        learned,
         params.max_rounds,
-        evals=[(data(aside, ref=learnt), "aside")],
+        evals=[(_data(watched, threads, ref=learned), "watched")],
+        evals_result=losses,
         early_stopping_rounds=params.early_stopping_rounds,
         verbose_eval=False,
     )
-    return library.train(options, data(slice(None)), found.best_iteration + 1)
+    return model, np.array(losses["watched"]["logloss"])
+
+
+def first_rounds(model: xgboost.Booster, rounds: int) -> xgboost.Booster:
+    return model[:rounds]
+
+
+def _options(rows: Rows, params: Params, seed: int, threads: int) -> dict[str, Any]:
+    return params.model_dump(exclude={"max_rounds", "early_stopping_rounds"}) | {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "device": "cpu",  # the gpu pool is for candidates that gain from it
+        "base_score": float((rows.labels * rows.weights).sum() / rows.weights.sum()),
+        "seed": seed,
+        "nthread": threads,
+    }
+
+
+def _data(rows: Rows, threads: int, **like: Any) -> xgboost.QuantileDMatrix:
+    return _library().QuantileDMatrix(rows.matrix(), rows.labels, weight=rows.weights, nthread=threads, **like)
 
 
 def margin(model: xgboost.Booster, rows: Rows) -> NDArray[np.float64]:
@@ -76,11 +87,8 @@ def explain(model: xgboost.Booster, rows: Rows) -> NDArray[np.float64]:
     return model.predict(_library().DMatrix(rows.matrix()), pred_contribs=True)[:, :-1].astype("float64")
 
 
-def export(model: xgboost.Booster, schema: dict[str, Any], calibration: Calibration) -> onnx.ModelProto:
-    from pipelines.fitting.graph import Graph
-
-    graph = Graph()
-    return graph.model(graph.sum_of_trees(graph.features(schema), _trees(model)), calibration, schema)
+def write(graph: Graph, models: list[xgboost.Booster], schema: dict[str, Any]) -> str:
+    return graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
 
 
 def facts(model: xgboost.Booster) -> dict[str, Any]:

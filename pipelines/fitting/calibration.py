@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 if TYPE_CHECKING:
-    from pipelines.fitting.graph import Graph
+    from pipelines.fitting.graph import Calibrations, Graph
 
 Floats = NDArray[np.float64]
 GROUPS = 100  # of equal size, behind an isotonic curve: at most as many knots, and rows x knots numbers while scoring
@@ -83,25 +83,26 @@ class Isotonic:
         return graph.add("Add", [risen, graph.constant("lowest", values[0], np.float64)], "isotonic")
 
 
-def fit_platt(margins: Floats, labels: NDArray) -> Platt:
+def fit_platt(margins: Floats, labels: NDArray, weights: NDArray) -> Platt:
     """Slope and offset by maximum likelihood."""
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=np.inf).fit(margins[:, None], labels)
+    fitted = LogisticRegression(C=np.inf).fit(margins[:, None], labels, weights)
     return Platt(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
-def fit_isotonic(margins: Floats, labels: NDArray) -> Isotonic:
+def fit_isotonic(margins: Floats, labels: NDArray, weights: NDArray) -> Isotonic:
     """Centred isotonic regression (Oron & Flournoy 2017) of the rates in groups of equal size.
 
     Groups whose rates fall are pooled, as always, and a pool is one knot at its mean margin instead of a level
     stretch, so that the curve ties no two margins between its ends. A rise above `STEEPEST` is pooled as well.
     With rates of 0 and 1 held off by half a row: log loss is finite whatever comes.
     """
-    pools: list[tuple[float, float, float]] = []  # rows, mean margin, rate
+    pools: list[tuple[float, float, float]] = []  # weight, mean margin, rate
     order = np.argsort(margins, kind="stable")
     for rows in np.array_split(order, min(GROUPS, len(order))):
-        pool = (float(len(rows)), float(margins[rows].mean()), float(labels[rows].mean()))
+        own = weights[rows]
+        pool = (float(own.sum()), *(float(np.average(values[rows], weights=own)) for values in (margins, labels)))
         while pools and not 0 < pool[2] - pools[-1][2] <= STEEPEST * (pool[1] - pools[-1][1]):
             pool = _pooled(pools.pop(), pool)
         pools.append(pool)
@@ -111,60 +112,75 @@ def fit_isotonic(margins: Floats, labels: NDArray) -> Isotonic:
     return Isotonic(tuple(pool[1] for pool in pools), tuple(float(np.clip(pool[2], off, 1 - off)) for pool in pools))
 
 
-def _pooled(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
-    rows = one[0] + other[0]
-    margin, rate = ((one[0] * one[part] + other[0] * other[part]) / rows for part in (1, 2))
-    return rows, margin, rate
+def _pooled(pool: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
+    weight = pool[0] + other[0]
+    margin, rate = ((pool[0] * pool[part] + other[0] * other[part]) / weight for part in (1, 2))
+    return weight, margin, rate
 
 
 # the simpler first: a tie goes to the one that comes first
-KINDS: dict[str, Callable[[Floats, NDArray], Calibration]] = {
-    "none": lambda _margins, _labels: Uncalibrated(),
+KINDS: dict[str, Callable[[Floats, NDArray, NDArray], Calibration]] = {
+    "none": lambda _margins, _labels, _weights: Uncalibrated(),
     "platt": fit_platt,
     "isotonic": fit_isotonic,
 }
 
 
-def cross_fitted(kind: str, margins: Floats, labels: NDArray, fold: NDArray) -> Floats:
-    """Probability of each row, (rows,), by a calibration that was fitted on the other folds."""
-    scores = np.empty(len(margins))
-    for number in np.unique(fold):
-        held_out = fold == number
-        scores[held_out] = KINDS[kind](margins[~held_out], labels[~held_out])(margins[held_out])
-    return scores
+@dataclass(frozen=True)
+class Margins:
+    """Out-of-fold margins and what is needed to calibrate them, each of shape (rows,)."""
+
+    values: Floats
+    labels: NDArray
+    fold: NDArray
+    entities: NDArray
+    weights: NDArray  # what a row counts
+
+    def fit(self, kind: str, kept: NDArray | slice = slice(None)) -> Calibration:
+        """A calibration of some of the rows, by mask."""
+        return KINDS[kind](self.values[kept], self.labels[kept], self.weights[kept])
 
 
-def choose(
-    margins: Floats, labels: NDArray, fold: NDArray, customers: NDArray, kinds: Sequence[str]
-) -> tuple[Calibration, Floats]:
-    """The calibration, fitted on all margins, and the cross-fitted probability of each row.
+def cross_fitted(kind: str, margins: Margins) -> tuple[list[Calibration], Floats]:
+    """Of each fold the calibration that was fitted without its rows, and the probabilities that it gives them, (rows,)."""
+    folds = [margins.fit(kind, margins.fold != number) for number in range(int(margins.fold.max()) + 1)]
+    scores = np.empty(len(margins.values))
+    for number, calibration in enumerate(folds):
+        own = margins.fold == number
+        scores[own] = calibration(margins.values[own])
+    return folds, scores
+
+
+def choose(margins: Margins, kinds: Sequence[str]) -> tuple[str, Calibrations, Floats]:
+    """The kind of calibration, the fitted ones, and the cross-fitted probability of each row.
 
     A kind replaces a simpler one when its cross-fitted log loss is lower by more than one standard error of the
-    difference, over customers: less than that is a tie, which goes to the simpler.
+    difference, over entities: less than that is a tie, which goes to the simpler.
 
     Args:
-        margins, labels, fold, customers: out-of-fold, shape (rows,).
         kinds: those to choose from.
     """
-    best = None
+    from pipelines.fitting.graph import Calibrations
+
+    best: tuple[str, list[Calibration], Floats] | None = None
     for kind in sorted(kinds, key=list(KINDS).index):
-        scores = cross_fitted(kind, margins, labels, fold)
-        if best is None or gain_is_shown(_losses(labels, best[1]) - _losses(labels, scores), customers):
-            best = (kind, scores)
-    kind, scores = best
-    return KINDS[kind](margins, labels), scores
+        folds, scores = cross_fitted(kind, margins)
+        if best is None or gain_is_shown(_losses(margins, best[2]) - _losses(margins, scores), margins.entities):
+            best = (kind, folds, scores)
+    assert best is not None
+    return best[0], Calibrations(margins.fit(best[0]), best[1]), best[2]
 
 
-def _losses(labels: NDArray, scores: Floats) -> Floats:
-    """Negative log likelihood of each row, in nats."""
+def _losses(margins: Margins, scores: Floats) -> Floats:
+    """Weighted negative log likelihood of each row, in nats."""
     from pipelines.metrics import EPSILON
 
     clipped = np.clip(scores, EPSILON, 1 - EPSILON)
-    return -np.log(np.where(labels == 1, clipped, 1 - clipped))
+    return -np.log(np.where(margins.labels == 1, clipped, 1 - clipped)) * margins.weights
 
 
-def gain_is_shown(gains: Floats, customers: NDArray) -> bool:
-    """Whether the total gain is above its standard error, when customers vary and not rows."""
-    _, customer = np.unique(customers, return_inverse=True)
-    totals = np.bincount(customer, weights=gains)
+def gain_is_shown(gains: Floats, entities: NDArray) -> bool:
+    """Whether the total gain is above its standard error, when entities vary and not rows."""
+    _, entity = np.unique(entities, return_inverse=True)
+    totals = np.bincount(entity, weights=gains)
     return bool(totals.mean() > totals.std() / np.sqrt(len(totals)))

@@ -1,19 +1,17 @@
-"""Cross-validation: customers dealt out to folds, and a candidate fitted on all folds but one."""
+"""A candidate fitted on parts of the rows, and judged on the rows that each part leaves out.
+
+The parts are the folds of entities, where each row is judged once, or the origins of a backtest, where later rows are.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-import shutil
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipelines import stage
 from pipelines.candidates import CandidateParams, Rows
-from pipelines.errors import EvergreenError
+from pipelines.out_of_fold import entity_codes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,130 +22,156 @@ if TYPE_CHECKING:
 
 
 def as_rows(table: pa.Table, schema: dict[str, Any], data: DataParams) -> Rows:
-    """A table as the arrays that candidates learn from."""
+    """A table as the arrays that candidates are fitted on, each row with weight 1."""
     import numpy as np
 
     from pipelines import features
 
-    customers = table[data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
     return Rows(
         numbers=features.numbers(table, schema),
         codes=features.codes(table, schema),
         labels=table[data.target].to_numpy().astype(np.int8),
-        customers=customers.astype(np.int64),
+        entities=entity_codes(table, data),
+        weights=np.ones(table.num_rows, dtype=np.float32),
         known=tuple(len(known) for known in schema["categories"].values()),
     )
 
 
-def sample_customers(rows: Rows, most: int, seed: int) -> NDArray[np.bool_]:
-    """Whether each row is used, (rows,): all rows of randomly chosen customers, about `most` rows in all."""
+def sample_entities(entities: NDArray, most: int, seed: int) -> NDArray[np.bool_]:
+    """Whether each row is used, (rows,): all rows of randomly chosen entities, about `most` rows in all."""
     import numpy as np
 
-    if len(rows.labels) <= most:
-        return np.ones(len(rows.labels), dtype=bool)
-    customers = np.unique(rows.customers)
-    count = int(len(customers) * most / len(rows.labels))
-    return np.isin(rows.customers, np.random.default_rng(seed).choice(customers, size=count, replace=False))
-
-
-def fold_of(rows: Rows, folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold of each row, (rows,): customers are dealt out whole, those who ever were positive evenly.
-
-    Raises:
-        EvergreenError: there are fewer such customers than folds.
-    """
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
-    customers, row_of = np.unique(rows.customers, return_inverse=True)
-    positive = np.bincount(row_of, weights=rows.labels) > 0
-    if min(positive.sum(), (~positive).sum()) < folds:
-        raise EvergreenError(
-            f"{positive.sum()} customers are positive and {(~positive).sum()} are not: {folds} folds need {folds} of each. "
-            "Pin more history, or lower train.folds."
-        )
-    fold = np.empty(len(customers), dtype=np.int64)
-    for number, (_, chosen) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(positive, positive)):
-        fold[chosen] = number
-    return fold[row_of]
+    if len(entities) <= most:
+        return np.ones(len(entities), dtype=bool)
+    known = np.unique(entities)
+    count = int(len(known) * most / len(entities))
+    return np.isin(entities, np.random.default_rng(seed).choice(known, size=count, replace=False))
 
 
 @dataclass(frozen=True)
-class Fitter:
-    """How a candidate is fitted: always with the same seed and threads."""
+class Part:
+    """Which rows a model is fitted on, and which it judges: masks (rows,); and what each row counts, 1 by default."""
+
+    fitted: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+    weights: NDArray[np.float32] | None = None
+
+    def take(self, chosen: NDArray) -> Part:
+        """Of some of the rows, by mask."""
+        return Part(self.fitted[chosen], self.judged[chosen], None if self.weights is None else self.weights[chosen])
+
+
+def fold_parts(fold: NDArray) -> list[Part]:
+    """A part for each fold: its rows are judged by a model of all others."""
+    return [Part(fold != number, fold == number) for number in range(int(fold.max()) + 1)]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model, and the log loss of the judged rows after each of its rounds, where it has rounds."""
+
+    model: Any
+    losses: NDArray[np.float64] | None = None
+
+    @property
+    def best(self) -> int:
+        """Rounds with the lowest loss."""
+        return int(self.losses.argmin()) + 1 if self.losses is not None else 0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A candidate, rows, and the parts by which it is judged."""
 
     candidate: ModuleType
+    rows: Rows
+    parts: list[Part]
+    fold: NDArray[np.int8]  # (rows,); choices for a fold are made without its rows, whatever the parts
+    metric: str  # a ranking metric of pipelines.metrics, the higher the better
     seed: int
     threads: int
-    checkpoints: Path | None = None  # where a candidate that can continue an interrupted fit keeps what it has
-    kept: set[Path] = field(default_factory=set)  # folders there that were used
-
-    def fit(self, rows: Rows, section: CandidateParams) -> Any:
-        """The candidate's model of these rows."""
-        options: dict[str, Any] = {"seed": self.seed, "threads": self.threads}
-        if self.checkpoints and "checkpoint" in inspect.signature(self.candidate.fit).parameters:
-            options["checkpoint"] = self.checkpoints / self.key(rows, section)
-            self.kept.add(options["checkpoint"])
-        return self.candidate.fit(rows, section, **options)
-
-    def forget(self) -> None:
-        """Remove what this one's fits have kept, and nothing of what others do at the same time."""
-        for folder in self.kept:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def key(self, rows: Rows, section: CandidateParams) -> str:
-        """Changes with anything that a fit depends on: an old checkpoint is never continued with other rows."""
-        digest = hashlib.sha256(json.dumps([section.model_dump(), self.seed, rows.known], sort_keys=True).encode())
-        for array in (rows.numbers, rows.codes, rows.labels, rows.customers):
-            digest.update(array.tobytes())
-        return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """A candidate, and rows that are dealt out to folds."""
-
-    fitter: Fitter
-    rows: Rows
-    fold: NDArray[np.int64]  # (rows,)
-    metric: str  # a ranking metric of pipelines.metrics, the higher the better
+    fits: dict[tuple[str, int], Fit] = field(default_factory=dict)  # what was fitted, by params and part
 
     @property
     def folds(self) -> int:
         return int(self.fold.max()) + 1
 
-    def sample(self, most: int) -> CrossValidation:
-        """About `most` of the rows, whole customers, each in the fold it had; itself where it has no more."""
-        used = sample_customers(self.rows, most, self.fitter.seed)
-        return self if used.all() else replace(self, rows=self.rows.take(used), fold=self.fold[used])
+    def sample(self, most: int) -> Validation:
+        """About `most` of the rows, whole entities, each in the parts it had; itself where it has no more."""
+        used = sample_entities(self.rows.entities, most, self.seed)
+        if used.all():
+            return self
+        parts = [part.take(used) for part in self.parts]
+        return replace(self, rows=self.rows.take(used), parts=parts, fold=self.fold[used], fits={})
+
+    def fit(self, section: CandidateParams, number: int) -> Fit:
+        """The model of a part, with as many rounds as early stopping on its judged rows lets it have."""
+        key = (section.model_dump_json(), number)
+        if key not in self.fits:
+            self.fits[key] = self._fit(section, number)
+        return self.fits[key]
+
+    def _fit(self, section: CandidateParams, number: int) -> Fit:
+        part, options = self.parts[number], {"seed": self.seed + number, "threads": self.threads}
+        rows = self.rows if part.weights is None else replace(self.rows, weights=part.weights)
+        if not hasattr(self.candidate, "fit_stopped"):
+            return Fit(self.candidate.fit(rows.take(part.fitted), section, **options))
+        return Fit(*self.candidate.fit_stopped(rows.take(part.fitted), rows.take(part.judged), section, **options))
+
+    def rounds(self, section: CandidateParams, number: int) -> int:
+        """Rounds of a part's model: the mean of what was best in the other parts, so its own judged rows chose nothing.
+
+        The other parts that have been fitted with the same params count; where there is none, the next one is fitted.
+        """
+        others = [other for other in range(len(self.parts)) if other != number]
+        key = section.model_dump_json()
+        known = [other for other in others if (key, other) in self.fits] or [(number + 1) % len(self.parts)]
+        return max(1, round(sum(self.fit(section, other).best for other in known) / len(known)))
+
+    def model(self, section: CandidateParams, number: int) -> Any:
+        """The model of a part that its judged rows had no say in."""
+        found = self.fit(section, number)
+        if found.losses is None:
+            return found.model
+        return self.candidate.first_rounds(found.model, min(len(found.losses), self.rounds(section, number)))
 
     def margins(self, section: CandidateParams, number: int) -> NDArray[np.float64]:
-        """Margins of a fold's rows by a model of the other folds' customers."""
-        held_out = self.fold == number
-        model = self.fitter.fit(self.rows.take(~held_out), section)
-        return self.fitter.candidate.margin(model, self.rows.take(held_out))
+        """Margins of a part's judged rows."""
+        return self.candidate.margin(self.model(section, number), self.rows.take(self.parts[number].judged))
 
-    def value(self, number: int, margins: NDArray[np.float64]) -> float:
-        """The metric of a fold's margins."""
-        return measure(self.metric, self.rows.labels[self.fold == number], margins)
+    def value(self, number: int, margins: NDArray[np.float64], without: int | None = None) -> float:
+        """The metric of a part's margins, over its judged rows but those of fold `without`; NaN where one label is missing."""
+        judged = self.parts[number].judged
+        kept = self.fold[judged] != without
+        return measure(self.metric, self.rows.labels[judged][kept], margins[kept])
 
 
-def cross_validate(validation: CrossValidation, section: CandidateParams) -> NDArray[np.float64]:
-    """Margin of each row, (rows,), by a model that has seen nothing of the row's customer."""
+def cross_fit(validation: Validation, sections: list[CandidateParams]) -> tuple[list[Any], NDArray[np.float64]]:
+    """The model of each fold, and the margin of each row, (rows,), by the one that has seen nothing of its entity.
+
+    Args:
+        sections: params of each fold's model.
+    """
     import numpy as np
 
-    margins = np.empty(len(validation.fold))
-    for number in range(validation.folds):
-        found = validation.margins(section, number)
-        margins[validation.fold == number] = found
-        stage.say(f"fold {number + 1} of {validation.folds}: {validation.metric} {validation.value(number, found):.4f}")
-    return margins
+    for number, section in enumerate(sections):  # first all of them: each learns its rounds from the others
+        validation.fit(section, number)
+    models, margins = [], np.empty(len(validation.fold))
+    for number, section in enumerate(sections):
+        models.append(validation.model(section, number))
+        judged = validation.parts[number].judged
+        margins[judged] = validation.candidate.margin(models[-1], validation.rows.take(judged))
+        value = validation.value(number, margins[judged])
+        stage.say(f"fold {number + 1} of {len(sections)}: {validation.metric} {value:.4f}")
+    return models, margins
 
 
 def measure(metric: str, labels: NDArray, scores: NDArray[np.float64]) -> float:
-    """A ranking metric on rows that count once each."""
+    """A ranking metric on rows that count once each; NaN where a label is missing."""
     import numpy as np
 
     from pipelines import metrics
 
+    if len(np.unique(labels)) < 2:
+        return float("nan")
     return float(metrics.RANKING[metric](labels, scores, np.ones((1, len(labels))))[0])

@@ -1,4 +1,4 @@
-"""One ONNX graph for a whole model: categories, estimator and calibration.
+"""One ONNX graph for a whole version: categories, the models of all folds, their mean and its calibration.
 
 Written node by node instead of by a converter: converters round a tree's float64 thresholds to the nearest
 float32, which sends a row that lies between the two to the other leaf (measured elsewhere: 2 of 200,000 rows,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
 IR_VERSION = 9
+PROBABILITY, FOLD_PROBABILITIES = "probability", "fold_probabilities"  # the outputs
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,36 @@ class Trees:
     base: float = 0.0
 
 
+@dataclass(frozen=True)
+class Calibrations:
+    """From margins to probabilities: of what is served, and of each fold's model, fitted without that fold's rows."""
+
+    served: Calibration
+    folds: list[Calibration]
+
+
 class Graph:
-    """A graph being written: nodes and constants in the order they are added."""
+    """A graph being written: nodes and constants in the order they are added. A name that is taken gets a number."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._used: dict[str, int] = {}
 
     def add(self, operator: str, inputs: list[str], output: str, *, domain: str = "", **attributes: Any) -> str:
         """Append a node with one output; returns the output's name."""
+        output = self._free(output)
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, domain=domain, **attributes))
         return output
 
     def constant(self, name: str, value: Any, dtype: Any) -> str:
+        name = self._free(name)
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
         return name
+
+    def _free(self, name: str) -> str:
+        count = self._used[name] = self._used.get(name, 0) + 1
+        return name if count == 1 else f"{name}.{count}"
 
     def codes(self, categories: dict[str, list[str]]) -> str:
         """`categories` strings (rows, m) to float codes (rows, m): 0 unknown, 1 missing (""), 2.. the known ones."""
@@ -117,36 +133,64 @@ class Graph:
             inputs = self.add("Add", [product, self.constant(f"offsets_{index}", offsets, np.float32)], f"layer_{index}")
         return inputs
 
-    def sum_of_trees(self, features: str, trees: Trees) -> str:
-        """Margin (rows, 1) of `features` (rows, k)."""
-        leaf = trees.feature < 0
+    def sum_of_trees(self, features: str, models: list[Trees]) -> str:
+        """Margins (rows, models) of `features` (rows, k): one target a model."""
+        sizes = [int(trees.tree.max()) + 1 for trees in models]
+        tree = np.concatenate([trees.tree + start for trees, start in zip(models, np.cumsum([0, *sizes]), strict=False)])
+        node, feature, threshold, left, right, missing_left, value = (
+            np.concatenate([getattr(trees, name) for trees in models])
+            for name in ("node", "feature", "threshold", "left", "right", "missing_left", "value")
+        )
+        target = np.repeat(np.arange(len(models)), [len(trees.tree) for trees in models])
+        leaf = feature < 0
         return self.add(
             "TreeEnsembleRegressor",
             [features],
-            "margin",
+            "margins",
             domain="ai.onnx.ml",
-            n_targets=1,
+            n_targets=len(models),
             aggregate_function="SUM",
             post_transform="NONE",
-            base_values=[trees.base],
-            nodes_treeids=trees.tree.tolist(),
-            nodes_nodeids=trees.node.tolist(),
-            nodes_featureids=np.where(leaf, 0, trees.feature).tolist(),
-            nodes_values=np.where(leaf, 0.0, float32_below(trees.threshold)).tolist(),
+            base_values=[trees.base for trees in models],
+            nodes_treeids=tree.tolist(),
+            nodes_nodeids=node.tolist(),
+            nodes_featureids=np.where(leaf, 0, feature).tolist(),
+            nodes_values=np.where(leaf, 0.0, float32_below(threshold)).tolist(),
             nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
-            nodes_truenodeids=np.where(leaf, 0, trees.left).tolist(),
-            nodes_falsenodeids=np.where(leaf, 0, trees.right).tolist(),
-            nodes_missing_value_tracks_true=trees.missing_left.astype(int).tolist(),
-            target_treeids=trees.tree[leaf].tolist(),
-            target_nodeids=trees.node[leaf].tolist(),
-            target_ids=[0] * int(leaf.sum()),
-            target_weights=trees.value[leaf].tolist(),
+            nodes_truenodeids=np.where(leaf, 0, left).tolist(),
+            nodes_falsenodeids=np.where(leaf, 0, right).tolist(),
+            nodes_missing_value_tracks_true=missing_left.astype(int).tolist(),
+            target_treeids=tree[leaf].tolist(),
+            target_nodeids=node[leaf].tolist(),
+            target_ids=target[leaf].tolist(),
+            target_weights=value[leaf].tolist(),
         )
 
-    def model(self, margin: str, calibration: Calibration, schema: dict[str, Any]) -> onnx.ModelProto:
-        """The finished graph: `probability` float (rows, 1) from a margin (rows, 1)."""
-        double = self.add("Cast", [margin], "margin_double", to=TensorProto.DOUBLE)
-        self.add("Cast", [calibration.write(self, double)], "probability", to=TensorProto.FLOAT)
+    def model(
+        self, margins: str, calibrations: Calibrations, schema: dict[str, Any], *, refit: bool = False
+    ) -> onnx.ModelProto:
+        """The finished graph of margins (rows, folds), with one more column, the last, where all rows were fitted again.
+
+        `probability`, float (rows, 1), is what is served: of the refit, or else of the folds' mean margin.
+        `fold_probabilities`, float (rows, folds): of each fold's model, for rows that only it has not seen.
+        """
+        double = self.add("Cast", [margins], "margins_double", to=TensorProto.DOUBLE)
+        columns = [self.column(double, number) for number in range(len(calibrations.folds))]
+        if refit:
+            served = self.column(double, len(columns))
+        else:
+            served = self.add("ReduceMean", [double, self.constant("models", [1], np.int64)], "mean_margin", keepdims=1)
+        folds = [calibration.write(self, column) for calibration, column in zip(calibrations.folds, columns, strict=True)]
+        return self.finish(calibrations.served.write(self, served), folds, schema)
+
+    def column(self, values: str, number: int) -> str:
+        """A column, (rows, 1), of `values` (rows, k)."""
+        return self.add("Gather", [values, self.constant("number", [number], np.int64)], "column", axis=1)
+
+    def finish(self, served: str, folds: list[str], schema: dict[str, Any]) -> onnx.ModelProto:
+        """The checked graph of double probabilities, each (rows, 1)."""
+        self.add("Cast", [served], PROBABILITY, to=TensorProto.FLOAT)
+        self.add("Cast", [self.add("Concat", folds, "folds", axis=1)], FOLD_PROBABILITIES, to=TensorProto.FLOAT)
         inputs = {
             "numbers": (TensorProto.FLOAT, len(schema["numbers"])),
             "categories": (TensorProto.STRING, len(schema["categories"])),
@@ -155,7 +199,10 @@ class Graph:
             self.nodes,
             "evergreen",
             [helper.make_tensor_value_info(name, kind, [None, width]) for name, (kind, width) in inputs.items() if width],
-            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, 1])],
+            [
+                helper.make_tensor_value_info(PROBABILITY, TensorProto.FLOAT, [None, 1]),
+                helper.make_tensor_value_info(FOLD_PROBABILITIES, TensorProto.FLOAT, [None, len(folds)]),
+            ],
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION, producer_name="evergreen")

@@ -1,4 +1,4 @@
-"""Customers set aside from a fit to say when it should stop: never the ones that it learns from."""
+"""Entities set aside from a fit to say when it should stop: never the ones that it learns from."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SHARE = 0.15  # of customers: enough for a steady loss, and few enough to miss
+SHARE = 0.15  # of entities: enough for a steady loss, and few enough to miss
 
 
-def set_aside(customers: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Whether each row is set aside, (rows,): all rows of `SHARE` of the customers, of one at least."""
+def set_aside(entities: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Whether each row is set aside, (rows,): all rows of `SHARE` of the entities, of one at least."""
     import numpy as np
 
-    known = np.unique(customers)
+    known = np.unique(entities)
     chosen = np.random.default_rng(seed).choice(known, size=max(1, int(SHARE * len(known))), replace=False)
-    return np.isin(customers, chosen)
+    return np.isin(entities, chosen)

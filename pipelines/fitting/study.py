@@ -16,7 +16,7 @@ STATES = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAILED": "FAIL"}  # ours,
 
 
 class Proposals:
-    """What to try next: the params as they stand, then what TPE makes of the outcomes so far."""
+    """What to try next: the params in params.yaml, then what TPE makes of the outcomes so far."""
 
     def __init__(self, section: CandidateParams, generation: int, seed: int) -> None:
         import optuna
@@ -28,17 +28,17 @@ class Proposals:
         self._study.enqueue_trial({name: getattr(section, name) for name in section.search})
         self._asked: list[Any] = []
 
-    def ask(self, count: int, bars: list[float]) -> list[Trial]:
+    def ask(self, count: int, thresholds: list[float]) -> list[Trial]:
         """The next generation."""
         self._asked = [self._study.ask(self._distributions) for _ in range(count)]
-        return [Trial(asked.number, dict(asked.params), bars) for asked in self._asked]
+        return [Trial(asked.number, dict(asked.params), thresholds) for asked in self._asked]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """The outcomes of what was asked for last, in that order."""
         from optuna.trial import TrialState
 
         for asked, found in zip(self._asked, outcomes, strict=False):
-            for number, value in enumerate(found.folds):
+            for number, value in enumerate(found.parts):
                 asked.report(value, number)
             complete = found.state == "COMPLETE"
             self._study.tell(asked, found.value if complete else None, state=TrialState[STATES[found.state]])

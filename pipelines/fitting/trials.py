@@ -1,9 +1,10 @@
-"""Trials of tuning: what one is, and what comes of it. Nothing here depends on who runs it, or when."""
+"""Trials of tuning: what one is, and what comes of it."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.candidates import CandidateParams
-    from pipelines.fitting.folds import CrossValidation
+    from pipelines.fitting.folds import Validation
 
 
 class RunawayError(EvergreenError):
@@ -24,32 +25,27 @@ class RunawayError(EvergreenError):
 
 @dataclass(frozen=True)
 class Trial:
-    """Values to try, and for each fold but the last the mean so far below which there is no point in going on."""
+    """Values to try, and for each part but the last the mean so far below which there is no point in going on."""
 
     number: int
     values: dict[str, Any]
-    bars: list[float]
+    thresholds: list[float]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial: the metric by fold, and the margins where it went through all of them here."""
+    """What came of a trial: the metric by part, and each part's margins where it went through all of them."""
 
     state: Literal["COMPLETE", "PRUNED", "FAILED"]
-    folds: list[float]
-    margins: NDArray[np.float64] | None = None  # (rows,)
+    parts: list[float]
+    margins: list[NDArray[np.float64]] | None = None
 
     @property
     def value(self) -> float:
-        return sum(self.folds) / len(self.folds)
+        return sum(self.parts) / len(self.parts)
 
 
-Run = Callable[[list[Trial], float], list[Outcome]]  # a generation's outcomes by a moment: too late, and the last are missing
-
-
-def run_here(
-    validation: CrossValidation, section: CandidateParams, trials: Sequence[Trial], ends: float = float("inf")
-) -> list[Outcome]:
+def run(validation: Validation, section: CandidateParams, trials: Sequence[Trial], ends: float = math.inf) -> list[Outcome]:
     """Outcomes of the trials that begin before `ends` (of the monotonic clock), and of trial 0 in any case."""
     outcomes = []
     for trial in trials:
@@ -59,61 +55,60 @@ def run_here(
     return outcomes
 
 
-def evaluate(
-    validation: CrossValidation, section: CandidateParams, trial: Trial, abandoned: Callable[[], bool] = lambda: False
-) -> Outcome | None:
-    """One trial, fold by fold; None when it is abandoned, of which it asks before every fold."""
-    import numpy as np
-
-    margins, values = np.empty(len(validation.fold)), []
-    for number in range(validation.folds):
-        if abandoned():
-            return None
-        try:
-            found = _fold(validation, section.with_values(trial.values), number)
-        except (OSError, MemoryError, ImportError):  # of this machine, and not of the values
+def evaluate(validation: Validation, section: CandidateParams, trial: Trial) -> Outcome:
+    """One trial, part by part."""
+    values: list[float] = []
+    tried = section.with_values(trial.values)
+    try:
+        for number in range(len(validation.parts)):
+            validation.fit(tried, number)
+            values.append(_value(validation, tried, number))
+            if number < len(trial.thresholds) and sum(values) / len(values) < trial.thresholds[number]:
+                return _logged(trial, Outcome("PRUNED", values))
+        margins = [validation.margins(tried, number) for number in range(len(validation.parts))]
+    except (OSError, MemoryError, ImportError):  # of this machine, and not of the values
+        raise
+    except Exception as error:  # at the edge of its range a value may break a library in that library's own way
+        if trial.number == 0 or (isinstance(error, EvergreenError) and not isinstance(error, RunawayError)):
             raise
-        except Exception as error:  # at the edge of its range a value may break a library in that library's own way
-            if trial.number == 0 or (isinstance(error, EvergreenError) and not isinstance(error, RunawayError)):
-                raise
-            return _said(trial, Outcome("FAILED", values), f": {type(error).__name__}: {error}")
-        margins[validation.fold == number] = found
-        values.append(validation.value(number, found))
-        if number < len(trial.bars) and sum(values) / len(values) < trial.bars[number]:
-            return _said(trial, Outcome("PRUNED", values))
-    return _said(trial, Outcome("COMPLETE", values, margins))
+        return _logged(trial, Outcome("FAILED", values), f": {type(error).__name__}: {error}")
+    values = [validation.value(number, found) for number, found in enumerate(margins)]
+    return _logged(trial, Outcome("COMPLETE", values, margins))
 
 
-def _fold(validation: CrossValidation, section: CandidateParams, number: int) -> NDArray[np.float64]:
-    """Margins of a fold's rows, which can be judged."""
+def _value(validation: Validation, section: CandidateParams, number: int) -> float:
+    """The metric of a part so far: its rounds are known for good when all parts were fitted."""
     import numpy as np
 
-    if len(np.unique(validation.rows.labels[validation.fold == number])) < 2:
+    rows = validation.rows.take(validation.parts[number].judged)
+    if len(np.unique(rows.labels)) < 2:
         raise EvergreenError(
-            f"Fold {number + 1} of the {len(validation.fold)} rows that tuning sees holds one class only: raise tune.rows, "
-            "or set tune.trials to 0."
+            f"Part {number + 1} of the {len(validation.fold)} rows that tuning sees has labels of one class only: raise "
+            "tune.rows, or set tune.trials to 0."
         )
-    found = validation.margins(section, number)
-    if not np.isfinite(found).all():
+    fit = validation.fit(section, number)
+    model = fit.model if fit.losses is None else validation.candidate.first_rounds(fit.model, fit.best)
+    margins = validation.candidate.margin(model, rows)
+    if not np.isfinite(margins).all():
         raise RunawayError("a margin is not finite: the fit has run away.")
-    return found
+    return validation.value(number, margins)
 
 
-def bars(outcomes: Sequence[Outcome]) -> list[float]:
-    """Median of what earlier trials had after each fold but the last; empty where none went through.
+def pruning_thresholds(outcomes: Sequence[Outcome]) -> list[float]:
+    """Median of what earlier trials had after each part but the last; empty where none went through.
 
     The rule of Golovin et al. 2017 (Vizier's median stopping), on means so far.
     """
     import numpy as np
 
-    complete = [found.folds for found in outcomes if found.state == "COMPLETE"]
+    complete = [outcome.parts for outcome in outcomes if outcome.state == "COMPLETE"]
     if not complete:
         return []
     so_far = np.cumsum(complete, axis=1) / np.arange(1, len(complete[0]) + 1)
     return [float(value) for value in np.median(so_far, axis=0)[:-1]]
 
 
-def _said(trial: Trial, outcome: Outcome, why: str = "") -> Outcome:
-    mean = f" {outcome.value:.4f}" if outcome.folds else ""
+def _logged(trial: Trial, outcome: Outcome, why: str = "") -> Outcome:
+    mean = f" {outcome.value:.4f}" if outcome.parts else ""
     stage.say(f"trial {trial.number} {outcome.state.lower()}{mean}{why}: {trial.values}")
     return outcome
