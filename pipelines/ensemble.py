@@ -1,7 +1,7 @@
 """Stage ensemble: the candidates' weighted mean, as one graph, where more than one of them earns a weight.
 
-Greedy selection with replacement (Caruana et al. 2004) on the out-of-fold scores; the figures that judge the ensemble are
-of weights that each fold's rows had no say in.
+The weights are of maximum likelihood on the out-of-fold scores; the figures that judge the ensemble are of weights that each
+fold's rows had no say in.
 """
 
 from __future__ import annotations
@@ -21,41 +21,43 @@ if TYPE_CHECKING:
 
     from pipelines.fitting.graph import Calibrations, Graph
 
+LEAST = 0.02  # of the mean: less changes no score by as much as it costs
 EPSILON = 1e-7  # a mean is held off 0 and 1 by so much before it becomes log odds: float32 scores may round to them
 
 
-def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], metric: str, rounds: int) -> dict[str, float]:
-    """Weight of each chosen candidate: how often it was added to the mean, as a share.
+def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: NDArray, rounds: int) -> dict[str, float]:
+    """Weight of each candidate that earns one; they sum to 1.
 
-    Each round adds the candidate after which the mean's metric is highest, be it there already; the round with the
-    highest metric of all counts, the earliest of equals. So one candidate alone can come out.
+    The likelihood of the labels under the weighted mean probability rises with every round of expectation maximisation
+    (Dempster et al. 1977), from equal weights on. The fewer labels there are, the slower it moves away from these: greedy
+    selection by ROC-AUC (Caruana et al. 2004) chose by luck where positives were few (docs/accuracy.md). A weight below
+    LEAST is not worth a model.
 
     Args:
-        labels: shape (rows,).
+        labels, weights: of each row, and what it counts, shape (rows,).
         scores: out-of-fold probabilities by candidate, each (rows,).
     """
-    from pipelines.fitting.folds import measure
+    import numpy as np
 
-    added: list[str] = []
-    best: tuple[float, int] = (float("-inf"), 0)
-    total = 0.0
+    likely = np.column_stack([np.where(labels == 1, values, 1 - values) for values in scores.values()])
+    shares = np.full(likely.shape[1], 1 / likely.shape[1])
     for _ in range(rounds):
-        found = {name: measure(metric, labels, (total + values) / (len(added) + 1)) for name, values in scores.items()}
-        name = max(found, key=found.__getitem__)  # the first of equals
-        added.append(name)
-        total = total + scores[name]
-        if found[name] > best[0]:
-            best = (found[name], len(added))
-    kept = added[: best[1]]
-    return {name: kept.count(name) / len(kept) for name in scores if name in kept}
+        claims = likely * shares
+        shares = weights @ (claims / claims.sum(axis=1, keepdims=True))
+        shares /= shares.sum()
+    kept = np.where(shares >= LEAST, shares, 0.0)
+    found = zip(scores, (kept / kept.sum()).tolist(), strict=True)
+    return {name: round(share, 6) for name, share in found if share}
 
 
 def cross_selected(
-    labels: NDArray, scores: Mapping[str, NDArray[np.float64]], fold: NDArray, metric: str, rounds: int
+    labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: NDArray, fold: NDArray, rounds: int
 ) -> list[dict[str, float]]:
     """For each fold the weights that the rows of the other folds choose."""
     kept = [fold != number for number in range(int(fold.max()) + 1)]
-    return [select(labels[mask], {name: values[mask] for name, values in scores.items()}, metric, rounds) for mask in kept]
+    return [
+        select(labels[mask], {name: values[mask] for name, values in scores.items()}, weights[mask], rounds) for mask in kept
+    ]
 
 
 def mean(scores: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]) -> NDArray[np.float64]:
@@ -160,19 +162,19 @@ def shares(shap: Mapping[str, dict[str, float]], weights: Mapping[str, float]) -
 def main(*, training: Path, schema: Path, models: Path, ensemble: Path) -> None:
     """Compose the enabled candidates into the folder `ensemble`: weights.json, and what a candidate has if there is one."""
     config = params.read()
-    names, metric = config.enabled, config.evaluate.metric
+    names = config.enabled
     folders = {name: models / name for name in names}
     with stage.phase("read"):
         scored = out_of_fold.read(folders, "oof.parquet")
     assert scored is not None
     labels, fold = scored.keys[config.data.target].to_numpy(), scored.keys["fold"].to_numpy()
     rounds = config.ensemble.rounds
-    weights = select(labels, scored.scores, metric, rounds) if len(names) > 1 else {}
+    weights = select(labels, scored.scores, scored.weights, rounds) if len(names) > 1 else {}
     shutil.rmtree(ensemble, ignore_errors=True)
     ensemble.mkdir(parents=True)
     reason = _reason(weights, names, rounds)
-    by_fold = cross_selected(labels, scored.scores, fold, metric, rounds) if reason is None else []
-    found = {"metric": metric, "weights": weights, "by_fold": by_fold, "reason": reason, "rows": len(labels)}
+    by_fold = cross_selected(labels, scored.scores, scored.weights, fold, rounds) if reason is None else []
+    found = {"weights": weights, "by_fold": by_fold, "reason": reason, "rows": len(labels)}
     stage.write_json(ensemble / "weights.json", found)
     stage.say(f"ensemble: {reason or ', '.join(f'{weight:.2f} {name}' for name, weight in weights.items())}")
     if reason is None:

@@ -151,35 +151,37 @@ def rounded(interval: Interval) -> dict[str, float | None]:
 def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.EvaluateParams) -> dict[str, Any]:
     """The challenger: the simplest candidate within one standard error of the best (Breiman et al. 1984, section 3.4.3).
 
-    The ensemble takes part like any other, and the baseline like any other.
+    The best is that in the metric, and as good as it is who is within one standard error of it in the metric and in log loss,
+    in which few positives show more. The ensemble takes part like any other, and the baseline like any other.
 
     Args:
         sizes: bytes of each candidate's graph: the smaller is the simpler.
 
     Returns:
-        `challenger`, `best`; and of each candidate its `value` and how far it is `behind` the best, and the standard
-        `error` of that, paired over entities.
+        `challenger`, `best`; and of each candidate its `value`, and of either metric how far it is `behind` the best and the
+        standard `error` of that, paired over entities.
     """
     import numpy as np
 
     from pipelines import metrics
 
-    measures = {name: each.choice(evaluate.metric) for name, each in judged.items()}
-    entities = next(iter(judged.values())).entities
+    kinds, entities = (evaluate.metric, "log_loss"), next(iter(judged.values())).entities
     once = metrics.Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
-    values = {name: float(measure(once)[0]) for name, measure in measures.items()}
+    measures = {name: {kind: each.choice(kind) for kind in kinds} for name, each in judged.items()}
+    values = {name: float(each[evaluate.metric](once)[0]) for name, each in measures.items()}
     best = max(values, key=values.__getitem__)
 
-    def behind(name: str) -> metrics.Measure:
-        return lambda weights: measures[best](weights) - measures[name](weights)
+    def behind(name: str, kind: str) -> metrics.Measure:
+        sign = -1 if kind == "log_loss" else 1
+        return lambda weights: sign * (measures[best][kind](weights) - measures[name][kind](weights))
 
     options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": evaluate.seed}
-    gaps = metrics.intervals({name: behind(name) for name in values}, entities, **options)
-    candidates = {
-        name: {"value": round(values[name], 9), "behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
-        for name, gap in gaps.items()
-    }
-    close = [name for name, each in candidates.items() if each["behind"] <= each["error"]]
+    pairs = {(name, kind): behind(name, kind) for name in values for kind in kinds}
+    gaps = metrics.intervals(pairs, entities, **options)
+    candidates: dict[str, Any] = {name: {"value": round(values[name], 9)} for name in values}
+    for (name, kind), gap in gaps.items():
+        candidates[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
+    close = [name for name, each in candidates.items() if all(each[kind]["behind"] <= each[kind]["error"] for kind in kinds)]
     return {"challenger": min(close, key=sizes.__getitem__), "best": best, "candidates": candidates}
 
 
@@ -255,38 +257,50 @@ def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
 
 
+def read_judged(
+    table: pa.Table, folders: dict[str, Path], config: params.Params
+) -> tuple[dict[str, Judged], list[NDArray[np.int64]]]:
+    """Each candidate on the rows of `table`, and the places that each origin of the backtest judges."""
+    import numpy as np
+
+    from pipelines import out_of_fold
+
+    with stage.phase("read"):
+        scored, ahead = out_of_fold.read(folders, "oof.parquet"), out_of_fold.read(folders, "backtest.parquet")
+    assert scored is not None
+    origin = ahead.keys["origin"].to_numpy() if ahead else np.empty(0)
+    places = [ahead.keys["place"].to_numpy()[origin == number] for number in np.unique(origin)] if ahead else []
+    shared = {
+        "labels": table[config.data.target].to_numpy().astype(np.int64),
+        "fold": table[split.FOLD].to_numpy(),
+        "entities": out_of_fold.entity_codes(table, config.data),
+        "late": split.newest(table, config.data, config.evaluate),
+    }
+    judged = {}
+    for name, scores in scored.scores.items():
+        late = [ahead.scores[name][origin == number] for number in np.unique(origin)] if ahead else []
+        judged[name] = Judged(scores=scores, backtest=list(zip(places, late, strict=True)), **shared)
+    return judged, places
+
+
 def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluation: Path, metrics: Path, plots: Path) -> None:
     """Evaluate the enabled candidates, and their ensemble where there is one."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipelines import out_of_fold, plot
+    from pipelines import plot
 
     config = params.read()
     folders = trained(models, ensemble, config.enabled)
     with stage.phase("read"):
         table = pq.read_table(training)
-        scored, ahead = out_of_fold.read(folders, "oof.parquet"), out_of_fold.read(folders, "backtest.parquet")
-    assert scored is not None
-    labels, fold = table[config.data.target].to_numpy().astype(np.int64), table[split.FOLD].to_numpy()
-    late = split.newest(table, config.data, config.evaluate)
-    origin = ahead.keys["origin"].to_numpy() if ahead else np.empty(0)
-    places = [ahead.keys["place"].to_numpy()[origin == number] for number in np.unique(origin)] if ahead else []
-    shared = {"labels": labels, "fold": fold, "entities": out_of_fold.entity_codes(table, config.data), "late": late}
-    judged = {
-        name: Judged(
-            scores=values,
-            backtest=[(place, ahead.scores[name][origin == number]) for number, place in enumerate(places)] if ahead else [],
-            **shared,
-        )
-        for name, values in scored.scores.items()
-    }
+    judged, places = read_judged(table, folders, config)
     sizes = {name: (folder / "model.onnx").stat().st_size for name, folder in folders.items()}
     found = evaluate(table, judged, sizes, [describe(table, place, config.data) for place in places], config)
+    first, scored = next(iter(judged.values())), {name: each.scores for name, each in judged.items()}
     kept = [*config.data.key_columns, config.data.target, split.FOLD, *config.data.protected]
-    written = table.select(list(dict.fromkeys(kept))).append_column("newest", pa.array(late))
-    for name, values in scored.scores.items():
+    written = table.select(list(dict.fromkeys(kept))).append_column("newest", pa.array(first.late))
+    for name, values in scored.items():
         written = written.append_column(f"score_{name}", pa.array(values))
     scores.parent.mkdir(parents=True, exist_ok=True)
     with stage.phase("write"):
@@ -294,7 +308,7 @@ def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluati
     stage.write_json(evaluation, found)
     stage.write_json(metrics, summary(found))
     shap = {name: json.loads((folder / "shap.json").read_text()) for name, folder in folders.items()}
-    plot.write(plots, labels, scored.scores, found, shap)
+    plot.write(plots, first.labels, scored, found, shap)
     stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} rows of {found['entities']:,} entities.")
 
 

@@ -103,7 +103,7 @@ def _trained(name: str, found: dict[str, Any]) -> str:
     values, weights = found["params"], found["params"].get("weights")
     if weights:
         listed = ", ".join(f"{weight:.2f} {member}" for member, weight in weights.items())
-        made = f"the mean probability of {listed}, by greedy selection out of fold (Caruana et al. 2004)"
+        made = f"the mean probability of {listed}, by maximum likelihood out of fold"
     else:
         made = ", ".join(f"`{key}` {_short(value)}" for key, value in values.items()) + f"; {_tuned(found['tuning'])}"
     facts = "".join(f"; {key.replace('_', ' ')} {_short(value)}" for key, value in sorted(found["facts"].items()))
@@ -164,10 +164,10 @@ def _chosen(evaluation: dict[str, Any]) -> str:
     choice, name = evaluation["choice"], evaluation["challenger"]
     if choice["best"] == name:
         return f"It is the best of {len(choice['candidates'])} candidates."
-    own = choice["candidates"][name]
+    own = choice["candidates"][name][evaluation["metric"]]
     return (
-        f"{choice['best']} is better by {own['behind']:.4f}, which is within one standard error ({own['error']:.4f}), "
-        f"and {name} is the simpler graph."
+        f"{choice['best']} is better by {own['behind']:.4f}, which is within one standard error ({own['error']:.4f}), as it is "
+        f"in log loss, and {name} is the simpler graph."
     )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BACKGROUND_ROWS = 100  # what an absent feature is drawn from, where SHAP values are sampled
 PERMUTATIONS = 8  # orders of the features in which each sampled SHAP value is averaged
+SAMPLED_ROWS = 400  # rows that are explained where SHAP values are sampled, at most: each costs hundreds of predictions
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def shap_summary(
     import numpy as np
 
     random = np.random.default_rng(train.seed)
-    count = min(train.explain_rows, len(rows))
+    count = min(train.explain_rows, len(rows), train.explain_rows if hasattr(candidate, "explain") else SAMPLED_ROWS)
     sample = rows.take(np.sort(random.choice(len(rows), size=count, replace=False)))
     if hasattr(candidate, "explain"):
         values = candidate.explain(model, sample)
@@ -183,11 +184,10 @@ def main(*, candidate: str, training: Path, schema: Path, past: Path, model: Pat
     served = calibrations.served(fitted.served(module, rows.take(checked)))
     scores, difference = outputs.check_parity(model / "model.onnx", features, table, scores, (checked, served))
     keys = table.select([*config.data.key_columns, config.data.target])
-    with stage.phase("write"):
-        outputs.write_scores(model / "oof.parquet", keys, fold=fold, margin=fitted.margins, score=scores, weight=weights)
-        if origins.parts:
-            found = backtest_scores(origins, tuned.overall, margins, kind)
-            outputs.write_scores(model / "backtest.parquet", keys.take(found["place"]), **found)
+    outputs.write_scores(model / "oof.parquet", keys, fold=fold, margin=fitted.margins, score=scores, weight=weights)
+    if origins.parts:
+        found = backtest_scores(origins, tuned.overall, margins, kind)
+        outputs.write_scores(model / "backtest.parquet", keys.take(found["place"]), **found)
     names = [*features["numbers"], *features["categories"]]
     shap = shap_summary(module, fitted.models[0], rows.take(fold == 0), names, config.train)
     stage.write_json(model / "shap.json", shap)

@@ -5,7 +5,8 @@ A month is a number: 1 is January 2024, 0 and less lie before the history begins
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,10 +59,11 @@ class Options:
     months: int
     seed: int
     shifts: frozenset[str]
+    begins: Mapping[str, int] = field(default_factory=lambda: SHIFT_BEGINS)  # first month of each shift
 
     def shifted(self, shift: str, month: int | np.ndarray) -> bool | np.ndarray:
         """Whether `shift` is in force in a month."""
-        return (shift in self.shifts) & (month >= SHIFT_BEGINS[shift])
+        return (shift in self.shifts) & (month >= self.begins[shift])
 
 
 def first_day(month: int | np.ndarray) -> np.ndarray:

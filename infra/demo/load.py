@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from infra.demo import records
-from infra.demo.company import ALL_SHIFTS, LAST_MONTH, Options, month_end
+from infra.demo.company import ALL_SHIFTS, LAST_MONTH, SHIFT_BEGINS, Options, month_end
 from infra.demo.simulate import CHUNK, Tables, simulate
 from pipelines import postgres
 from pipelines.errors import EvergreenError
@@ -35,6 +35,7 @@ def load_demo(
     months: int = LAST_MONTH,
     seed: int = 7,
     shifts: frozenset[str] = ALL_SHIFTS,
+    begins: Mapping[str, int] = SHIFT_BEGINS,
     say: Callable[[str], None] = print,
 ) -> None:
     """Replaces the schemas telecom and demo_oracle, in one transaction: a load that is cut off leaves the old ones.
@@ -43,11 +44,12 @@ def load_demo(
         customers: how many there ever are within 24 months; 6 of 10 are there from the start.
         months: of history, from January 2024; fewer months give the same rows up to their end.
         shifts: which of the four shifts of docs/demo-data.md happen.
+        begins: the first month of each.
 
     Raises:
         EvergreenError: an option is out of its range, the role may not create schemas, or one of them is somebody else's.
     """
-    options = _checked(Options(customers, months, seed, frozenset(shifts)))
+    options = _checked(Options(customers, months, seed, frozenset(shifts), begins))
     started, rows = time.perf_counter(), 0
     with postgres.connect(url, statement_timeout_s=0) as connection:
         _refuse_to_replace_others(connection)
