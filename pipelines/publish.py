@@ -191,7 +191,7 @@ def _trials(candidate: str, found: Mapping[str, Any]) -> Iterator[registry.Trial
             state=one["state"],
             params=one["params"],
             metric=found["metric"],
-            folds=one["folds"],
+            folds=one["parts"],
             value=one["value"],
             is_best=one["number"] == found["best"],
         )
