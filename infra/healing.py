@@ -9,10 +9,7 @@ follow, against the true probabilities.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
-import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterable
@@ -22,12 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from infra import postgres_server
+from infra import offline, postgres_server
 from infra.demo import company, load, worlds
-from pipelines import ensemble, evaluate, gate, metrics, params, postgres, recency, split, stage, train
-from pipelines.gate import Bundle
+from pipelines import gate, metrics, params, postgres
 from pipelines.params import Params
 
 CHANGED = 15  # the month whose leavers are the first ones of the new world
@@ -35,7 +30,6 @@ RETRAINED = (14, 17, 18)  # ends of months: the last before the change; the firs
 NEW = (18, 19, 20, 21)  # ends of months whose snapshots show how good a champion is
 WORLDS = {"changed": frozenset({"concept_shift"}), "quiet": frozenset[str]()}
 CLOSE = 0.02  # ROC-AUC below the true probabilities'
-DATA = "data/training.parquet"
 
 
 def settings(candidates: dict[str, str], trials: int) -> dict[str, Any]:
@@ -49,47 +43,6 @@ def settings(candidates: dict[str, str], trials: int) -> dict[str, Any]:
     values["train"] |= {"threads": 1, "explain_rows": 10}
     values["evaluate"]["bootstrap"] = 400
     return values
-
-
-def retrain(rows: pa.Table, month: int, values: dict[str, Any], folder: Path) -> tuple[Bundle, pa.Table, dict[str, Any]]:
-    """A version made of these rows by the stages; the rows with their folds; and what was chosen."""
-    from ruamel.yaml import YAML
-
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "data").mkdir(parents=True)
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        YAML().dump(values, Path("params.yaml"))
-        pq.write_table(rows, "data/rows.parquet")
-        stage.write_json(Path("data/validation.json"), {"success": True})
-        data, schema, past = Path(DATA), Path("data/schema.json"), Path("data/recency.json")
-        split.main(rows=Path("data/rows.parquet"), verdict=Path("data/validation.json"), training=data, schema=schema)
-        recency.main(training=data, schema=schema, recency=past)
-        config, models = params.read(), Path("models")
-        for name in config.enabled:
-            train.main(candidate=name, training=data, schema=schema, past=past, model=models / name)
-        ensemble.main(training=data, schema=schema, models=models, ensemble=Path("ensemble"))
-        table, half_life = pq.read_table(data), json.loads(past.read_text())["overall"]
-        chosen = package(table, month, half_life, config)
-    return Bundle(folder / "bundle"), table, chosen | {"half_life_days": half_life}
-
-
-def package(table: pa.Table, month: int, half_life: float | None, config: Params) -> dict[str, Any]:
-    """Choose the challenger and write what the gate reads of a bundle, in the current folder."""
-    folders = evaluate.trained(Path("models"), Path("ensemble"), config.enabled)
-    judged, _ = evaluate.read_judged(table, folders, config)
-    sizes = {name: (folder / "model.onnx").stat().st_size for name, folder in folders.items()}
-    chosen = evaluate.choose(judged, sizes, config.evaluate)
-    name, bundle = chosen["challenger"], Path("bundle")
-    threshold = evaluate.threshold_by_cost(judged[name].labels, judged[name].scores, config.evaluate)
-    bundle.mkdir()
-    shutil.copyfile(folders[name] / "model.onnx", bundle / "model.onnx")
-    shutil.copyfile("data/schema.json", bundle / "schema.json")
-    stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": threshold})
-    stage.write_json(bundle / "audit.json", {"verdict": {"attributes": {}, "harmed": [], "unproven": []}})
-    data = {"as_of": str(company.month_end(month)), "fingerprint": str(month)}
-    manifest = {"data": data, "split": config.split.model_dump(), "half_life_days": half_life}
-    stage.write_json(bundle / "manifest.json", manifest)
-    return {"challenger": name}
 
 
 def live(url: str, config: Params, month: int, history: int) -> pa.Table:
@@ -116,17 +69,19 @@ def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
     champion, said = None, []
     for month in RETRAINED:
         rows = live(url, config, month, config.data.history_days)
-        challenger, table, chosen = retrain(rows, month, values, folder / str(month))
+        made = offline.retrain(rows, values, folder / str(month))
+        challenger, half_life = made.write_bundle(str(company.month_end(month))), made.half_life
         if champion is None:
             verdict, finding = None, "first"
         else:
-            verdict = gate.judge(challenger, champion, table, {}, config)
+            verdict = gate.judge(challenger, champion, made.table, {}, config)
             finding = verdict.finding
         if verdict is None or verdict.outcome == "promoted":
             champion = challenger
         scores = scoring.load(champion.folder).score(new)
         auc = float(metrics.roc_auc(new["churned"].to_numpy(), scores, np.ones((1, new.num_rows)))[0])
-        said.append({"month": month, "finding": finding, "auc": auc, **chosen})
+        step = {"month": month, "finding": finding, "auc": auc, "challenger": made.challenger, "half_life_days": half_life}
+        said.append(step)
     return {"oracle": load.oracle_auc(url, rows=asked), "retrained": said}
 
 
