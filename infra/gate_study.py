@@ -121,7 +121,7 @@ def page(found: dict[str, Any]) -> str:
             "|---|---|",
             f"| {len(equals)} A/A pairs, tuned and ensembled ({', '.join(f'{count} {kind}' for kind, count in kinds.items())}) "
             f"| {promoted[0]} ({promoted[0] / len(equals):.1%}); mean gain {mean:+.5f} |",
-            f"| {len(better)} challengers with a true gain of about {found['gain']:.4f}; {found['detectable']:.4f} is detectable "
+            f"| {len(better)} challengers whose true gain is about {found['gain']:.4f}, {found['detectable']:.4f} detectable "
             f"| {promoted[1]} ({promoted[1] / len(better):.0%}) |",
         ]
     )
