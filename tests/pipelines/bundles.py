@@ -28,7 +28,8 @@ PROMOTION = PromotionParams(
     batch_allowance_us=20, max_tpr_loss=0.05, max_fpr_gain=0.1,
 )  # fmt: skip
 FAIR = {"attributes": {"gender": "none"}, "harmed": [], "unproven": []}
-SPLIT = {"salt": "salt", "test_share": 0.3, "newest_snapshots": 0}
+SPLIT = {"salt": "salt", "folds": 5}
+OLD_SPLIT = {"salt": "salt", "test_share": 0.3, "newest_snapshots": 0}  # of versions from before cross-fitting
 
 
 def params(**sections) -> SimpleNamespace:

@@ -6,6 +6,7 @@ import onnx
 from pipelines import scoring
 from pipelines.candidates import Rows
 from pipelines.fitting.calibration import Uncalibrated
+from pipelines.fitting.graph import Calibrations, Graph
 
 KNOWN = {"contract": ["monthly", "two years", "yearly"], "payment": ["card", "check", "transfer", "wire"]}
 SCHEMA = {"numbers": ["tenure", "charge", "calls", "age"], "categories": KNOWN}
@@ -29,6 +30,7 @@ def planted(count=6000, seed=5):
         np.column_stack([contract, payment]).astype(np.float32),
         (random.random(count) < 1 / (1 + np.exp(-odds))).astype(np.int8),
         np.arange(count, dtype=np.int64) // 2,
+        np.ones(count, np.float32),
         tuple(len(values) for values in KNOWN.values()),
     )
 
@@ -41,11 +43,14 @@ def odd(count=20_000, seed=9):
     numbers[random.random((count, 4)) < 0.05] = 0.0
     codes = np.column_stack([random.integers(0, len(values) + 2, count) for values in KNOWN.values()])
     known = tuple(len(values) for values in KNOWN.values())
-    return Rows(numbers, codes.astype(np.float32), np.zeros(count, np.int8), np.arange(count), known)
+    return Rows(numbers, codes.astype(np.float32), np.zeros(count, np.int8), np.arange(count), np.ones(count, np.float32), known)
 
 
-def with_numbers(rows, numbers):
-    return Rows(numbers, rows.codes, rows.labels, rows.customers, rows.known)
+def graph_of(module, models, schema=SCHEMA, *, calibration=None, refit=False):
+    """The graph of a candidate's models, one a fold, each calibrated like what is served; by default not at all."""
+    graph, chosen = Graph(), calibration or Uncalibrated()
+    calibrations = Calibrations(chosen, [chosen] * (len(models) - refit))
+    return graph.model(module.write(graph, models, schema), calibrations, schema, refit=refit)
 
 
 def graph_scores(graph, rows, folder):
@@ -55,11 +60,6 @@ def graph_scores(graph, rows, folder):
     categories = np.column_stack([texts[index][rows.codes[:, index].astype(int)] for index in range(len(texts))])
     feeds = {"numbers": rows.numbers, "categories": categories}
     return scoring.load_graph(folder / "model.onnx", SCHEMA).session.run(["probability"], feeds)[0][:, 0]
-
-
-def plain():
-    """The calibration that leaves margins as they are."""
-    return Uncalibrated()
 
 
 def auc(labels, margins):
