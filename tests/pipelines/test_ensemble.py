@@ -16,7 +16,7 @@ from pipelines.candidates import lightgbm, linear
 from pipelines.errors import EvergreenError
 from pipelines.fitting import folds
 from pipelines.fitting.calibration import Isotonic, Platt, Uncalibrated
-from tests.pipelines.test_train import DATA, FEATURES, customers
+from tests.pipelines.customers import customers
 
 CONFIG = params.read()
 RANDOM = np.random.default_rng(3)

@@ -1,10 +1,17 @@
-"""Who is the challenger, and at which threshold it decides."""
+"""Who is the challenger, on which rows each figure is measured, and at which threshold a row is decided."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines import evaluate, params
+from pipelines import ensemble, evaluate, params, train
+from pipelines.evaluate import Judged
+from tests.pipelines.customers import shifting, write
 
 CONFIG = params.read()
 JUDGING = CONFIG.evaluate.model_copy(update={"bootstrap": 100})
@@ -12,24 +19,25 @@ RANDOM = np.random.default_rng(2)
 LABELS = (RANDOM.random(1200) < 0.3).astype(int)
 GOOD = np.clip(0.3 + 0.3 * (LABELS - 0.3) + RANDOM.normal(0, 0.1, 1200), 0.01, 0.99)
 POOR = np.clip(0.3 + 0.1 * (LABELS - 0.3) + RANDOM.normal(0, 0.1, 1200), 0.01, 0.99)
-
-OUT_OF_FOLD = {"linear": 0.6, "lightgbm": 0.8, "boosting": 0.7, "ensemble": 0.8}
-
-
-def held_out(late=False):
-    return pa.table(
-        {
-            "customer_id": np.repeat(np.arange(400), 3),
-            "churned": pa.array(LABELS, pa.int32()),
-            "held_out_in_time": pa.array(np.tile([False, False, late], 400)),
-        }
-    )
+ENTITIES = np.repeat(np.arange(400), 3)
+FOLD = (ENTITIES % 5).astype(np.int8)
+ALL, LATE = np.ones(1200, bool), np.tile([False, False, True], 400)
+AHEAD = [np.arange(0, 600), np.arange(600, 1200)]  # places of the rows that two origins judge
+TABLE = pa.table({"customer_id": ENTITIES, "churned": pa.array(LABELS, pa.int32())})
 
 
-def evaluated(table, challenger="lightgbm"):
-    scores = {"linear": POOR, "lightgbm": GOOD} if challenger == "lightgbm" else {"linear": GOOD, "lightgbm": POOR}
-    config = CONFIG.model_copy(update={"evaluate": JUDGING})
-    return evaluate.evaluate(table, scores, {"linear": 0.3, "lightgbm": 0.3}, OUT_OF_FOLD, config)
+def judged(scores, ahead=None, late=ALL):
+    """A candidate that scores all rows so, and months that it had not seen like `ahead` where that is given."""
+    backtest = [] if ahead is None else [(place, ahead[place]) for place in AHEAD]
+    return Judged(LABELS, FOLD, ENTITIES, late, scores, backtest)
+
+
+def evaluated(candidates, sizes=None, late=ALL):
+    data = CONFIG.data.model_copy(update={"time": None})
+    config = CONFIG.model_copy(update={"evaluate": JUDGING, "data": data})
+    found = {name: each if isinstance(each, Judged) else judged(each, late=late) for name, each in candidates.items()}
+    sizes = sizes or {name: 1000 * (number + 1) for number, name in enumerate(found)}
+    return evaluate.evaluate(TABLE, found, sizes, [], config)
 
 
 @pytest.mark.parametrize(("missed", "alarm"), [(5.0, 1.0), (1.0, 1.0), (1.0, 4.0)])
@@ -44,93 +52,172 @@ def test_no_other_threshold_costs_less(missed, alarm):
     assert cost(found) == min(cost(threshold) for threshold in np.quantile(GOOD, np.linspace(0, 1, evaluate.THRESHOLDS)))
 
 
-def test_the_best_candidate_is_the_challenger_and_its_gain_is_paired():
-    found = evaluated(held_out())
+def test_the_gain_over_the_baseline_is_paired():
+    found = evaluated({"linear": POOR, "lightgbm": GOOD})
     assert (found["challenger"], found["baseline"]) == ("lightgbm", "linear")
     gain = found["candidates"]["lightgbm"]["against_baseline"]
     points = [found["candidates"][name]["metrics"]["roc_auc"]["point"] for name in ("lightgbm", "linear")]
     assert gain["point"] == pytest.approx(points[0] - points[1])
     assert 0 < gain["low"] < gain["point"] < gain["high"]
-
-
-def test_the_held_out_rows_do_not_choose_among_those_that_beat_the_baseline():
-    """They judge the challenger against the champion afterwards: the luckiest on them would be judged by its luck."""
-    config = CONFIG.model_copy(update={"evaluate": JUDGING})
-    scores = {"linear": POOR, "lightgbm": GOOD, "boosting": np.clip(GOOD + 0.05 * LABELS, 0, 1)}
-    found = evaluate.evaluate(held_out(), scores, dict.fromkeys(scores, 0.3), OUT_OF_FOLD, config)
-    points = {name: one["metrics"]["roc_auc"]["point"] for name, one in found["candidates"].items()}
-    assert max(points, key=points.get) == "boosting"
-    assert found["challenger"] == "lightgbm"
-
-
-def test_a_baseline_that_wins_is_the_challenger():
-    found = evaluated(held_out(), challenger="linear")
-    assert found["challenger"] == "linear"
     assert found["candidates"]["linear"]["against_baseline"] == {"point": 0.0, "low": 0.0, "high": 0.0}
 
 
-def test_a_tie_goes_to_the_baseline():
-    config = CONFIG.model_copy(update={"evaluate": JUDGING})
-    scores = {"linear": GOOD, "lightgbm": np.clip(GOOD + RANDOM.normal(0, 0.001, 1200), 0, 1)}
-    found = evaluate.evaluate(held_out(), scores, dict.fromkeys(scores, 0.3), OUT_OF_FOLD, config)
-    assert found["challenger"] == "linear"
-
-
 def test_counts_are_of_the_rows():
-    found = evaluated(held_out())
+    found = evaluated({"linear": GOOD})
     assert (found["rows"], found["entities"], found["positives"]) == (1200, 400, LABELS.sum())
     assert sum(found["candidates"]["linear"]["confusion"].values()) == 1200
 
 
+# the challenger
+
+
+def chosen(candidates, sizes=None):
+    found = {name: each if isinstance(each, Judged) else judged(each) for name, each in candidates.items()}
+    return evaluate.choose(found, sizes or {name: 1000 * (number + 1) for number, name in enumerate(found)}, JUDGING)
+
+
+def jittered(seed, noise=0.003):
+    """Scores that tell what GOOD tells."""
+    return np.clip(GOOD + np.random.default_rng(seed).normal(0, noise, len(GOOD)), 0, 1)
+
+
+def test_the_best_is_the_challenger_where_it_is_better_by_more_than_one_standard_error():
+    found = chosen({"linear": POOR, "lightgbm": GOOD})
+    assert (found["challenger"], found["best"]) == ("lightgbm", "lightgbm")
+    behind = found["candidates"]["linear"]
+    assert behind["behind"] > behind["error"] > 0
+    best = found["candidates"]["lightgbm"]
+    assert (best["behind"], best["error"]) == (0.0, 0.0)
+    assert best["value"] == pytest.approx(behind["value"] + behind["behind"], abs=2e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_those_within_one_standard_error_of_the_best_the_simplest_is_the_challenger(seed):
+    candidates = {"linear": POOR, "lightgbm": GOOD, "boosting": jittered(seed), "mlp": jittered(seed + 10)}
+    assert chosen(candidates, {"linear": 10, "lightgbm": 500, "boosting": 300, "mlp": 400})["challenger"] == "boosting"
+    assert chosen(candidates, {"linear": 10, "lightgbm": 200, "boosting": 300, "mlp": 400})["challenger"] == "lightgbm"
+
+
+def test_an_ensemble_is_chosen_like_any_other():
+    better = np.clip(GOOD + 0.1 * LABELS, 0, 1)
+    assert chosen({"linear": POOR, "lightgbm": GOOD, "ensemble": better})["challenger"] == "ensemble"
+    equal = {"linear": POOR, "lightgbm": GOOD, "ensemble": jittered(1)}
+    assert chosen(equal)["challenger"] == "lightgbm"
+    assert chosen(equal, {"linear": 1, "lightgbm": 900, "ensemble": 800})["challenger"] == "ensemble"
+
+
+def test_a_baseline_that_is_as_good_is_the_challenger_as_the_simplest():
+    assert chosen({"linear": jittered(1), "lightgbm": GOOD})["challenger"] == "linear"
+
+
+def test_the_newest_snapshots_choose_and_not_the_older_rows():
+    turned = {
+        "linear": judged(np.where(LATE, GOOD, POOR), late=LATE),
+        "lightgbm": judged(np.where(LATE, POOR, GOOD), late=LATE),
+    }
+    assert chosen(turned, {"linear": 2, "lightgbm": 1})["challenger"] == "linear"
+    whole = {name: replace(each, late=ALL) for name, each in turned.items()}
+    assert chosen(whole, {"linear": 2, "lightgbm": 1})["challenger"] == "lightgbm"
+
+
+def test_months_that_it_had_not_seen_choose_as_much_as_the_newest_snapshots():
+    seen, unseen = judged(GOOD, ahead=POOR, late=LATE), judged(GOOD, ahead=GOOD, late=LATE)
+    found = chosen({"linear": seen, "lightgbm": unseen})
+    assert found["challenger"] == "lightgbm"
+    values = []
+    for rows, scores in ((np.flatnonzero(LATE), GOOD), (AHEAD[0], POOR), (AHEAD[1], POOR)):
+        values.append(ranking(rows, scores))
+    assert found["candidates"]["linear"]["value"] == pytest.approx((values[0] + (values[1] + values[2]) / 2) / 2)
+
+
+def ranking(rows, scores):
+    from pipelines.fitting import folds
+
+    return folds.measure("roc_auc", LABELS[rows], scores[rows])
+
+
+# figures
+
+
 def test_the_newest_snapshots_are_judged_on_their_own():
-    assert "newest" not in evaluated(held_out())["candidates"]["lightgbm"]
-    found = evaluated(held_out(late=True))
-    newest, whole = (found["candidates"]["lightgbm"][part] for part in ("newest", "metrics"))
-    assert found["newest_rows"] == 400
-    assert newest["roc_auc"]["high"] - newest["roc_auc"]["low"] > whole["roc_auc"]["high"] - whole["roc_auc"]["low"]
+    assert "newest" not in evaluated({"linear": GOOD})["candidates"]["linear"]
+    found = evaluated({"linear": np.where(LATE, POOR, GOOD)}, late=LATE)["candidates"]["linear"]
+    newest, whole = (found[part]["roc_auc"] for part in ("newest", "metrics"))
+    assert newest["point"] == pytest.approx(ranking(np.flatnonzero(LATE), POOR))
+    assert whole["point"] == pytest.approx(ranking(np.arange(1200), np.where(LATE, POOR, GOOD)))
+    assert newest["high"] - newest["low"] > whole["high"] - whole["low"]
+    assert found["newest"].keys() == found["metrics"].keys()
+
+
+def test_figures_of_unseen_months_are_the_mean_over_origins():
+    found = evaluated({"linear": judged(GOOD, ahead=POOR, late=LATE)})["candidates"]["linear"]
+    mean = (ranking(AHEAD[0], POOR) + ranking(AHEAD[1], POOR)) / 2
+    assert found["backtest"]["roc_auc"]["point"] == pytest.approx(mean)
+    assert found["backtest"]["roc_auc"]["low"] < mean < found["backtest"]["roc_auc"]["high"]
+    assert "backtest" not in evaluated({"linear": GOOD})["candidates"]["linear"]
+
+
+def test_a_fold_is_decided_by_the_threshold_that_the_other_folds_choose():
+    each = judged(GOOD)
+    before = each.decided(JUDGING)
+    for number in range(5):
+        own = number == FOLD
+        threshold = evaluate.threshold_by_cost(LABELS[~own], GOOD[~own], JUDGING)
+        assert (before[own] == (GOOD[own] >= threshold)).all()
+    own = FOLD == 2
+    turned = replace(each, labels=np.where(own, 1 - LABELS, LABELS))
+    assert (turned.decided(JUDGING)[own] == before[own]).all()
+    assert (turned.decided(JUDGING) != before).any()
+
+
+def test_what_is_said_of_decisions_is_said_of_these():
+    found = evaluated({"linear": GOOD})["candidates"]["linear"]
+    decided = judged(GOOD).decided(JUDGING)
+    assert found["confusion"]["true_positive"] == (decided & (LABELS == 1)).sum()
+    assert found["metrics"]["recall"]["point"] == pytest.approx(decided[LABELS == 1].mean(), abs=1e-9)
+    assert found["threshold"] == evaluate.threshold_by_cost(LABELS, GOOD, JUDGING)
 
 
 def test_a_ratio_over_nothing_is_null():
-    found = evaluate.judge(LABELS, GOOD, 2.0, np.arange(1200), JUDGING)
-    assert found["metrics"]["precision"] == {"point": None, "low": None, "high": None}
-
-
-def judged_with(ensemble):
-    """The challenger, and what is said of the ensemble, when its scores are these."""
-    config = CONFIG.model_copy(update={"evaluate": JUDGING})
-    scores = {"linear": POOR, "lightgbm": GOOD, "ensemble": ensemble}
-    found = evaluate.evaluate(held_out(), scores, dict.fromkeys(scores, 0.3), OUT_OF_FOLD, config)
-    return found["challenger"], found["candidates"]["ensemble"]
-
-
-def test_an_ensemble_that_beats_the_best_single_one_is_the_challenger():
-    challenger, found = judged_with(np.clip(GOOD + 0.1 * LABELS, 0, 1))
-    assert challenger == "ensemble"
-    assert found["best"] == "lightgbm"
-    assert found["against_best"]["low"] > 0
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_an_ensemble_that_does_not_beat_it_is_never_offered(seed):
-    jitter = np.random.default_rng(seed).normal(0, 0.003, len(GOOD))
-    challenger, found = judged_with(np.clip(GOOD + jitter, 0, 1))
-    assert challenger == "lightgbm"
-    assert found["against_baseline"]["low"] > 0
-    assert found["against_best"]["low"] <= 0
-
-
-def test_an_ensemble_that_is_better_by_its_point_alone_is_not_offered():
-    random = np.random.default_rng(3)
-    tried = (np.clip(GOOD + random.normal(0, 0.003, len(GOOD)), 0, 1) for _ in range(200))
-    lucky = next(one for one in tried if judged_with(one)[1]["against_best"]["point"] > 0)
-    assert judged_with(lucky)[0] == "lightgbm"
+    """An alarm costs so much that nobody is selected, but who has the highest score of all."""
+    dear = JUDGING.model_copy(update={"cost_false_positive": 1e9})
+    unsure = judged(np.where(np.arange(1200) == 0, 0.9, 0.5 + 0.1 * (LABELS == 0)))
+    found = evaluate.judge(replace(unsure, late=np.arange(1200) > 600), dear)
+    assert found["newest"]["precision"] == {"point": None, "low": None, "high": None}
 
 
 def test_the_plots_name_the_ensemble_and_its_shares(tmp_path):
     from pipelines import plot
 
-    config = CONFIG.model_copy(update={"evaluate": JUDGING})
     scores = {"linear": POOR, "lightgbm": GOOD, "ensemble": np.clip(GOOD + 0.1 * LABELS, 0, 1)}
-    found = evaluate.evaluate(held_out(), scores, dict.fromkeys(scores, 0.3), OUT_OF_FOLD, config)
+    found = evaluated(scores)
     plot.write(tmp_path, LABELS, scores, found, {name: {"tenure": 0.7, "charge": 0.3} for name in scores})
     assert (tmp_path / "shap.png").stat().st_size > 0
+
+
+# the stage, of candidates that were trained
+
+
+def test_the_stage_judges_all_rows_the_newest_and_unseen_months_of_candidates_and_their_ensemble(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = shifting(12, turns=None, count=150)
+    write(table, clock=True, data={"horizon_days": 20, "embargo_days": 5}, evaluate={"newest_positives": 60, "origins": 2})
+    shared = {"training": Path("training.parquet"), "schema": Path("schema.json")}
+    for name in ("linear", "lightgbm"):
+        train.main(candidate=name, past=Path("recency.json"), model=Path("models") / name, **shared)
+    ensemble.main(models=Path("models"), ensemble=Path("ensemble"), **shared)
+    files = {"scores": "scores.parquet", "evaluation": "evaluation.json", "metrics": "metrics.json", "plots": "plots"}
+    evaluate.main(
+        training=shared["training"], models=Path("models"), ensemble=Path("ensemble"),
+        **{name: Path(path) for name, path in files.items()},
+    )  # fmt: skip
+    found, scores = json.loads(Path("evaluation.json").read_text()), pq.read_table("scores.parquet")
+    assert (found["rows"], found["newest"]["rows"]) == (1800, 300)
+    assert [origin["rows"] for origin in found["origins"]] == [150, 150]
+    assert scores["fold"].equals(table["fold"]) and sum(scores["newest"].to_pylist()) == 300
+    for name in ("linear", "lightgbm"):
+        assert scores[f"score_{name}"].equals(pq.read_table(f"models/{name}/oof.parquet")["score"])
+        assert found["candidates"][name].keys() >= {"metrics", "newest", "backtest", "threshold", "graph_bytes"}
+    assert found["challenger"] == "linear"  # what the label follows is linear in the signal
+    shown = json.loads(Path("metrics.json").read_text())["linear"]
+    assert shown["unseen_months_roc_auc"] == found["candidates"]["linear"]["backtest"]["roc_auc"]["point"]

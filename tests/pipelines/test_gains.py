@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines import gains
-from pipelines.gains import Scored
+from pipelines.gains import Pair, Scored
 from pipelines.metrics import Interval
 from tests.pipelines.bundles import EVALUATE, customers, sigmoid
 
@@ -18,10 +18,19 @@ def pair(seed: int = 1):
 def test_a_gain_is_positive_where_the_challenger_is_better_whatever_the_metric(metric):
     labels, better, worse, entities = pair()
     poor = Scored(np.clip(worse.scores * 0.6, 0, 1), 0.3)
-    found = gains.gains([metric], labels, better, poor, entities, EVALUATE)[metric]
-    back = gains.gains([metric], labels, poor, better, entities, EVALUATE)[metric]
+    found = Pair(labels, better, poor, entities).gains([metric], EVALUATE)[metric]
+    back = Pair(labels, poor, better, entities).gains([metric], EVALUATE)[metric]
     assert found.low > 0
     assert (back.point, back.low, back.high) == pytest.approx((-found.point, -found.high, -found.low))
+
+
+def test_a_pair_on_some_of_its_rows_is_that_pair_of_these_rows():
+    labels, better, worse, entities = pair()
+    kept = np.arange(len(labels)) % 2 == 0
+    some = Pair(labels, better, worse, entities).take(kept)
+    by_hand = Pair(labels[kept], Scored(better.scores[kept], 1 / 6), Scored(worse.scores[kept], 1 / 6), entities[kept])
+    assert some.gains(["cost", "roc_auc"], EVALUATE) == by_hand.gains(["cost", "roc_auc"], EVALUATE)
+    assert (some.challenger.threshold, len(some.labels)) == (1 / 6, len(labels) / 2)
 
 
 def test_costs_are_those_of_the_params():

@@ -34,8 +34,11 @@ def test_a_table_without_a_clock_binds_no_date(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("  folds: 3", "  folds: many", r"train\.folds: .*found 'many'"),
-        ("  test_share: 0.3 ", "  test_share: 1.3 ", r"split\.test_share: .*found 1\.3"),
+        ("  folds: 5", "  folds: many", r"split\.folds: .*found 'many'"),
+        ("  folds: 5", "  folds: 1", r"split\.folds: .*found 1"),
+        ("  folds: 5", "  test_share: 0.3", r"split\.test_share: no such key"),
+        ("  serve: mean", "  serve: all", r"train\.serve: .*found 'all'"),
+        ("half_life_days: [90, 20]", "half_life_days: [90, 0]", r"recency\.half_life_days\.1: .*found 0"),
         ("audit:\n", "audits:\n", r"audit: missing"),
         ("enabled: {linear: cpu, boosting: cpu, lightgbm: cpu, mlp: gpu}", "enabled: {}", r"candidates\.enabled is empty"),
     ],

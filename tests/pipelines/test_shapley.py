@@ -13,7 +13,14 @@ from pipelines.candidates import Rows, linear
 def rows_of(numbers, codes):
     numbers, codes = np.asarray(numbers, np.float32), np.asarray(codes, np.float32)
     known = tuple(int(most) - 1 for most in codes.max(axis=0)) if codes.size else ()
-    return Rows(numbers, codes, np.arange(len(numbers), dtype=np.int8) % 2, np.arange(len(numbers)), known)
+    return Rows(
+        numbers,
+        codes,
+        np.arange(len(numbers), dtype=np.int8) % 2,
+        np.arange(len(numbers)),
+        np.ones(len(numbers), np.float32),
+        known,
+    )
 
 
 def some_rows(count, seed):

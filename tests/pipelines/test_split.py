@@ -165,9 +165,7 @@ def test_a_pin_counts_the_very_rows_that_will_be_the_newest(shop, tmp_path, chan
     url, queries = shop
     evaluate = CONFIG.evaluate.model_copy(update=dict(zip(("newest_snapshots", "newest_positives"), changes, strict=True)))
     pinned = extract.pin(url, queries, CONFIG.data, as_of, evaluate=evaluate)
-    data = CONFIG.data.model_copy(
-        update={"as_of": datetime.date.fromisoformat(as_of), "fingerprint": pinned.fingerprint}
-    )
+    data = CONFIG.data.model_copy(update={"as_of": datetime.date.fromisoformat(as_of), "fingerprint": pinned.fingerprint})
     extract.extract(url, queries, data, tmp_path / "rows.parquet")
     rows = pq.read_table(tmp_path / "rows.parquet")
     late = rows.filter(pa.array(split.newest(rows, data, evaluate)))

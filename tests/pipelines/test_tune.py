@@ -1,11 +1,9 @@
-"""Tuning: what is tried, what is chosen, and that nobody's share in it changes either."""
+"""Tuning: what is tried, what is chosen, and that no row has a say in the choice that it is measured on."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,8 @@ from pydantic import ValidationError
 from pipelines import params
 from pipelines.candidates import CandidateParams, Range, Rows, linear
 from pipelines.errors import EvergreenError
-from pipelines.fitting import folds, sharing, trials, tune
-from pipelines.fitting.trials import Outcome, Trial
+from pipelines.fitting import folds, trials, tune
+from pipelines.fitting.trials import Outcome
 from pipelines.params import TuneParams
 
 TUNE = TuneParams(trials=6, seconds=600, generation=3, rows=100_000)
@@ -35,11 +33,11 @@ def rows(count=1500, seed=1):
     numbers[:, 1] = numbers[:, 0] + 0.2 * numbers[:, 1]
     odds = 8 * (numbers[:, 1] - numbers[:, 0]) - 0.5
     labels = (random.random(count) < 1 / (1 + np.exp(-odds))).astype(np.int8)
-    return Rows(numbers, np.zeros((count, 0), np.float32), labels, np.arange(count) // 3, ())
+    return Rows(numbers, np.zeros((count, 0), np.float32), labels, np.arange(count) // 3, np.ones(count, np.float32), ())
 
 
 class Fake:
-    """A candidate whose margins are the label plus noise, the less the nearer `at` is to 0.5."""
+    """A candidate without rounds whose margins are the label plus noise, the less the nearer `at` is to 0.5."""
 
     __name__ = "fake"
 
@@ -64,33 +62,21 @@ class Fake:
 
 def validation(candidate=linear, found=None, metric="roc_auc"):
     found = found or rows()
-    return folds.CrossValidation(folds.Fitter(candidate, 1, 1), found, folds.fold_of(found, 3, seed=1), metric)
+    fold = (found.entities % 3).astype(np.int8)
+    return folds.Validation(candidate, found, folds.fold_parts(fold), fold, metric, seed=1, threads=1)
 
 
-def test_better_values_are_found_and_the_params_as_they_stand_are_tried_first():
+def test_better_values_are_found_and_the_params_of_the_file_are_tried_first():
     found = tune.tune(validation(), section(POOR), TUNE)
     first, best = (found.trials["trials"][number] for number in (0, found.trials["best"]))
     assert (first["number"], first["params"]) == (0, {"C": POOR})
     assert best["value"] > first["value"] + 0.001
-    assert found.section.C == best["params"]["C"] > POOR
+    assert found.overall.C == best["params"]["C"] > POOR
     assert best["value"] == max(trial["value"] or 0 for trial in found.trials["trials"])
-    assert best["value"] == pytest.approx(np.mean(best["folds"]))
-
-
-def test_what_tuning_found_out_of_fold_is_not_done_again():
-    whole = validation()
-    found = tune.tune(whole, section(POOR), TUNE)
-    assert found.margins == pytest.approx(folds.cross_validate(whole, found.section), abs=1e-12)
-    assert tune.tune(whole, section(POOR), TUNE.model_copy(update={"rows": 600})).margins is None
-
-
-def test_a_sample_keeps_customers_whole_and_in_their_folds():
-    whole = validation()
-    sample = whole.sample(600)
-    assert len(sample.fold) == 600
-    assert (sample.fold.reshape(200, 3) == sample.fold[::3, None]).all()
-    fold_of = dict(zip(whole.rows.customers, whole.fold, strict=True))
-    assert [fold_of[customer] for customer in sample.rows.customers] == list(sample.fold)
+    assert best["value"] == pytest.approx(np.mean(best["parts"]))
+    chosen = [found.trials["trials"][number]["params"]["C"] for number in found.trials["by_fold"]]
+    assert [each.C for each in found.sections] == chosen
+    assert min(chosen) > POOR
 
 
 def test_no_fit_sees_a_customer_of_the_fold_it_is_judged_on():
@@ -98,36 +84,36 @@ def test_no_fit_sees_a_customer_of_the_fold_it_is_judged_on():
 
     class Spy(Fake):
         def fit(self, rows, params, *, seed, threads):
-            fitted.append(set(rows.customers))
-            return super().fit(rows, params, seed=seed, threads=threads)
+            fitted.append(set(rows.entities))
+            return super().fit(rows, params, seed=seed, threads=threads), fitted[-1]
 
         def margin(self, model, rows):
-            judged.append(set(rows.customers))
-            return super().margin(model, rows)
+            judged.append((model[1], set(rows.entities)))
+            return super().margin(model[0], rows)
 
     given = rows(300)
     tune.tune(validation(Spy(), given), Fake.Params(at=0.9, search={"at": {"low": 0, "high": 1}}), TUNE)
     assert len(fitted) >= 6
-    assert all(not one & other for one, other in zip(fitted, judged, strict=True))
-    assert set().union(*fitted) == set(given.customers), "rows from elsewhere"
+    assert all(not one & other for one, other in judged)
+    assert set().union(*fitted) == set(given.entities), "rows from elsewhere"
 
 
 def test_two_runs_try_and_find_the_same():
     one, two = (tune.tune(validation(), section(POOR), TUNE) for _ in "ab")
     assert json.dumps(one.trials) == json.dumps(two.trials)
-    assert one.section == two.section
+    assert (one.overall, one.sections) == (two.overall, two.sections)
 
 
-def test_a_gain_within_the_noise_leaves_the_params_as_they_stand():
+def test_a_gain_within_the_noise_leaves_the_params_of_the_file():
     found = tune.tune(validation(), section(GOOD, {"C": {"low": 0.3, "high": 0.9}}), TUNE)
     assert found.trials["best"] == 0
-    assert found.section.C == GOOD
+    assert found.overall.C == GOOD
 
 
 def test_the_first_wins_a_tie():
     found = tune.tune(validation(), section(GOOD, {"max_iter": {"low": 150, "high": 300}}), TUNE)
     assert {trial["value"] for trial in found.trials["trials"]} == {found.trials["trials"][0]["value"]}
-    assert found.trials["best"] == 0
+    assert (found.trials["best"], found.trials["by_fold"]) == (0, [0, 0, 0])
 
 
 def test_hopeless_trials_are_pruned_against_earlier_generations_only():
@@ -137,14 +123,15 @@ def test_hopeless_trials_are_pruned_against_earlier_generations_only():
     assert states[:3] == ["COMPLETE"] * 3
     assert "PRUNED" in states[3:]
     pruned = found.trials["trials"][states.index("PRUNED")]
-    assert 1 <= len(pruned["folds"]) < 3
+    assert 1 <= len(pruned["parts"]) < 3
     assert pruned["value"] is None
 
 
-def test_bars_are_the_medians_of_means_so_far():
+def test_pruning_thresholds_are_the_medians_of_means_so_far():
     complete = [Outcome("COMPLETE", [value, value + 0.1, 0.9]) for value in (0.5, 0.6, 0.8)]
-    assert trials.bars([*complete, Outcome("PRUNED", [0.1]), Outcome("FAILED", [])]) == pytest.approx([0.6, 0.65])
-    assert trials.bars([]) == []
+    others = [Outcome("PRUNED", [0.1]), Outcome("FAILED", [])]
+    assert trials.pruning_thresholds([*complete, *others]) == pytest.approx([0.6, 0.65])
+    assert trials.pruning_thresholds([]) == []
 
 
 @pytest.mark.parametrize("kind", ["broken", "endless"])
@@ -153,19 +140,26 @@ def test_a_trial_that_breaks_is_recorded_and_the_search_goes_on(kind):
     found = tune.tune(validation(Fake()), Fake.Params(at=2, search=space), TUNE.model_copy(update={"trials": 12}))
     states = {trial["state"] for trial in found.trials["trials"] if trial["params"]["kind"] == kind}
     assert states == {"FAILED"}
-    assert found.section.kind == "plain"
+    assert found.overall.kind == "plain"
     assert found.trials["best"] > 0
 
 
-def test_params_that_cannot_be_fitted_as_they_stand_stop_the_stage():
+def test_params_of_the_file_that_cannot_be_fitted_stop_the_stage():
     with pytest.raises(EvergreenError, match="a margin is not finite"):
         tune.tune(validation(Fake()), Fake.Params(at=1, kind="endless", search={"at": {"low": 0, "high": 1}}), TUNE)
+
+
+def test_a_part_of_one_label_says_what_to_change():
+    given = rows(300)
+    poor = replace(given, labels=np.where(given.entities % 3 == 1, 0, given.labels))
+    with pytest.raises(EvergreenError, match=r"Part 2 of the 300 rows .* raise tune\.rows, or set tune\.trials to 0"):
+        tune.tune(validation(found=poor), section(), TUNE)
 
 
 def test_the_end_of_the_seconds_is_said_and_the_first_trial_is_run_all_the_same():
     found = tune.tune(validation(), section(POOR), TUNE.model_copy(update={"seconds": 1e-9}))
     assert [trial["number"] for trial in found.trials["trials"]] == [0]
-    assert (found.trials["stopped"], found.trials["best"]) == ("seconds", 0)
+    assert (found.trials["stopped"], found.trials["best"], found.trials["by_fold"]) == ("seconds", 0, [0, 0, 0])
 
 
 def test_no_trials_need_no_optuna():
@@ -174,10 +168,82 @@ import sys
 from tests.pipelines import test_tune
 from pipelines.fitting import tune
 found = tune.tune(test_tune.validation(), test_tune.section(), test_tune.TUNE.model_copy(update={"trials": 0}))
-print(found.trials["trials"], found.section == test_tune.section(), "optuna" in sys.modules)
+print(found.trials["trials"], found.sections == [test_tune.section()] * 3, "optuna" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2] == "[] True False"
+
+
+# the choice for a fold
+
+
+def options(seed, count=6, better=0.25):
+    """Rows, and margins of some options by part: in fold 1 the first ones are good, elsewhere the last ones."""
+    given = rows(1500, seed)
+    validated = validation(found=given)
+    random = np.random.default_rng(seed)
+    margins = {}
+    for number in range(count):
+        margins[number] = []
+        for part in validated.parts:
+            own = validated.fold[part.judged]
+            good = better * (count - number if own[0] == 1 else number + 1)
+            margins[number].append(good * given.labels[part.judged] + random.normal(size=len(own)))
+    return validated, margins
+
+
+@pytest.mark.parametrize("without", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_choice_for_a_fold_stays_when_the_labels_of_its_rows_are_turned_around(seed, without):
+    validated, margins = options(seed)
+    labels = np.where(validated.fold == without, 1 - validated.rows.labels, validated.rows.labels)
+    turned = replace(validated, rows=replace(validated.rows, labels=labels))
+    assert tune.choose(turned, margins, without) == tune.choose(validated, margins, without)
+
+
+def test_a_fold_that_says_something_else_is_left_out_of_its_own_choice():
+    validated, margins = options(1)
+    fold_1 = {number: [each if part == 1 else each * 0 for part, each in enumerate(found)] for number, found in margins.items()}
+    assert tune.choose(validated, margins, without=1) == 5
+    assert tune.choose(validated, fold_1) == 0
+    swapped = {number: margins[5 - number] for number in margins}
+    assert tune.choose(validated, {number: swapped[number] for number in (0, 5)}, without=1) == 0
+
+
+def test_the_choice_for_a_fold_is_made_without_its_rows_where_parts_are_months():
+    """Each origin judges customers of all folds: those of the fold have no say in any of them."""
+    given = rows(1500)
+    month, fold = np.arange(1500) % 3, (given.entities % 3).astype(np.int8)
+    parts = [folds.Part(month < number, month == number) for number in (1, 2)]
+    validated = folds.Validation(linear, given, parts, fold, "roc_auc", seed=1, threads=1)
+    good = [given.labels[part.judged] * 1.0 for part in parts]
+    lied = [np.where(fold[part.judged] == 2, -each, each) for part, each in zip(parts, good, strict=True)]
+    noise = [np.random.default_rng(1).normal(size=len(each)) for each in good]
+    assert tune.choose(validated, {0: lied, 1: good}, without=2) == 0  # they differ in fold 2 alone
+    assert tune.choose(validated, {0: lied, 1: good}, without=0) == 1
+    assert tune.choose(validated, {0: noise, 1: lied}, without=2) == 1
+
+
+def test_a_gain_of_few_customers_is_not_shown_though_their_rows_are_many():
+    """30 customers, each with 50 rows of one label: what looks like evidence is a few draws."""
+    count, random = 1500, np.random.default_rng(4)
+    entities = np.arange(count) // 50
+    labels = (entities % 2).astype(np.int8)
+    given = Rows(
+        np.zeros((count, 1), np.float32), np.zeros((count, 0), np.float32), labels, entities, np.ones(count, np.float32), ()
+    )
+    fold = (entities // 2 % 3).astype(np.int8)
+    validated = folds.Validation(linear, given, folds.fold_parts(fold), fold, "roc_auc", seed=1, threads=1)
+    shared, own = random.normal(size=30)[entities], random.normal(size=30)[entities]
+    alike = {number: [(labels + each)[part.judged] for part in validated.parts] for number, each in enumerate((shared, own))}
+    ranked = sorted(alike, key=lambda number: np.mean([validated.value(part, alike[number][part]) for part in range(3)]))
+    given_first = {0: alike[ranked[0]], 1: alike[ranked[1]]}
+    by_rows = replace(validated, rows=replace(given, entities=np.arange(count)))
+    assert tune.choose(by_rows, given_first) == 1
+    assert tune.choose(validated, given_first) == 0
+
+
+# what is written in params.yaml
 
 
 @pytest.mark.parametrize(
@@ -224,113 +290,3 @@ def test_a_search_that_cannot_be_is_named(tmp_path, search, said):
     (tmp_path / "params.yaml").write_text(f"{before}  linear: {json.dumps(values)}\n{after}")
     with pytest.raises(EvergreenError, match=said):
         params.read(tmp_path / "params.yaml")
-
-
-# several processes
-
-SHARE = """
-import json, sys
-from tests.pipelines import test_tune
-from pipelines.fitting import tune
-found = tune.tune(test_tune.validation(), test_tune.section(test_tune.POOR), test_tune.TUNE)
-print(json.dumps([found.trials, found.section.C]) if found else "helped")
-"""
-
-
-def start(url, role, **environment):
-    environ = {**os.environ, "EVERGREEN_URL": url, "EVERGREEN_TUNE": role, **environment}
-    return subprocess.Popen(
-        [sys.executable, "-c", SHARE], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def last_line(process):
-    said, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-    return said.splitlines()[-1], said
-
-
-@pytest.mark.long
-def test_several_processes_find_what_one_finds(ledger_url):
-    alone = tune.tune(validation(), section(POOR), TUNE)
-    helpers = [start(ledger_url, "help:one") for _ in range(2)]
-    killed = start(ledger_url, "help:one", EVERGREEN_FAULT="tune:claimed:kill")
-    leader = start(ledger_url, "lead:one")
-    found, said = last_line(leader)
-    assert json.loads(found) == [alone.trials, alone.section.C]
-    assert [last_line(helper)[0] for helper in helpers] == ["helped"] * 2
-    killed.communicate(timeout=240)
-    assert killed.returncode in {0, -signal.SIGKILL}
-    assert studies(ledger_url) == 0, said
-
-
-def test_a_helper_that_is_killed_with_a_trial_costs_no_result(ledger_url, monkeypatch):
-    monkeypatch.setenv("EVERGREEN_URL", ledger_url)
-    alone = tune.tune(validation(), section(POOR), TUNE)
-    killed = []
-
-    def kill_one(trial_list, ends, run):
-        if not killed:
-            killed.append(start(ledger_url, "help:two", EVERGREEN_FAULT="tune:claimed:kill"))
-        return run(trial_list, ends)
-
-    real = sharing._Leader.run
-
-    def run(self, trial_list, ends):
-        offer = self._offer
-
-        def offer_and_wait(trial):
-            trial_id = offer(trial)
-            if len(killed) == 1 and trial.number == 2:
-                assert killed[0].wait(120) == -signal.SIGKILL
-                killed.append(trial_id)
-            return trial_id
-
-        monkeypatch.setattr(self, "_offer", offer_and_wait, raising=False)
-        return kill_one(trial_list, ends, lambda one, other: real(self, one, other))
-
-    monkeypatch.setattr(sharing._Leader, "run", run)
-    monkeypatch.setenv("EVERGREEN_TUNE", "lead:two")
-    found = tune.tune(validation(), section(POOR), TUNE)
-    assert len(killed) == 2, "nobody was killed with a trial"
-    killed[0].communicate()
-    assert (found.trials, found.section) == (alone.trials, alone.section)
-
-
-def test_helpers_do_evaluate(ledger_url, monkeypatch):
-    monkeypatch.setenv("EVERGREEN_URL", ledger_url)
-    whole, given = validation(), section(POOR)
-    alone = trials.run_here(whole, given, [Trial(0, {"C": POOR}, []), Trial(1, {"C": 1.0}, [])])
-    with sharing.lead("three", whole, given), sharing._storage() as storage:
-        study = storage.get_study_id_from_name("three")
-        leader = sharing._Leader(storage, study, whole, given)
-        ids = [leader._offer(Trial(number, {"C": value}, [])) for number, value in enumerate((POOR, 1.0))]
-        assert sharing.help_out("three", whole, given, idle_s=1) == 2
-        found = [sharing._outcome(storage.get_trial(trial_id)) for trial_id in ids]
-    assert [(one.state, one.folds) for one in found] == [(one.state, one.folds) for one in alone]
-
-
-def test_a_helper_with_other_rows_is_refused(ledger_url, monkeypatch):
-    monkeypatch.setenv("EVERGREEN_URL", ledger_url)
-    with sharing.lead("four", validation(), section()), pytest.raises(EvergreenError, match="other rows or params"):
-        sharing.help_out("four", validation(found=rows(seed=2)), section())
-
-
-def test_a_helper_without_a_leader_goes(ledger_url, monkeypatch):
-    monkeypatch.setenv("EVERGREEN_URL", ledger_url)
-    began = time.monotonic()
-    assert sharing.help_out("nobody", validation(), section(), start_s=0.5) == 0
-    assert time.monotonic() - began < 20
-
-
-def test_a_role_that_is_none_is_refused(monkeypatch):
-    monkeypatch.setenv("EVERGREEN_TUNE", "assist:one")
-    with pytest.raises(EvergreenError, match=r"EVERGREEN_TUNE is assist:one: say lead:<study> or help:<study>"):
-        tune.tune(validation(), section(), TUNE)
-
-
-def studies(url):
-    from infra import postgres_server
-
-    with postgres_server.connect(url) as connection:
-        return connection.execute("select count(*) from optuna.studies").fetchone()[0]

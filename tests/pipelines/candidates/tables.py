@@ -43,7 +43,9 @@ def odd(count=20_000, seed=9):
     numbers[random.random((count, 4)) < 0.05] = 0.0
     codes = np.column_stack([random.integers(0, len(values) + 2, count) for values in KNOWN.values()])
     known = tuple(len(values) for values in KNOWN.values())
-    return Rows(numbers, codes.astype(np.float32), np.zeros(count, np.int8), np.arange(count), np.ones(count, np.float32), known)
+    return Rows(
+        numbers, codes.astype(np.float32), np.zeros(count, np.int8), np.arange(count), np.ones(count, np.float32), known
+    )
 
 
 def graph_of(module, models, schema=SCHEMA, *, calibration=None, refit=False):
@@ -53,13 +55,14 @@ def graph_of(module, models, schema=SCHEMA, *, calibration=None, refit=False):
     return graph.model(module.write(graph, models, schema), calibrations, schema, refit=refit)
 
 
-def graph_scores(graph, rows, folder):
-    """Probabilities (rows,) that a graph gives rows whose categories are texts again."""
+def graph_scores(graph, rows, folder, output="probability"):
+    """What a graph gives rows whose categories are texts again: (rows,) served, or (rows, folds)."""
     onnx.save(graph, folder / "model.onnx")
     texts = [np.array(["never seen", "", *known], dtype=object) for known in KNOWN.values()]
     categories = np.column_stack([texts[index][rows.codes[:, index].astype(int)] for index in range(len(texts))])
     feeds = {"numbers": rows.numbers, "categories": categories}
-    return scoring.load_graph(folder / "model.onnx", SCHEMA).session.run(["probability"], feeds)[0][:, 0]
+    [found] = scoring.load_graph(folder / "model.onnx", SCHEMA).session.run([output], feeds)
+    return found[:, 0] if output == "probability" else found
 
 
 def auc(labels, margins):

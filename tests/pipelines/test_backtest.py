@@ -1,0 +1,80 @@
+"""Rolling origins: nothing is fitted that was not mature, the newest months are judged, and short histories give fewer."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines import backtest, params
+from pipelines.row_weights import days_of
+from tests.pipelines.customers import shifting
+
+CONFIG = params.read()
+
+
+def origins(table, count=3, half_life=None, horizon=30, embargo=14):
+    data = CONFIG.data.model_copy(update={"horizon_days": horizon, "embargo_days": embargo})
+    return backtest.origins(table, data, CONFIG.evaluate.model_copy(update={"origins": count}), half_life)
+
+
+def snapshots(table, mask):
+    """Numbers of the snapshots of some rows."""
+    days = days_of(table, CONFIG.data)
+    return sorted({int(each) // 10 for each in (days - days.min())[mask]})
+
+
+@pytest.mark.parametrize(("horizon", "embargo"), [(30, 14), (10, 0), (0, 0), (25, 5)])
+def test_what_is_fitted_was_mature_when_the_judged_snapshots_began(horizon, embargo):
+    table = shifting(36, turns=None, count=100)
+    days = days_of(table, CONFIG.data)
+    for part in origins(table, horizon=horizon, embargo=embargo):
+        begins = days[part.judged].min()
+        assert (days[part.fitted] + horizon + embargo <= begins).all()
+        left_out = ~part.fitted & (days < begins)
+        assert (days[left_out] + horizon + embargo > begins).all(), "rows that were mature"
+
+
+def test_the_newest_blocks_are_judged_the_oldest_first_and_each_row_once():
+    table = shifting(36, turns=None, count=100)
+    judged = [snapshots(table, part.judged) for part in origins(table)]
+    assert judged == [[27, 28, 29], [30, 31, 32], [33, 34, 35]]
+    assert [snapshots(table, part.judged) for part in origins(table, count=1)] == [[33, 34, 35]]
+
+
+def test_a_block_is_a_snapshot_where_a_year_has_twelve_and_the_newest_is_whole():
+    twelve = shifting(12, turns=None, count=100)
+    assert [snapshots(twelve, part.judged) for part in origins(twelve)] == [[9], [10], [11]]
+    odd = shifting(14, turns=None, count=100)
+    assert [snapshots(odd, part.judged) for part in origins(odd)] == [[8, 9], [10, 11], [12, 13]]
+
+
+def test_history_that_is_too_short_gives_fewer_origins_and_none():
+    table = shifting(6, turns=None, count=100)
+    assert [snapshots(table, part.judged) for part in origins(table, horizon=30, embargo=0)] == [[3], [4], [5]]
+    assert [snapshots(table, part.judged) for part in origins(table, horizon=40, embargo=0)] == [[4], [5]]
+    assert origins(table, horizon=60, embargo=0) == []
+
+
+def test_an_origin_with_few_rows_of_a_label_is_left_out():
+    table = shifting(6, turns=None, count=100)
+    last = np.repeat(np.arange(6), 100) == 5
+    labels = table["churned"].to_numpy().copy()
+    labels[last] = np.arange(100) < backtest.LEAST - 1
+    poor = table.set_column(table.column_names.index("churned"), "churned", pa.array(labels))
+    assert [snapshots(poor, part.judged) for part in origins(poor, horizon=10, embargo=0)] == [[3], [4]]
+    labels[last] = np.arange(100) < backtest.LEAST
+    enough = table.set_column(table.column_names.index("churned"), "churned", pa.array(labels))
+    assert [snapshots(enough, part.judged) for part in origins(enough, horizon=10, embargo=0)] == [[3], [4], [5]]
+
+
+def test_rows_count_by_their_age_at_the_origin():
+    table = shifting(12, turns=None, count=100)
+    days = days_of(table, CONFIG.data)
+    for part in origins(table, half_life=20.0):
+        newest = days[part.fitted].max()
+        assert part.weights[part.fitted] == pytest.approx(0.5 ** ((newest - days[part.fitted]) / 20))
+        assert part.weights[part.judged] == pytest.approx(1.0)
+
+
+def test_without_a_clock_there_is_none():
+    data = CONFIG.data.model_copy(update={"time": None})
+    assert backtest.origins(shifting(12, turns=None, count=50), data, CONFIG.evaluate, None) == []

@@ -1,0 +1,119 @@
+"""How fast the past stops to count: not at all as long as nothing changes, and soon where the newest snapshots show it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import params, recency, row_weights
+from tests.pipelines.customers import learn_schema, shifting, write
+
+CONFIG = params.read()
+DAYS = np.array([0.0, 10.0, 40.0, 100.0])
+
+
+# weights
+
+
+def test_a_row_counts_half_for_each_half_life_that_it_is_older_than_the_newest():
+    assert row_weights.weights(DAYS, 30) == pytest.approx([0.5 ** (100 / 30), 0.5**3, 0.5**2, 1])
+    assert row_weights.weights(DAYS + 500, 30) == pytest.approx(row_weights.weights(DAYS, 30))
+
+
+def test_without_a_half_life_all_rows_count_alike():
+    assert (row_weights.weights(DAYS, None) == 1).all()
+
+
+def test_days_are_those_of_the_clock_and_none_without_one():
+    table = shifting(3, turns=None, count=2, apart=10)
+    days = row_weights.days_of(table, CONFIG.data)
+    assert (days - days[0]).tolist() == [0, 0, 10, 10, 20, 20]
+    assert (row_weights.days_of(table, CONFIG.data.model_copy(update={"time": None})) == 0).all()
+
+
+def test_rows_are_drawn_by_their_weights():
+    weights = np.repeat(np.array([1.0, 0.5, 0.1, 0.0], np.float32), 5000)
+    drawn = row_weights.thinned(weights, seed=1)
+    assert drawn.reshape(4, 5000).mean(axis=1) == pytest.approx([1, 0.5, 0.1, 0], abs=0.02)
+    assert (row_weights.thinned(weights, seed=1) == drawn).all()
+    assert (row_weights.thinned(weights, seed=2) != drawn).any()
+
+
+# the choice
+
+
+def choose(table, half_lives=(90, 20), **changes):
+    evaluate = CONFIG.evaluate.model_copy(update={"newest_snapshots": 1, "newest_positives": 100})
+    options = params.RecencyParams(half_life_days=list(half_lives), rows=changes.get("rows", 40_000))
+    split = CONFIG.split.model_copy(update={"folds": 3})
+    config = CONFIG.model_copy(update={"evaluate": evaluate, "recency": options, "split": split})
+    return recency.choose(table, learn_schema(table, config.data), config)
+
+
+def test_a_new_world_in_the_newest_snapshots_makes_the_old_one_fade():
+    found = choose(shifting(12, turns=10))
+    assert found["overall"] == 20
+    assert found["by_fold"] == [20] * 3
+    tried = {each["half_life_days"]: each["roc_auc"] for each in found["tried"]}
+    assert tried[20] > tried[90] > tried[None]
+    assert tried[20] > 0.6 > 0.5 > tried[None]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_as_long_as_nothing_changes_all_rows_count_alike(seed):
+    found = choose(shifting(12, turns=None, seed=seed))
+    assert found["overall"] is None
+    assert found["by_fold"].count(None) >= 2
+
+
+def test_it_is_chosen_for_a_fold_without_its_rows():
+    """The labels of a fold turned around: what is chosen for it is chosen by others, judged by models that do see them."""
+    from dataclasses import replace
+
+    from pipelines.fitting import tune
+
+    table = shifting(12, turns=10, count=200)
+    evaluate = CONFIG.evaluate.model_copy(update={"newest_positives": 50})
+    config = CONFIG.model_copy(update={"evaluate": evaluate, "split": CONFIG.split.model_copy(update={"folds": 3})})
+    probe = recency._probe(table, learn_schema(table, CONFIG.data), config)
+    fold = table["fold"].to_numpy()
+    newest = np.repeat(np.arange(12), 200) == 11
+    assert [(part.judged == ((fold == number) & newest)).all() for number, part in enumerate(probe.parts)] == [True] * 3
+    assert [(part.fitted == (fold != number)).all() for number, part in enumerate(probe.parts)] == [True] * 3
+    labels = probe.rows.labels
+    margins = {0: [0.0 * labels[part.judged] for part in probe.parts], 1: [1.0 * labels[part.judged] for part in probe.parts]}
+    turned = replace(probe, rows=replace(probe.rows, labels=np.where(fold == 1, 1 - labels, labels)))
+    assert tune.choose(turned, margins, without=1) == tune.choose(probe, margins, without=1) == 1
+
+
+def test_it_is_tried_on_whole_customers_up_to_its_rows(monkeypatch):
+    seen = []
+    real = recency._probe
+    monkeypatch.setattr(recency, "_probe", lambda table, *rest: seen.append(table) or real(table, *rest))
+    choose(shifting(12, turns=10), half_lives=[20], rows=2400)
+    assert seen[0].num_rows == 2400
+    assert len(seen[0]["customer_id"].unique()) == 200
+
+
+# the stage
+
+
+def run():
+    recency.main(training=Path("training.parquet"), schema=Path("schema.json"), recency=Path("recency.json"))
+    return json.loads(Path("recency.json").read_text())
+
+
+@pytest.mark.parametrize("changes", [{"clock": False}, {"clock": True, "recency": {"half_life_days": []}}])
+def test_without_a_clock_or_half_lives_nothing_is_tried(tmp_path, monkeypatch, changes):
+    monkeypatch.chdir(tmp_path)
+    write(shifting(4, turns=None, count=30), **changes)
+    assert run() == {"by_fold": [None] * 3, "overall": None, "tried": []}
+
+
+def test_the_stage_writes_a_half_life_a_fold(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(shifting(12, turns=10, count=150), clock=True, recency={"half_life_days": [20]}, evaluate={"newest_positives": 50})
+    found = run()
+    assert len(found["by_fold"]) == 3
+    assert [each["half_life_days"] for each in found["tried"]] == [None, 20]
