@@ -80,11 +80,26 @@ def _around(point: float | None, margin: float = 0.01) -> dict[str, float | None
     return dict(zip(("point", "low", "high"), ends, strict=True))
 
 
-def write(folder: Path, weights: dict[str, float], model: str = "churn", split: dict = SPLIT, threshold: float = 0.5) -> Path:
-    """A bundle whose probability is sigmoid(sum of weight * number)."""
+def write(
+    folder: Path,
+    weights: dict[str, float],
+    model: str = "churn",
+    split: dict = SPLIT,
+    threshold: float = 0.5,
+    half_life: float | None = None,
+    folds: list[dict[str, float]] | None = None,
+) -> Path:
+    """A bundle whose probability is sigmoid(sum of weight * number).
+
+    Args:
+        folds: weights of each fold's model, by default the same; one from before cross-fitting has none.
+    """
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(_graph(list(weights.values())))
-    (folder / "schema.json").write_text(json.dumps({"numbers": list(weights), "categories": {}}))
+    of_folds = folds or [weights] * split.get("folds", 0)
+    names = list(dict.fromkeys(name for each in (weights, *of_folds) for name in each))
+    served, *own = ([each.get(name, 0.0) for name in names] for each in (weights, *of_folds))
+    (folder / "model.onnx").write_bytes(_graph(served, own))
+    (folder / "schema.json").write_text(json.dumps({"numbers": names, "categories": {}}))
     (folder / "evaluation.json").write_text(json.dumps(evaluation()))
     (folder / "audit.json").write_text(json.dumps({"verdict": FAIR}))
     (folder / "card.md").write_text("# card")
@@ -97,11 +112,12 @@ def write(folder: Path, weights: dict[str, float], model: str = "churn", split: 
             "fingerprint": "abc",
             "binds": {"as_of": "2024-12-31"},
             "rows": 1000,
-            "columns": dict.fromkeys(weights, "double"),
+            "columns": dict.fromkeys(names, "double"),
             "sql_sha256": "0" * 64,
         },
         "data_manifest_sha256": "d" * 64,
         "split": split,
+        "half_life_days": half_life,
         "files": {path.name: scoring.sha256(path) for path in folder.iterdir()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -143,15 +159,20 @@ def write_release(folder: Path, model: str, weights: dict[str, float] | None = N
     )
 
 
-def _graph(weights: list[float]) -> bytes:
-    product = helper.make_node("MatMul", ["numbers", "weights"], ["margin"])
-    graph = helper.make_graph(
-        [product, helper.make_node("Sigmoid", ["margin"], ["probability"])],
-        "weighted",
-        [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, [None, len(weights)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, 1])],
-        [helper.make_tensor("weights", TensorProto.FLOAT, [len(weights), 1], weights)],
-    )
+def _graph(served: list[float], folds: list[list[float]]) -> bytes:
+    """Weights of what is served, and of each fold's model."""
+    columns = {"probability": [served]} | ({"fold_probabilities": folds} if folds else {})
+    nodes, constants, outputs = [], [], []
+    for name, models in columns.items():
+        nodes += [
+            helper.make_node("MatMul", ["numbers", f"{name}_weights"], [f"{name}_margin"]),
+            helper.make_node("Sigmoid", [f"{name}_margin"], [name]),
+        ]
+        weights = np.array(models).T
+        constants.append(helper.make_tensor(f"{name}_weights", TensorProto.FLOAT, weights.shape, weights.ravel()))
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, len(models)]))
+    numbers = helper.make_tensor_value_info("numbers", TensorProto.FLOAT, [None, len(served)])
+    graph = helper.make_graph(nodes, "weighted", [numbers], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()

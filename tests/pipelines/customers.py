@@ -51,7 +51,7 @@ def shifting(days: int, *, turns: int | None, count: int = 400, apart: int = 10,
     day = np.repeat(np.arange(days), count)
     signal, noise = random.normal(size=(2, len(day)))
     sign = np.where(day >= turns, -1, 1) if turns is not None else 1
-    labels = random.random(len(day)) < 1 / (1 + np.exp(1 - 2 * sign * signal))
+    labels = random.random(len(day)) < 1 / (1 + np.exp(-2 * sign * signal))
     table = pa.table(
         {
             "customer_id": np.tile(np.arange(count), days),

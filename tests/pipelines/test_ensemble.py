@@ -1,4 +1,7 @@
-"""The ensemble: weights that help, one graph that computes them, and no graph where one candidate is enough."""
+"""The ensemble: weights that help, one graph that computes them, and no graph where one candidate is enough.
+
+The figures that judge it are of weights that each fold's rows had no say in.
+"""
 
 import json
 import shutil
@@ -11,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit, logit
 
-from pipelines import ensemble, evaluate, features, params, scoring, stage, train
+from pipelines import ensemble, evaluate, params, scoring, train
 from pipelines.candidates import lightgbm, linear
 from pipelines.errors import EvergreenError
 from pipelines.fitting import folds
 from pipelines.fitting.calibration import Isotonic, Platt, Uncalibrated
-from tests.pipelines.customers import customers
+from pipelines.fitting.graph import Calibrations
+from tests.pipelines.candidates.tables import graph_of
+from tests.pipelines.customers import DATA, FOLDS, customers, learn_schema, shifting, write
 
 CONFIG = params.read()
 RANDOM = np.random.default_rng(3)
@@ -55,49 +60,100 @@ def test_no_prefix_of_the_path_is_better():
     assert values == sorted(values)
 
 
+# weights for each fold
+
+
+FOLD = np.arange(len(LABELS)) % 3
+APART = {"one": noisy(1, 1), "two": noisy(1, 2), "three": noisy(2, 3)}
+
+
+def test_weights_of_a_fold_are_those_that_the_other_folds_choose():
+    by_fold = ensemble.cross_selected(LABELS, APART, FOLD, "roc_auc", 25)
+    for number, weights in enumerate(by_fold):
+        others = number != FOLD
+        kept = {name: values[others] for name, values in APART.items()}
+        assert weights == ensemble.select(LABELS[others], kept, "roc_auc", 25)
+
+
+def test_labels_of_a_fold_turned_around_change_no_weight_of_its_own_and_others():
+    before = ensemble.cross_selected(LABELS, APART, FOLD, "roc_auc", 25)
+    turned = ensemble.cross_selected(np.where(FOLD == 1, 1 - LABELS, LABELS), APART, FOLD, "roc_auc", 25)
+    assert turned[1] == before[1]
+    assert turned[0] != before[0]
+
+
+def test_each_row_is_scored_by_the_weights_of_its_fold():
+    by_fold = [{"one": 1.0}, {"two": 0.5, "three": 0.5}, {"three": 1.0}]
+    found = expit(ensemble.cross_mean(APART, by_fold, FOLD))
+    expected = [APART["one"], (APART["two"] + APART["three"]) / 2, APART["three"]]
+    for number, values in enumerate(expected):
+        own = number == FOLD
+        assert found[own] == pytest.approx(values[own], abs=1e-9)
+
+
+# the graph
+
+
 @pytest.fixture(scope="module")
 def table():
-    return customers()
+    return customers(1500)
 
 
 @pytest.fixture(scope="module")
 def schema(table):
-    return features.learn_schema(table, DATA, FEATURES)
+    return learn_schema(table)
 
 
 @pytest.fixture(scope="module")
 def members(table, schema):
-    rows = folds.as_rows(table, schema, DATA)
+    rows, fold = folds.as_rows(table, schema, DATA), table["fold"].to_numpy()
     calibrations = {"linear": Isotonic((-2.0, 0.0, 1.0), (0.05, 0.3, 0.8)), "lightgbm": Platt(0.8, 0.1)}
     made = {}
     for name, module in (("linear", linear), ("lightgbm", lightgbm)):
-        fitted = module.fit(rows, CONFIG.candidate(name), seed=1, threads=1)
-        made[name] = module.export(fitted, schema, calibrations[name])
+        section = CONFIG.candidate(name).model_copy(update={} if name == "linear" else {"max_rounds": 30})
+        models = [module.fit(rows.take(fold != number), section, seed=1, threads=1) for number in range(FOLDS)]
+        made[name] = graph_of(module, models, schema, calibration=calibrations[name])
     return made
 
 
+def loaded(graph, schema, folder):
+    onnx.save(graph, folder / "graph.onnx")
+    return scoring.load_graph(folder / "graph.onnx", schema)
+
+
 @pytest.mark.parametrize("chosen", [Uncalibrated(), Platt(1.2, -0.1), Isotonic((-2.0, 0.0, 1.0), (0.05, 0.3, 0.8))])
-def test_the_graph_scores_as_its_members_mean_on_every_row(members, table, schema, tmp_path, chosen):
-    weights = {"linear": 0.3, "lightgbm": 0.7}
-    total = 0.0
-    for name, weight in weights.items():
-        onnx.save(members[name], tmp_path / f"{name}.onnx")
-        total = total + weight * scoring.load_graph(tmp_path / f"{name}.onnx", schema).score(table)
-    composed = ensemble.compose(members, weights, schema, chosen)
-    onnx.save(composed, tmp_path / "model.onnx")
-    found = scoring.load_graph(tmp_path / "model.onnx", schema).score(table)
-    assert found == pytest.approx(chosen(logit(total)), abs=1e-6)
+def test_both_outputs_of_the_graph_are_the_members_means_on_every_row(members, table, schema, tmp_path, chosen):
+    weights, by_fold = {"linear": 0.3, "lightgbm": 0.7}, [{"lightgbm": 1.0}, {"linear": 1.0}, {"linear": 0.6, "lightgbm": 0.4}]
+    calibrations = Calibrations(chosen, [chosen, Uncalibrated(), chosen])
+    composed = ensemble.compose(members, weights, by_fold, calibrations, schema)
     assert {value.name for value in composed.graph.input} == {"numbers", "categories"}
+    model, alone = loaded(composed, schema, tmp_path), {name: loaded(each, schema, tmp_path) for name, each in members.items()}
+    served = sum(weight * alone[name].score(table) for name, weight in weights.items())
+    assert model.score(table) == pytest.approx(chosen(logit(served)), abs=1e-6)
+    for number, own in enumerate(by_fold):
+        fold = np.full(table.num_rows, number)
+        mean = sum(weight * alone[name].score_unseen(table, fold) for name, weight in own.items())
+        expected = calibrations.folds[number](logit(mean))
+        assert model.score_unseen(table, fold) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_member_that_only_a_fold_has_is_in_no_served_score(members, table, schema, tmp_path):
+    plain = Calibrations(Uncalibrated(), [Uncalibrated()] * 3)
+    by_fold = [{"linear": 1.0}, {"lightgbm": 1.0}, {"lightgbm": 1.0}]
+    model = loaded(ensemble.compose(members, {"lightgbm": 1.0}, by_fold, plain, schema), schema, tmp_path)
+    alone = {name: loaded(each, schema, tmp_path) for name, each in members.items()}
+    assert model.score(table) == pytest.approx(alone["lightgbm"].score(table), abs=1e-6)
+    first = np.zeros(table.num_rows, int)
+    assert model.score_unseen(table, first) == pytest.approx(alone["linear"].score_unseen(table, first), abs=1e-6)
 
 
 def test_three_members_of_one_kind_do_not_mix_up_their_nodes(members, table, schema, tmp_path):
     weights = {"a": 0.5, "b": 0.25, "c": 0.25}
-    onnx.save(
-        ensemble.compose(dict.fromkeys(weights, members["lightgbm"]), weights, schema, Uncalibrated()), tmp_path / "c.onnx"
-    )
-    onnx.save(members["lightgbm"], tmp_path / "alone.onnx")
-    both = [scoring.load_graph(tmp_path / f"{name}.onnx", schema).score(table) for name in ("c", "alone")]
-    assert both[0] == pytest.approx(both[1], abs=1e-6)
+    same, plain = dict.fromkeys(weights, members["lightgbm"]), Calibrations(Uncalibrated(), [Uncalibrated()] * 3)
+    composed = loaded(ensemble.compose(same, weights, [weights] * 3, plain, schema), schema, tmp_path)
+    alone, fold = loaded(members["lightgbm"], schema, tmp_path), table["fold"].to_numpy()
+    assert composed.score(table) == pytest.approx(alone.score(table), abs=1e-6)
+    assert composed.score_unseen(table, fold) == pytest.approx(alone.score_unseen(table, fold), abs=1e-6)
 
 
 def test_shares_are_weighted_and_sum_to_one():
@@ -110,20 +166,15 @@ def test_shares_are_weighted_and_sum_to_one():
 
 
 @pytest.fixture(scope="module")
-def trained(table, schema, tmp_path_factory):
-    """A folder with two trained candidates, of a table without a clock."""
-    text = Path("params.yaml").read_text().replace("time: snapshot_date", "time: null")
-    text = text.replace("boosting: cpu, lightgbm: cpu, mlp: gpu", "lightgbm: cpu")
-    text = text.replace("  trials: 6 ", "  trials: 0 ").replace("exclude: [gender]", "exclude: []")
+def trained(tmp_path_factory):
+    """A folder with two trained candidates, of a table with a clock."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        Path("params.yaml").write_text(text)
-        pq.write_table(table, "train.parquet")
-        stage.write_json(Path("schema.json"), schema)
+        write(shifting(12, turns=None, count=100), clock=True, data={"horizon_days": 20, "embargo_days": 5})
         for name in ("linear", "lightgbm"):
-            paths = {"model": Path("models") / name, "checkpoints": Path("checkpoints")}
-            train.main(candidate=name, train=Path("train.parquet"), schema=Path("schema.json"), **paths)
+            paths = {"training": "training.parquet", "schema": "schema.json", "past": "recency.json", "model": f"models/{name}"}
+            train.main(candidate=name, **{key: Path(path) for key, path in paths.items()})
     return folder
 
 
@@ -136,8 +187,8 @@ def project(trained, tmp_path, monkeypatch):
 
 def compose(rounds=25, folder="ensemble"):
     text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("  rounds: 25 ", f"  rounds: {rounds} "))
-    ensemble.main(train=Path("train.parquet"), schema=Path("schema.json"), models=Path("models"), ensemble=Path(folder))
+    Path("params.yaml").write_text(text.replace("  rounds: 25", f"  rounds: {rounds}"))
+    ensemble.main(training=Path("training.parquet"), schema=Path("schema.json"), models=Path("models"), ensemble=Path(folder))
     return json.loads((Path(folder) / "weights.json").read_text())
 
 
@@ -155,31 +206,70 @@ def apart():
         rescore(name, expit(labels - 1 + np.random.default_rng(seed).normal(0, 1, len(labels))))
 
 
+def alike():
+    """The graphs' own scores, of which each is better in its turn, so that the composed graph can be held against them."""
+    return {name: pq.read_table(f"models/{name}/oof.parquet")["score"].to_numpy() for name in ("linear", "lightgbm")}
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Whatever the scores say, both candidates count: half and half, and in the second fold three to one."""
+    weights = {"linear": 0.5, "lightgbm": 0.5}
+    by_fold = [weights, {"linear": 0.75, "lightgbm": 0.25}, weights]
+    monkeypatch.setattr(ensemble, "select", lambda *_: weights)
+    monkeypatch.setattr(ensemble, "cross_selected", lambda *_: by_fold)
+    return weights, by_fold
+
+
 @pytest.mark.usefixtures("project")
-def test_the_stage_writes_what_a_candidate_writes_and_the_same_again():
-    apart()
-    said = compose()
-    assert said["reason"] is None and set(said["weights"]) == {"linear", "lightgbm"}
+def test_the_stage_writes_what_a_candidate_writes_and_the_same_again(both):
+    weights, by_fold = both
+    found = compose()
+    assert (found["reason"], found["weights"], found["by_fold"]) == (None, weights, by_fold)
     made = {path.name: path.read_bytes() for path in Path("ensemble").iterdir()}
     assert made.keys() == {path.name for path in Path("models/linear").iterdir()} | {"weights.json"}
     compose(folder="again")
     assert {path.name: path.read_bytes() for path in Path("again").iterdir()} == made
     training = json.loads(made["training.json"])
-    assert training["params"] == {"weights": said["weights"]}
+    assert training["params"] == {"weights": weights}
     oof = pq.read_table("ensemble/oof.parquet")
     assert oof.column_names == pq.read_table("models/linear/oof.parquet").column_names
     auc = folds.measure("roc_auc", oof["churned"].to_numpy(), oof["score"].to_numpy())
     assert training["roc_auc"] == pytest.approx(auc)
 
 
+@pytest.mark.usefixtures("project", "both")
+def test_its_scores_are_those_of_weights_that_the_rows_had_no_say_in():
+    compose()
+    oof, scores = pq.read_table("ensemble/oof.parquet"), alike()
+    share = np.where(oof["fold"].to_numpy() == 1, 0.75, 0.5)
+    margins = logit(share * scores["linear"] + (1 - share) * scores["lightgbm"])
+    assert oof["margin"].to_numpy() == pytest.approx(margins, abs=1e-6)
+    schema, table = json.loads(Path("schema.json").read_text()), pq.read_table("training.parquet")
+    model = scoring.load_graph(Path("ensemble/model.onnx"), schema)
+    assert (model.score_unseen(table, oof["fold"].to_numpy()) == oof["score"].to_numpy()).all()
+
+
+@pytest.mark.usefixtures("project", "both")
+def test_months_that_no_member_had_seen_are_scored_by_their_mean():
+    compose()
+    ahead = pq.read_table("ensemble/backtest.parquet")
+    members = [pq.read_table(f"models/{name}/backtest.parquet") for name in ("linear", "lightgbm")]
+    assert ahead.column_names == members[0].column_names
+    assert ahead.drop_columns(["score"]).equals(members[0].drop_columns(["score"]))
+    mean = sum(member["score"].to_numpy() for member in members) / 2
+    order = np.argsort(mean, kind="stable")
+    assert (np.diff(ahead["score"].to_numpy()[order]) >= -1e-12).all()  # calibrated, and in the same order
+
+
 @pytest.mark.usefixtures("project")
-def test_rows_are_matched_by_key_and_not_by_place():
+def test_what_the_scores_say_is_what_is_composed():
     apart()
-    expected = compose()
-    oof = pq.read_table("models/linear/oof.parquet")
-    order = np.random.default_rng(1).permutation(oof.num_rows)
-    pq.write_table(oof.take(order), "models/linear/oof.parquet")
-    assert compose() == expected
+    with pytest.raises(EvergreenError, match="differs from the fitted model"):  # they are not the graphs' own scores any more
+        compose()
+    found = json.loads(Path("ensemble/weights.json").read_text())
+    assert set(found["weights"]) == {"linear", "lightgbm"}
+    assert len(found["by_fold"]) == FOLDS
 
 
 @pytest.mark.usefixtures("project")
@@ -198,14 +288,13 @@ def test_no_rounds_make_none():
 
 @pytest.mark.usefixtures("project")
 def test_a_candidate_that_was_not_trained_is_named():
-    Path("models/lightgbm/oof.parquet").unlink()
-    with pytest.raises(EvergreenError, match=r"lightgbm/oof\.parquet is missing"):
+    Path("models/lightgbm/model.onnx").unlink()
+    with pytest.raises(EvergreenError, match=r"lightgbm/model\.onnx is missing: run `dvc repro`"):
         compose()
 
 
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("project", "both")
 def test_a_graph_that_is_not_its_members_mean_is_refused(monkeypatch):
-    apart()
     real = ensemble.mean
     monkeypatch.setattr(ensemble, "mean", lambda scores, weights: real(scores, weights) + 0.001)
     with pytest.raises(EvergreenError, match="differs from"):

@@ -201,7 +201,7 @@ def test_the_plots_name_the_ensemble_and_its_shares(tmp_path):
 def test_the_stage_judges_all_rows_the_newest_and_unseen_months_of_candidates_and_their_ensemble(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = shifting(12, turns=None, count=150)
-    write(table, clock=True, data={"horizon_days": 20, "embargo_days": 5}, evaluate={"newest_positives": 60, "origins": 2})
+    write(table, clock=True, data={"horizon_days": 20, "embargo_days": 5}, evaluate={"newest_positives": 100, "origins": 2})
     shared = {"training": Path("training.parquet"), "schema": Path("schema.json")}
     for name in ("linear", "lightgbm"):
         train.main(candidate=name, past=Path("recency.json"), model=Path("models") / name, **shared)

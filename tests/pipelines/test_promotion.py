@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 
 import numpy as np
+import onnx
+import pyarrow as pa
 import pytest
 
-from pipelines import gate, promotion
+from pipelines import gate, promotion, split
 from pipelines.errors import EvergreenError
-from pipelines.gains import Scored
+from pipelines.gains import Pair, Scored
 from pipelines.latency import Latency
 from pipelines.publish import bundle_digests
 from pipelines.verdict import Check, Verdict
 from tests.pipelines import bundles
-from tests.pipelines.bundles import EVALUATE, FAIR, PROMOTION, SPLIT, customers, evaluation, sigmoid
+from tests.pipelines.bundles import EVALUATE, FAIR, OLD_SPLIT, PROMOTION, SPLIT, customers, evaluation, sigmoid
 
 
 def compare(labels, challenger, champion, entities, latencies=(), use=1, **changes):
     """A verdict on scores, each version deciding at 1/6, where a miss that costs 5 and a false alarm that costs 1 are even."""
-    pair = Scored(challenger, 1 / 6), Scored(champion, 1 / 6)
+    pair = Pair(labels, Scored(challenger, 1 / 6), Scored(champion, 1 / 6), entities)
+    return verdict_on(pair, None, latencies=latencies, use=use, **changes)
+
+
+def verdict_on(now, over_all, latencies=(), use=1, **changes):
+    """A verdict on the newest snapshots and all rows."""
     settings = {"evaluate": EVALUATE, "promotion": PROMOTION.model_copy(update=changes), "groups": {}}
-    return promotion.challenger_verdict(labels, *pair, entities, latencies=latencies, use=use, **settings)
+    return promotion.challenger_verdict(now, over_all, latencies=latencies, use=use, **settings)
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -90,8 +98,7 @@ def test_what_decides_is_the_cost_of_decisions_and_not_the_order_of_scores():
     """The same order, and a threshold at which three times as many are missed."""
     strong, weak, labels, entities = customers(1)
     scores = sigmoid(1.5 * strong + weak)
-    settings = {"evaluate": EVALUATE, "promotion": PROMOTION, "groups": {}}
-    verdict = promotion.challenger_verdict(labels, Scored(scores, 1 / 6), Scored(scores, 0.6), entities, **settings)
+    verdict = verdict_on(Pair(labels, Scored(scores, 1 / 6), Scored(scores, 0.6), entities), None)
     assert verdict.finding == "better"
     old, new = (np.where(labels == 1, 5 * (scores < at), scores >= at).mean() for at in (0.6, 1 / 6))
     assert verdict.evidence["gain"] == pytest.approx(old - new)
@@ -118,12 +125,11 @@ def test_a_gain_in_cost_at_a_loss_of_ranking_is_kept_out():
 def test_a_gain_in_ranking_at_a_loss_of_cost_is_kept_out():
     """It ranks better, and decides at a threshold that costs more."""
     strong, weak, labels, entities = customers(1)
-    settings = {"evaluate": EVALUATE, "promotion": PROMOTION.model_copy(update={"metric": "roc_auc"}), "groups": {}}
-    pair = Scored(sigmoid(1.5 * strong + weak), 0.5), Scored(sigmoid(1.5 * strong), 1 / 6)
-    verdict = promotion.challenger_verdict(labels, *pair, entities, **settings)
+    better, worse = sigmoid(1.5 * strong + weak), Scored(sigmoid(1.5 * strong), 1 / 6)
+    verdict = verdict_on(Pair(labels, Scored(better, 0.5), worse, entities), None, metric="roc_auc")
     assert (verdict.finding, failed(verdict)) == ("not as good elsewhere", ["cost not inferior"])
-    cheap = Scored(pair[0].scores, 1 / 6)
-    assert promotion.challenger_verdict(labels, cheap, pair[1], entities, **settings).finding == "better"
+    cheap = Pair(labels, Scored(better, 1 / 6), worse, entities)
+    assert verdict_on(cheap, None, metric="roc_auc").finding == "better"
 
 
 def test_a_gain_at_a_loss_of_calibration_is_kept_out():
@@ -210,6 +216,56 @@ def test_a_customers_repeated_rows_are_no_new_evidence():
     assert by_customer["high"] - by_customer["low"] > 2 * (by_row["high"] - by_row["low"])
 
 
+# the newest snapshots decide, and over all rows nothing may be lost
+
+
+def newer_and_older(now_gains=True, older_gains=True):
+    """Two versions on 3,000 rows, the second half of them the newest; where one gains it knows a feature more."""
+    strong, weak, labels, entities = customers(1)
+    late = np.arange(len(labels)) >= len(labels) // 2
+    knows = np.where(late, now_gains, older_gains)
+    better, worse = sigmoid(1.5 * strong + weak), sigmoid(1.5 * strong)
+    pair = Pair(labels, Scored(np.where(knows, better, worse), 1 / 6), Scored(np.where(knows, worse, better), 1 / 6), entities)
+    return pair.take(late), pair
+
+
+LENIENT = {"max_calibration_error": 0.9, "max_calibration_loss": 0.9}
+
+
+def test_a_gain_on_the_newest_snapshots_that_costs_nothing_elsewhere_promotes():
+    now, whole = newer_and_older()
+    verdict = verdict_on(now, whole, **LENIENT)
+    assert verdict.finding == "better"
+    assert (verdict.evidence["rows"], verdict.evidence["rows_over_all"]) == (1500, 3000)
+    assert verdict.evidence["gain"] == now.gains(["cost"], EVALUATE)["cost"].point
+    assert "on the newest 1,500 rows of 500 entities" in verdict.headline
+
+
+def test_a_gain_on_older_rows_alone_promotes_nobody():
+    now, whole = newer_and_older(now_gains=False)
+    assert verdict_on(now, whole, **LENIENT).finding == "worse"
+    equal = Pair(now.labels, now.champion, now.champion, now.entities)
+    assert verdict_on(equal, whole, **LENIENT).finding == "insufficient evidence"
+
+
+def test_a_gain_on_the_newest_snapshots_at_a_loss_over_all_rows_is_kept_out():
+    now, whole = newer_and_older(older_gains=False)
+    older = Pair(whole.labels, whole.champion, whole.challenger, whole.entities).take(np.arange(3000) < 1500)
+    assert verdict_on(now, whole, **LENIENT).finding == "not as good elsewhere"
+    assert verdict_on(now, None, **LENIENT).finding == "better"
+    assert verdict_on(now, older, **LENIENT).finding == "better"
+    lost = failed(verdict_on(now, whole, **LENIENT))
+    assert set(lost) <= {"cost not inferior", "ROC-AUC not inferior"} and lost
+
+
+def test_cost_over_all_rows_is_watched_although_cost_on_the_newest_decides():
+    now, whole = newer_and_older()
+    compared = verdict_on(now, whole, **LENIENT).comparisons
+    assert [each.name for each in compared] == ["cost", "cost", "ROC-AUC", "calibration"]
+    assert (compared[0].unit, compared[1].unit) == ("cost a row", "of the champion's")
+    assert [each.name for each in verdict_on(now, None, **LENIENT).comparisons] == ["cost", "ROC-AUC", "calibration"]
+
+
 @pytest.mark.parametrize("labels", [np.zeros(10, int), np.ones(10, int), np.zeros(0, int)])
 def test_rows_of_one_class_are_insufficient_evidence(labels):
     scores = np.linspace(0.1, 0.9, len(labels))
@@ -241,8 +297,8 @@ def test_the_page_starts_with_the_verdict_and_survives_any_column_name():
 # The gate: what scores is the file in the bundle.
 
 
-def write_bundle(folder, weights, split=SPLIT) -> gate.Bundle:
-    return gate.Bundle(bundles.write(folder, weights, split=split), bundle_digests(folder))
+def write_bundle(folder, weights, **options) -> gate.Bundle:
+    return gate.Bundle(bundles.write(folder, weights, **options), bundle_digests(folder))
 
 
 @pytest.fixture
@@ -306,9 +362,109 @@ def test_a_changed_bundle_is_not_judged(tmp_path, held_out, params):
         gate.judge(challenger, champion, held_out, {}, params)
 
 
-def test_only_rows_that_neither_was_trained_on_count(tmp_path, held_out, params):
-    champion = write_bundle(tmp_path / "champion", {"strong": 1.5}, split=SPLIT | {"salt": "older", "test_share": 0.5})
+def test_each_version_judges_each_row_by_the_model_that_has_not_seen_its_customer(tmp_path, held_out, params):
+    """Every model of a version but the right one gives nonsense for a row."""
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
+    right = {"strong": 1.5, "weak": 1.0}
+    folds = [{"strong": -1.5, "weak": -1.0}] * 5
+    fold = split.fold_of(held_out["customer_id"], SPLIT["salt"], 5)
+    verdicts = {}
+    for number in range(5):
+        own = held_out.filter(pa.array(fold == number))
+        given = [right if number == other else wrong for other, wrong in enumerate(folds)]
+        challenger = write_bundle(tmp_path / f"challenger {number}", {"strong": -1.0}, folds=given)
+        verdicts[number] = gate.judge(challenger, champion, own, {}, params).evidence["gain"]
+    assert min(verdicts.values()) > 0.01
+    other = write_bundle(tmp_path / "other", {"strong": -1.0}, folds=[right, *folds[1:]], split=SPLIT | {"salt": "other"})
+    assert gate.judge(other, champion, held_out.filter(pa.array(fold == 0)), {}, params).finding != "better"
+
+
+def test_all_rows_judge_two_cross_fitted_versions(tmp_path, held_out, params):
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5}, split=SPLIT | {"salt": "older", "folds": 3})
+    challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
+    assert gate.judge(challenger, champion, held_out, {}, params).evidence["rows"] == 3000
+
+
+def test_a_champion_from_before_cross_fitting_is_compared_on_those_that_it_held_out(tmp_path, held_out, params):
+    older = OLD_SPLIT | {"salt": "older", "test_share": 0.5}
+    champion = write_bundle(tmp_path / "champion", {"strong": 1.5}, split=older)
     challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
     verdict = gate.judge(challenger, champion, held_out, {}, params)
+    kept = split.unseen_fold(held_out["customer_id"], older) != split.ALL_SEEN
+    assert verdict.evidence["rows"] == kept.sum()
     assert 0.4 < verdict.evidence["entities"] / 1000 < 0.6
-    assert verdict.evidence["rows"] == 3 * verdict.evidence["entities"]
+    assert (verdict.finding, "fold_probabilities" in outputs(champion)) == ("better", False)
+    back = gate.judge(champion, challenger, held_out, {}, params)  # rolled back to, it is judged in the same way
+    assert (back.outcome, back.evidence["rows"]) == ("kept", kept.sum())
+
+
+def outputs(bundle):
+    return {output.name for output in onnx.load(bundle.folder / "model.onnx").graph.output}
+
+
+# in time
+
+
+DAYS = [dt.date(2024, month, 28) for month in range(1, 13)]
+
+
+@pytest.fixture
+def year():
+    """Twelve snapshots of 600 customers; in the last two what counted does the opposite: `strong` becomes -`strong`."""
+    random = np.random.default_rng(5)
+    day = np.repeat(np.arange(12), 600)
+    strong = random.normal(size=len(day))
+    turned = np.where(day >= 10, -1.0, 1.0)
+    labels = (random.random(len(day)) < sigmoid(2 * turned * strong)).astype(np.int64)
+    return pa.table(
+        {
+            "customer_id": np.tile(np.arange(600), 12),
+            "snapshot_date": pa.array([DAYS[number] for number in day]),
+            "strong": strong,
+            "churned": labels,
+        }
+    )
+
+
+@pytest.fixture
+def timed(params):
+    data = params.data.model_copy(update={"time": "snapshot_date"})
+    promotion = PROMOTION.model_copy(update={"max_calibration_error": 0.9, "max_calibration_loss": 0.9})
+    return bundles.params(data=data, promotion=promotion)
+
+
+NEW_WORLD, OLD_WORLD, NEITHER = {"strong": -2.0}, {"strong": 2.0}, {"strong": 0.1}
+
+
+def test_a_challenger_of_the_new_world_wins_where_its_half_life_says_that_the_old_one_has_faded(tmp_path, year, timed):
+    champion = write_bundle(tmp_path / "champion", OLD_WORLD)
+    quick = write_bundle(tmp_path / "quick", NEW_WORLD, half_life=10.0)
+    assert gate.judge(quick, champion, year, {}, timed).finding == "better"
+    slow = write_bundle(tmp_path / "slow", NEW_WORLD, half_life=None)
+    verdict = gate.judge(slow, champion, year, {}, timed)
+    assert (verdict.finding, verdict.outcome) == ("not as good elsewhere", "kept")
+
+
+def test_the_champions_half_life_draws_nothing(tmp_path, year, timed):
+    champion = write_bundle(tmp_path / "champion", OLD_WORLD, half_life=10.0)
+    slow = write_bundle(tmp_path / "slow", NEW_WORLD, half_life=None)
+    assert gate.judge(slow, champion, year, {}, timed).finding == "not as good elsewhere"
+
+
+@pytest.mark.parametrize("half_life", [None, 10.0])
+def test_a_challenger_that_is_better_on_last_years_rows_alone_cannot_win(tmp_path, year, timed, half_life):
+    champion = write_bundle(tmp_path / "champion", NEITHER)
+    challenger = write_bundle(tmp_path / "challenger", OLD_WORLD, half_life=half_life)
+    verdict = gate.judge(challenger, champion, year, {}, timed)
+    assert (verdict.outcome, verdict.finding) == ("kept", "worse")
+
+
+def test_rows_over_all_are_drawn_by_what_they_counted_in_training(tmp_path, year, timed):
+    champion, challenger = (gate.Bundle(bundles.write(tmp_path / name, OLD_WORLD)) for name in ("a", "b"))
+    judged, now, drawn = gate.sides(year, challenger, champion, timed)
+    assert judged.num_rows == 7200 and drawn.all() and now.sum() == 600
+    fading = gate.Bundle(bundles.write(tmp_path / "c", OLD_WORLD, half_life=61.0))
+    _, now, drawn = gate.sides(year, fading, champion, timed)
+    shares = drawn.reshape(12, 600).mean(axis=1)
+    assert shares[11] == 1.0 and shares[9] == pytest.approx(0.5, abs=0.06) and shares[5] == pytest.approx(0.125, abs=0.05)
+    assert (now == (np.arange(7200) >= 6600)).all()

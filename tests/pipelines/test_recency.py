@@ -52,12 +52,12 @@ def choose(table, half_lives=(90, 20), **changes):
 
 
 def test_a_new_world_in_the_newest_snapshots_makes_the_old_one_fade():
-    found = choose(shifting(12, turns=10))
+    found = choose(shifting(12, turns=9))
     assert found["overall"] == 20
     assert found["by_fold"] == [20] * 3
     tried = {each["half_life_days"]: each["roc_auc"] for each in found["tried"]}
-    assert tried[20] > tried[90] > tried[None]
-    assert tried[20] > 0.6 > 0.5 > tried[None]
+    assert tried[20] > 0.6
+    assert max(tried[90], tried[None]) < 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -73,7 +73,7 @@ def test_it_is_chosen_for_a_fold_without_its_rows():
 
     from pipelines.fitting import tune
 
-    table = shifting(12, turns=10, count=200)
+    table = shifting(12, turns=9, count=200)
     evaluate = CONFIG.evaluate.model_copy(update={"newest_positives": 50})
     config = CONFIG.model_copy(update={"evaluate": evaluate, "split": CONFIG.split.model_copy(update={"folds": 3})})
     probe = recency._probe(table, learn_schema(table, CONFIG.data), config)
@@ -91,7 +91,7 @@ def test_it_is_tried_on_whole_customers_up_to_its_rows(monkeypatch):
     seen = []
     real = recency._probe
     monkeypatch.setattr(recency, "_probe", lambda table, *rest: seen.append(table) or real(table, *rest))
-    choose(shifting(12, turns=10), half_lives=[20], rows=2400)
+    choose(shifting(12, turns=9), half_lives=[20], rows=2400)
     assert seen[0].num_rows == 2400
     assert len(seen[0]["customer_id"].unique()) == 200
 
@@ -113,7 +113,7 @@ def test_without_a_clock_or_half_lives_nothing_is_tried(tmp_path, monkeypatch, c
 
 def test_the_stage_writes_a_half_life_a_fold(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(shifting(12, turns=10, count=150), clock=True, recency={"half_life_days": [20]}, evaluate={"newest_positives": 50})
+    write(shifting(12, turns=9, count=150), clock=True, recency={"half_life_days": [20]}, evaluate={"newest_positives": 50})
     found = run()
     assert len(found["by_fold"]) == 3
     assert [each["half_life_days"] for each in found["tried"]] == [None, 20]
