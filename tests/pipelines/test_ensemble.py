@@ -3,7 +3,9 @@
 The figures that judge it are of weights that each fold's rows had no say in.
 """
 
+import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -33,9 +35,19 @@ def noisy(noise, seed):
     return expit(LABELS - 1 + np.random.default_rng(seed).normal(0, noise, len(LABELS)))
 
 
+ONES = np.ones(len(LABELS))
+ROUNDS = 100
+
+
+def loss(scores, weights):
+    """Mean log loss of the weighted mean."""
+    mean = sum(weight * scores[name] for name, weight in weights.items())
+    return -np.log(np.where(LABELS == 1, mean, 1 - mean)).mean()
+
+
 def test_two_that_err_apart_are_better_together_and_each_counts():
     scores = {"one": noisy(1, 1), "two": noisy(1, 2)}
-    weights = ensemble.select(LABELS, scores, "roc_auc", 25)
+    weights = ensemble.select(LABELS, scores, ONES, ROUNDS)
     assert weights == pytest.approx({"one": 0.5, "two": 0.5}, abs=0.1)
     together = sum(weight * scores[name] for name, weight in weights.items())
     assert folds.measure("roc_auc", LABELS, together) > 0.02 + max(
@@ -43,21 +55,42 @@ def test_two_that_err_apart_are_better_together_and_each_counts():
     )
 
 
-def test_one_that_only_adds_noise_is_left_out():
-    scores = {"noise": RANDOM.random(len(LABELS)), "good": noisy(0.3, 1)}
-    assert ensemble.select(LABELS, scores, "roc_auc", 25) == {"good": 1.0}
+def test_one_that_only_adds_noise_is_left_out_and_the_rest_sums_to_one():
+    scores = {"noise": np.clip(RANDOM.random(len(LABELS)), 0.01, 0.99), "good": noisy(0.3, 1), "other": noisy(0.3, 2)}
+    weights = ensemble.select(LABELS, scores, ONES, ROUNDS)
+    assert weights.keys() == {"good", "other"}
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-5)
+    assert ensemble.select(LABELS, {name: scores[name] for name in ("noise", "good")}, ONES, ROUNDS) == {"good": 1.0}
 
 
-def test_the_first_of_equals_is_chosen_and_alone():
+def test_equals_share_alike():
     same = noisy(1, 1)
-    assert ensemble.select(LABELS, {"one": same, "two": same}, "roc_auc", 25) == {"one": 1.0}
+    assert ensemble.select(LABELS, {"one": same, "two": same}, ONES, ROUNDS) == {"one": 0.5, "two": 0.5}
 
 
-def test_no_prefix_of_the_path_is_better():
-    scores = {"one": noisy(1, 1), "two": noisy(1.5, 2), "three": noisy(3, 3)}
-    found = [ensemble.select(LABELS, scores, "pr_auc", rounds) for rounds in range(1, 12)]
-    values = [folds.measure("pr_auc", LABELS, sum(weight * scores[name] for name, weight in one.items())) for one in found]
-    assert values == sorted(values)
+def test_every_round_makes_the_labels_likelier_until_nothing_is_gained():
+    scores = {"one": noisy(1, 1), "two": noisy(1.5, 2), "three": noisy(2, 3)}
+    found = [ensemble.select(LABELS, scores, ONES, rounds) for rounds in (1, 2, 5, 10, 50, 200, 1000)]
+    losses = [loss(scores, weights) for weights in found]
+    assert all(later <= earlier + 1e-7 for earlier, later in itertools.pairwise(losses))
+    others = [{"one": 1 - two - three, "two": two, "three": three} for two in (0.1, 0.2, 0.3) for three in (0, 0.1, 0.2)]
+    assert losses[-1] < min(loss(scores, weights) for weights in others) + 1e-4
+
+
+def test_rows_that_count_more_say_more():
+    half = np.arange(len(LABELS)) < 1500
+    scores = {"old": np.where(half, noisy(0.3, 1), 0.3), "new": np.where(half, 0.3, noisy(0.3, 2))}
+    assert ensemble.select(LABELS, scores, ONES, ROUNDS) == pytest.approx({"old": 0.5, "new": 0.5}, abs=0.1)
+    found = ensemble.select(LABELS, scores, np.where(half, 0.01, 1.0), ROUNDS)
+    assert found["new"] > 0.9
+
+
+def test_a_label_that_all_of_them_rule_out_leaves_the_weights_numbers():
+    scores = {"one": noisy(1, 1), "two": noisy(1, 2)}
+    for values in scores.values():
+        values[0] = 1 - LABELS[0]
+    found = ensemble.select(LABELS, scores, ONES, ROUNDS)
+    assert sum(found.values()) == pytest.approx(1, abs=1e-5)
 
 
 # weights for each fold
@@ -68,16 +101,17 @@ APART = {"one": noisy(1, 1), "two": noisy(1, 2), "three": noisy(2, 3)}
 
 
 def test_weights_of_a_fold_are_those_that_the_other_folds_choose():
-    by_fold = ensemble.cross_selected(LABELS, APART, FOLD, "roc_auc", 25)
-    for number, weights in enumerate(by_fold):
+    weights = RANDOM.random(len(LABELS))
+    by_fold = ensemble.cross_selected(LABELS, APART, weights, FOLD, 25)
+    for number, found in enumerate(by_fold):
         others = number != FOLD
         kept = {name: values[others] for name, values in APART.items()}
-        assert weights == ensemble.select(LABELS[others], kept, "roc_auc", 25)
+        assert found == ensemble.select(LABELS[others], kept, weights[others], 25)
 
 
 def test_labels_of_a_fold_turned_around_change_no_weight_of_its_own_and_others():
-    before = ensemble.cross_selected(LABELS, APART, FOLD, "roc_auc", 25)
-    turned = ensemble.cross_selected(np.where(FOLD == 1, 1 - LABELS, LABELS), APART, FOLD, "roc_auc", 25)
+    before = ensemble.cross_selected(LABELS, APART, ONES, FOLD, 25)
+    turned = ensemble.cross_selected(np.where(FOLD == 1, 1 - LABELS, LABELS), APART, ONES, FOLD, 25)
     assert turned[1] == before[1]
     assert turned[0] != before[0]
 
@@ -185,9 +219,9 @@ def project(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def compose(rounds=25, folder="ensemble"):
+def compose(rounds=ROUNDS, folder="ensemble"):
     text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("  rounds: 25", f"  rounds: {rounds}"))
+    Path("params.yaml").write_text(re.sub(r"(?<=ensemble:\n  rounds: )\d+", str(rounds), text))
     ensemble.main(training=Path("training.parquet"), schema=Path("schema.json"), models=Path("models"), ensemble=Path(folder))
     return json.loads((Path(folder) / "weights.json").read_text())
 
@@ -276,6 +310,7 @@ def test_what_the_scores_say_is_what_is_composed():
 def test_where_one_is_enough_there_is_no_graph_and_the_reason_is_given():
     labels = pq.read_table("models/linear/oof.parquet")["churned"].to_numpy()
     rescore("linear", np.where(labels == 1, 0.9, 0.1))
+    rescore("lightgbm", np.where(labels == 1, 0.1, 0.9))
     assert "no mean of several is better than linear alone" in compose()["reason"]
     assert [path.name for path in Path("ensemble").iterdir()] == ["weights.json"]
     assert evaluate.trained(Path("models"), Path("ensemble"), ["linear"]) == {"linear": Path("models/linear")}

@@ -76,24 +76,24 @@ def chosen(candidates, sizes=None):
     return evaluate.choose(found, sizes or {name: 1000 * (number + 1) for number, name in enumerate(found)}, JUDGING)
 
 
-def jittered(seed, noise=0.003):
-    """Scores that tell what GOOD tells."""
-    return np.clip(GOOD + np.random.default_rng(seed).normal(0, noise, len(GOOD)), 0, 1)
+def alike(size):
+    """Scores that tell as much as GOOD: of customers who are alike, one is scored better and the next one worse."""
+    rank = np.argsort(np.argsort(GOOD.reshape(400, 3).sum(axis=1) + 10 * LABELS.reshape(400, 3).sum(axis=1)))
+    sign = np.repeat(np.where(rank % 2, 1.0, -1.02), 3)
+    return np.clip(GOOD + size * sign * np.where(LABELS == 1, 1, -1), 0.001, 0.999)
 
 
 def test_the_best_is_the_challenger_where_it_is_better_by_more_than_one_standard_error():
     found = chosen({"linear": POOR, "lightgbm": GOOD})
     assert (found["challenger"], found["best"]) == ("lightgbm", "lightgbm")
-    behind = found["candidates"]["linear"]
-    assert behind["behind"] > behind["error"] > 0
-    best = found["candidates"]["lightgbm"]
-    assert (best["behind"], best["error"]) == (0.0, 0.0)
-    assert best["value"] == pytest.approx(behind["value"] + behind["behind"], abs=2e-9)
+    behind, best = (found["candidates"][name] for name in ("linear", "lightgbm"))
+    assert behind["roc_auc"]["behind"] > behind["roc_auc"]["error"] > 0
+    assert best["roc_auc"] == best["log_loss"] == {"behind": 0.0, "error": 0.0}
+    assert best["value"] == pytest.approx(behind["value"] + behind["roc_auc"]["behind"], abs=2e-9)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_of_those_within_one_standard_error_of_the_best_the_simplest_is_the_challenger(seed):
-    candidates = {"linear": POOR, "lightgbm": GOOD, "boosting": jittered(seed), "mlp": jittered(seed + 10)}
+def test_of_those_within_one_standard_error_of_the_best_the_simplest_is_the_challenger():
+    candidates = {"linear": POOR, "lightgbm": GOOD, "boosting": alike(0.02), "mlp": alike(0.03)}
     assert chosen(candidates, {"linear": 10, "lightgbm": 500, "boosting": 300, "mlp": 400})["challenger"] == "boosting"
     assert chosen(candidates, {"linear": 10, "lightgbm": 200, "boosting": 300, "mlp": 400})["challenger"] == "lightgbm"
 
@@ -101,13 +101,21 @@ def test_of_those_within_one_standard_error_of_the_best_the_simplest_is_the_chal
 def test_an_ensemble_is_chosen_like_any_other():
     better = np.clip(GOOD + 0.1 * LABELS, 0, 1)
     assert chosen({"linear": POOR, "lightgbm": GOOD, "ensemble": better})["challenger"] == "ensemble"
-    equal = {"linear": POOR, "lightgbm": GOOD, "ensemble": jittered(1)}
+    equal = {"linear": POOR, "lightgbm": GOOD, "ensemble": alike(0.02)}
     assert chosen(equal)["challenger"] == "lightgbm"
     assert chosen(equal, {"linear": 1, "lightgbm": 900, "ensemble": 800})["challenger"] == "ensemble"
 
 
 def test_a_baseline_that_is_as_good_is_the_challenger_as_the_simplest():
-    assert chosen({"linear": jittered(1), "lightgbm": GOOD})["challenger"] == "linear"
+    assert chosen({"linear": alike(0.02), "lightgbm": GOOD})["challenger"] == "linear"
+
+
+def test_who_ranks_as_well_and_is_worse_in_log_loss_is_not_as_good():
+    flat = np.clip(0.5 + 0.1 * (alike(0.02) - 0.5), 0, 1)  # in the same order, and all of them near one half
+    found = chosen({"linear": flat, "lightgbm": GOOD})
+    assert found["challenger"] == "lightgbm"
+    assert found["candidates"]["linear"]["roc_auc"]["behind"] <= found["candidates"]["linear"]["roc_auc"]["error"]
+    assert found["candidates"]["linear"]["log_loss"]["behind"] > found["candidates"]["linear"]["log_loss"]["error"]
 
 
 def test_the_newest_snapshots_choose_and_not_the_older_rows():

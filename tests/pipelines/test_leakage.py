@@ -44,7 +44,8 @@ def config(**leakage_params) -> params.Params:
     data = {"entity": "customer", "time": "day", "target": "left", "protected": [], "personal": []}
     sections = {
         "data": CONFIG.data.model_copy(update=data),
-        "split": CONFIG.split.model_copy(update={"newest_snapshots": 1}),
+        "split": CONFIG.split.model_copy(update={"folds": 3}),
+        "evaluate": CONFIG.evaluate.model_copy(update={"newest_snapshots": 1, "newest_positives": 50}),
         "features": CONFIG.features.model_copy(update={"exclude": []}),
         "leakage": params.LeakageParams(**leakage_params),
     }
@@ -52,14 +53,22 @@ def config(**leakage_params) -> params.Params:
 
 
 def sides(rows: pa.Table, of: params.Params) -> Sides:
-    train, test = split.split(rows, of.data, of.split)
-    schema = features.learn_schema(train, of.data, of.features)
-    return Sides(train, test, [*schema["numbers"], *schema["categories"]], of.data)
+    schema = features.learn_schema(rows, of.data, of.features)
+    return leakage.divide(split.split(rows, of.data, of.split), [*schema["numbers"], *schema["categories"]], of)
 
 
 def failed(rows: pa.Table, of: params.Params | None = None) -> list[Check]:
     of = of or config()
     return [check for check in leakage.judge(sides(rows, of), of) if not check.success]
+
+
+def test_the_first_fold_is_held_against_the_others() -> None:
+    of = config()
+    apart, fold = sides(world(), of), split.fold_of(world()["customer"], of.split.salt, 3)
+    assert set(apart.test["customer"].to_pylist()) == set(np.arange(SIZE)[fold == 0] % CUSTOMERS)
+    assert apart.train.num_rows + apart.test.num_rows == SIZE
+    late = apart.test.filter(apart.test["newest"])
+    assert set(late["day"].to_pylist()) == {DAYS[-1]} and late.num_rows == len(set(apart.test["customer"].to_pylist()))
 
 
 def test_honest_rows_pass() -> None:
@@ -127,7 +136,7 @@ def test_a_column_that_is_declared_known_later_is_blocked_as_a_feature_only() ->
 def test_an_entity_on_both_sides_is_counted() -> None:
     apart = sides(world(), config())
     mixed = Sides(apart.train, pa.concat_tables([apart.test, apart.train.slice(0, 5).append_column(
-        "held_out_in_time", pa.array([False] * 5))]), apart.learnt, apart.data)  # fmt: skip
+        "newest", pa.array([False] * 5))]), apart.learnt, apart.data)  # fmt: skip
     found = [check for check in leakage.judge(mixed, config()) if not check.success]
     assert [check.observed for check in found if check.type == "entities_apart"] == ["5 on both sides"]
 
@@ -182,13 +191,13 @@ def test_red_ends_the_stage_with_a_page_and_no_cell(tmp_path: Path, monkeypatch)
     values = YAML(typ="safe").load(Path(__file__).parents[2] / "params.yaml")
     values["data"] |= {"entity": "customer", "time": "day", "target": "left", "protected": []}
     YAML().dump(values, Path("params.yaml"))
-    apart = sides(world(leak=np.where(LABEL == 1, "canary gone", "canary here")), config())
-    pq.write_table(apart.train, "train.parquet")
-    pq.write_table(apart.test, "test.parquet")
+    rows = world(leak=np.where(LABEL == 1, "canary gone", "canary here"))
+    pq.write_table(split.split(rows, config().data, config().split), "training.parquet")
     Path("schema.json").write_text(json.dumps({"numbers": ["honest"], "categories": {"leak": []}}))
-    files = {name: Path(f"{name}.parquet") for name in ("train", "test")}
     with pytest.raises(EvergreenError, match=r"alone \[leak\]: expected ROC-AUC of a column alone below 0\.95, found 1\.0000"):
-        leakage.main(**files, schema=Path("schema.json"), verdict=Path("leakage.json"), docs=Path("docs"))
+        leakage.main(
+            training=Path("training.parquet"), schema=Path("schema.json"), verdict=Path("leakage.json"), docs=Path("docs")
+        )
     page = Path("docs/index.html").read_text()
     assert "Leakage failed" in page and "canary" not in page
     assert json.loads(Path("leakage.json").read_text())["success"] is False

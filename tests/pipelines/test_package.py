@@ -17,9 +17,12 @@ CANDIDATE = {
     "against_baseline": FIGURE,
     "newest": {"roc_auc": FIGURE},
 }
+GAP = {"roc_auc": {"behind": 0.0012, "error": 0.002}, "log_loss": {"behind": 0.0, "error": 0.001}}
+NEWEST = {"from": "2024-11-30", "to": "2024-12-31", "rows": 100, "entities": 90, "positives": 20}
 EVALUATION = {
-    "challenger": "lightgbm", "baseline": "linear", "metric": "roc_auc", "rows": 1000, "newest_rows": 100, "entities": 300,
-    "positives": 50, "base_rate": 0.05, "candidates": {"linear": CANDIDATE, "lightgbm": CANDIDATE},
+    "challenger": "lightgbm", "baseline": "linear", "metric": "roc_auc", "rows": 1000, "newest": NEWEST, "entities": 300,
+    "positives": 50, "base_rate": 0.05, "origins": [], "candidates": {"linear": CANDIDATE, "lightgbm": CANDIDATE},
+    "choice": {"challenger": "lightgbm", "best": "lightgbm", "candidates": {"linear": GAP, "lightgbm": GAP, "ensemble": GAP}},
 }  # fmt: skip
 RATES = {name: {"value": FIGURE} for name in ("selection_rate", "tpr", "fpr")}
 GROUP = {"group": "f", "rows": 500, "rates": RATES, "evidence": "insufficient evidence"}
@@ -27,12 +30,12 @@ MANIFEST = {"rows": 1000, "as_of": "2024-12-31", "fingerprint": "abc", "binds": 
 SCHEMA = {"numbers": ["tenure"], "categories": {"plan": ["basic"]}, "ranges": {"tenure": [0, 70]}}
 SAMPLE = pa.table({"gender": ["f", "m", "f"], "tenure": pa.array([1, None, 70]), "plan": ["basic", None, "fiber"]})
 
-TRIALS = [{"number": 0, "state": "COMPLETE", "params": {"num_leaves": 15}, "folds": [0.8, 0.8], "value": 0.8},
-          {"number": 1, "state": "PRUNED", "params": {"num_leaves": 3}, "folds": [0.6], "value": None},
-          {"number": 2, "state": "COMPLETE", "params": {"num_leaves": 7}, "folds": [0.9, 0.9], "value": 0.9}]  # fmt: skip
+TRIALS = [{"number": 0, "state": "COMPLETE", "params": {"num_leaves": 15}, "parts": [0.8, 0.8], "value": 0.8},
+          {"number": 1, "state": "PRUNED", "params": {"num_leaves": 3}, "parts": [0.6], "value": None},
+          {"number": 2, "state": "COMPLETE", "params": {"num_leaves": 7}, "parts": [0.9, 0.9], "value": 0.9}]  # fmt: skip
 TRAINING = {
     "params": {"num_leaves": 7, "lambda_l2": 0.123456789}, "calibration": "isotonic", "roc_auc": 0.85, "rows": 1000,
-    "facts": {"device_class": "cpu"},
+    "facts": {"device_class": "cpu", "models": 5},
 }  # fmt: skip
 
 
@@ -48,6 +51,7 @@ def made(tmp_path, monkeypatch):
     Path("models/lightgbm").mkdir(parents=True)
     Path("models/lightgbm/model.onnx").write_bytes(b"graph")
     stage.write_json(Path("models/lightgbm/training.json"), TRAINING)
+    stage.write_json(Path("recency.json"), {"by_fold": [20.0, None], "overall": 20.0, "tried": []})
     tuning = {"metric": "roc_auc", "best": 2, "stopped": None, "trials": TRIALS}
     stage.write_json(Path("models/lightgbm/trials.json"), tuning)
     return pack("bundle")
@@ -55,6 +59,7 @@ def made(tmp_path, monkeypatch):
 
 def pack(folder):
     inputs = {name: Path(f"{name}.json") for name in ("manifest", "schema", "evaluation", "audit", "reference")}
+    inputs["past"] = Path("recency.json")
     Path("reference.json").write_text("{}")
     pq.write_table(SAMPLE, "reference.parquet")
     package.main(
@@ -81,6 +86,12 @@ def test_the_api_is_told_tiers_in_probabilities_and_rows_to_compare_with(made):
     assert json.loads((made / "background.json").read_text()) == [[1.0, "basic"], [None, None], [70.0, "fiber"]]
 
 
+def test_the_manifest_says_by_which_model_each_customer_is_judged_and_how_fast_the_past_faded(made):
+    manifest = json.loads((made / "manifest.json").read_text())
+    assert manifest["split"] == {"salt": "evergreen-1", "folds": 5}
+    assert manifest["half_life_days"] == 20.0
+
+
 def test_the_threshold_and_the_candidate_go_along(made):
     assert json.loads((made / "decision.json").read_text()) == {"candidate": "lightgbm", "threshold": 0.25}
 
@@ -99,13 +110,40 @@ def test_the_card_says_how_it_was_trained(made):
     text = (made / "card.md").read_text()
     assert "`lambda_l2` 0.1235, `num_leaves` 7; trial 2 of 3 trials, 1 of them given up early" in text
     assert "Isotonic regression, chosen out of fold" in text
+    assert "the mean of 5 models, one a fold" in text
     assert "device class cpu" in text
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"best": 0}, "as they stand in params.yaml, which none of 3 trials, 1 of them given up early, was shown to beat"),
+        ({}, "**On the newest mature snapshots** (2024-11-30 to 2024-12-31, 100 rows, 20 of them positive): roc_auc 0.5000"),
+        ({"newest": None}, "The table has no dates: nothing can be said about how it holds up in time."),
+        ({}, "each by a model that has not seen its entity: 1,000 rows of 300 entities"),
+        ({}, "It is the best of 3 candidates."),
+        (
+            {"choice": EVALUATION["choice"] | {"best": "ensemble"}},
+            "ensemble is better by 0.0012, which is within one standard error (0.0020)",
+        ),
+        (
+            {
+                "candidates": EVALUATION["candidates"] | {"lightgbm": CANDIDATE | {"backtest": {"roc_auc": FIGURE}}},
+                "origins": [{"from": "2024-10-31", "to": "2024-10-31"}],
+            },
+            "On months that it had not seen (1 origins: 2024-10-31 to 2024-10-31)",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("made")
+def test_the_card_says_on_what_it_was_judged_and_why_it_was_chosen(change, said):
+    stage.write_json(Path("evaluation.json"), EVALUATION | change)
+    assert said in (pack("again") / "card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"best": 0}, "as in params.yaml, which none of 3 trials, 1 of them given up early, was shown to beat"),
         ({"stopped": "seconds"}, "trial 2 of 3 trials before the time ran out"),
         ({"best": None, "trials": []}, "not tuned"),
     ],
