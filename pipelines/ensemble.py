@@ -40,6 +40,7 @@ def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: 
     import numpy as np
 
     likely = np.column_stack([np.where(labels == 1, values, 1 - values) for values in scores.values()])
+    likely = np.maximum(likely, EPSILON)  # a label that all of them rule out says nothing about their weights
     shares = np.full(likely.shape[1], 1 / likely.shape[1])
     for _ in range(rounds):
         claims = likely * shares
