@@ -2,7 +2,8 @@
 
     echo postgresql://... | python infra/lean.py params.yaml OUT
 
-Same rows, split, folds, candidates, threads and resamples; no stages, no cache, no pages, nothing to reproduce or serve.
+Same rows, folds, candidates, early stopping, months that are judged, threads and resamples; one half-life (none), no stages,
+no cache, no pages, nothing to reproduce or serve.
 """
 
 import hashlib
@@ -21,7 +22,6 @@ from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
@@ -51,39 +51,53 @@ for check in yaml.load(queries / "expectations.yaml")["expectations"]:
         passing = value.between(given["min_value"], given["max_value"])
     assert passing.mean() >= given.get("mostly", 1) or check["severity"] == "warning", check
 
-# split
-salt, limit = config["split"]["salt"], config["split"]["test_share"] * 2**64
-sides = {e: hashlib.blake2b(f"{salt}\0{e}".encode(), digest_size=8).digest() for e in rows[entity].unique()}
-held_out = rows[entity].map({e: int.from_bytes(side, "big") < limit for e, side in sides.items()})
-late = rows[time].isin(np.sort(rows[time].unique())[-config["split"]["newest_snapshots"] :])
-learnt, judged = rows[~held_out & ~late], rows[held_out]
+# divide: a fold for each customer, the newest snapshots, and months that are judged by what was mature before them
+salt, folds = config["split"]["salt"], config["split"]["folds"]
+digests = {e: hashlib.blake2b(f"{salt}\0{e}".encode(), digest_size=8).digest() for e in rows[entity].unique()}
+fold = rows[entity].map({e: (int.from_bytes(d, "big") >> 32) * folds >> 32 for e, d in digests.items()}).to_numpy()
+days = pd.to_datetime(rows[time]).to_numpy().astype("datetime64[D]").astype(int)
+truth = rows[target].to_numpy()
+seen = rows.groupby(days)[target].agg(["sum", "count"])[::-1].cumsum()
+enough = (np.minimum(seen["sum"], seen["count"] - seen["sum"]) < judging["newest_positives"]).sum()
+late = days >= seen.index[min(max(judging["newest_snapshots"] - 1, enough), len(seen) - 1)]
+known = np.unique(days)
+length = -(-len(known) // 12)
+blocks = [known[max(0, end - length) : end] for end in range(len(known), 0, -length)][::-1][-judging["origins"] :]
+wait = data["horizon_days"] + data["embargo_days"]
+by_fold = [(fold != number, fold == number) for number in range(folds)]
+ahead = [(days + wait <= block[0], np.isin(days, block)) for block in blocks]
 features = rows.columns.difference([entity, time, target, *config["features"]["exclude"]])
 numbers = list(rows[features].select_dtypes("number"))
 texts = [name for name in features if name not in numbers]
 
 
-def fit_linear(x, y, _groups):
+def fit_linear(x, y, _watched, _labels):
     scaled = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     design = make_column_transformer((scaled, numbers), (OneHotEncoder(handle_unknown="ignore"), texts), sparse_threshold=0)
     section = config["candidates"]["linear"]
     model = make_pipeline(design, LogisticRegression(C=section["C"], max_iter=section["max_iter"])).fit(x, y)
-    return model, model.decision_function
+    return model, 0, lambda z, _: model.decision_function(z)
 
 
-def fit_lightgbm(x, y, groups):
+def fit_lightgbm(x, y, watched, labels):
     options = {"objective": "binary", "seed": seed, "num_threads": train["threads"], "deterministic": True, "verbosity": -1}
     section = config["candidates"]["lightgbm"] | options | {"force_row_wise": True}
     section.pop("search", None)
     most, patience = section.pop("max_rounds"), section.pop("early_stopping_rounds")
     codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1).fit(x[texts])
     matrix = lambda z: np.hstack([z[numbers].to_numpy(np.float32), codes.transform(z[texts]).astype(np.float32)])  # noqa: E731
-    all_rows, customers = matrix(x), groups.unique()
-    aside = groups.isin(np.random.default_rng(seed).choice(customers, int(0.15 * len(customers)), replace=False)).to_numpy()
-    stopping = lightgbm.Dataset(all_rows[aside], y[aside])
-    rounds = lightgbm.early_stopping(patience, verbose=False)
-    first = lightgbm.train(section, lightgbm.Dataset(all_rows[~aside], y[~aside]), most, [stopping], callbacks=[rounds])
-    model = lightgbm.train(section, lightgbm.Dataset(all_rows, y), first.best_iteration)
-    return (codes, model), lambda z: model.predict(matrix(z), raw_score=True)
+    stopping, held = lightgbm.early_stopping(patience, verbose=False), lightgbm.Dataset(matrix(watched), labels)
+    model = lightgbm.train(section, lightgbm.Dataset(matrix(x), y), most, [held], callbacks=[stopping])
+    return (codes, model), model.best_iteration, lambda z, most: model.predict(matrix(z), raw_score=True, num_iteration=most)
+
+
+def unseen_margins(fit, parts):
+    """Models, and the margins of each part's judged rows by as many rounds as were best in the other parts."""
+    fitted = [fit(rows[some], truth[some], rows[rest], truth[rest]) for some, rest in parts]
+    best = [own for _, own, _ in fitted]
+    rounds = [round((sum(best) - own) / (len(best) - 1)) if len(best) > 1 else own for own in best]
+    found = [margin(rows[rest], most) for (_, _, margin), (_, rest), most in zip(fitted, parts, rounds, strict=True)]
+    return [(model, most) for (model, *_), most in zip(fitted, rounds, strict=True)], found
 
 
 def figures(y, score, chosen, customer):
@@ -105,21 +119,27 @@ def figures(y, score, chosen, customer):
 
 
 out.mkdir(parents=True, exist_ok=True)
-y, groups, truth = learnt[target].to_numpy(), learnt[entity], judged[target].to_numpy()
-customers, customer = np.unique(judged[entity], return_inverse=True)
+customers, customer = np.unique(rows[entity], return_inverse=True)
 resamples, scores = np.random.default_rng(judging["seed"]), {}
 draws = resamples.multinomial(len(customers), np.full(len(customers), 1 / len(customers)), judging["bootstrap"])
+threshold = judging["cost_false_positive"] / (judging["cost_false_positive"] + judging["cost_false_negative"])
 for name, fit in {"linear": fit_linear, "lightgbm": fit_lightgbm}.items():
-    margins = np.empty(len(y))
-    for some, rest in StratifiedGroupKFold(train["folds"], shuffle=True, random_state=seed).split(learnt, y, groups):
-        margins[rest] = fit(learnt.iloc[some], y[some], groups.iloc[some])[1](learnt.iloc[rest])
-    calibration = LogisticRegression(C=np.inf).fit(margins[:, None], y)
-    model, margin = fit(learnt, y, groups)
-    scores[name] = calibration.predict_proba(margin(judged)[:, None])[:, 1]
-    threshold = judging["cost_false_positive"] / (judging["cost_false_positive"] + judging["cost_false_negative"])
-    drawn = pd.DataFrame(figures(truth, scores[name], scores[name] >= threshold, customer))
-    found = drawn.quantile([0.025, 0.975]).to_dict() | {"out of fold": roc_auc_score(y, margins)}
-    (out / f"{name}.json").write_text(json.dumps(found))
-    joblib.dump((model, calibration), out / f"{name}.joblib")
-judged.assign(**scores).to_parquet(out / "scores.parquet")
-print({name: round(roc_auc_score(truth, score), 4) for name, score in scores.items()})
+    models, found = unseen_margins(fit, by_fold)
+    margins, score = np.empty(len(rows)), np.empty(len(rows))
+    for (_, rest), own in zip(by_fold, found, strict=True):
+        margins[rest] = own
+    calibrate = lambda some, m: LogisticRegression(C=np.inf).fit(m[some, None], truth[some])  # noqa: E731
+    for some, rest in by_fold:
+        score[rest] = calibrate(some, margins).predict_proba(margins[rest, None])[:, 1]
+    judged = {"metrics": [(np.ones(len(rows), bool), score)], "newest": [(late, score[late])], "backtest": []}
+    for (some, rest), own in zip(ahead, unseen_margins(fit, ahead)[1], strict=True):
+        judged["backtest"].append((rest, calibrate(some, margins).predict_proba(own[:, None])[:, 1]))
+    measured = {}
+    for part, sides in judged.items():
+        drawn = [pd.DataFrame(figures(truth[kept], s, s >= threshold, customer[kept])) for kept, s in sides]
+        measured[part] = (sum(drawn) / len(drawn)).quantile([0.025, 0.975]).to_dict()
+    (out / f"{name}.json").write_text(json.dumps(measured))
+    joblib.dump((models, calibrate(slice(None), margins)), out / f"{name}.joblib")  # the mean of these is what is served
+    scores[name] = score
+rows.assign(fold=fold, **scores).to_parquet(out / "scores.parquet")
+print({name: round(roc_auc_score(truth[late], score[late]), 4) for name, score in scores.items()})

@@ -20,6 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from infra.bench.figure import Figure, peak_mb
+from infra.bench.served import graph_of
 from monitoring import histograms, profiles
 from pipelines import extract, features, ledger, postgres, predictions, score, scoring
 from pipelines.errors import EvergreenError
@@ -152,9 +153,6 @@ def _fit(rows: pa.Table, scratch: Path) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    from pipelines.candidates.lightgbm import export
-    from pipelines.fitting.calibration import Uncalibrated
-
     choice = FeaturesParams(exclude=[], min_category_rows=30, max_categories=50)
     schema = features.learn_schema(rows, DATA, choice)
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
@@ -166,7 +164,7 @@ def _fit(rows: pa.Table, scratch: Path) -> None:
     matrix = np.hstack([features.numbers(rows, schema), features.codes(rows, schema)])
     options = {"objective": "binary", "num_threads": THREADS, "verbosity": -1}
     booster = lightgbm.train(options, lightgbm.Dataset(matrix, labels), TREES)
-    (scratch / "model.onnx").write_bytes(export(booster, schema, Uncalibrated()).SerializeToString())
+    (scratch / "model.onnx").write_bytes(graph_of("lightgbm", booster, schema))
     (scratch / "schema.json").write_text(json.dumps(schema))
     shown = profiles.watched(rows, np.zeros(rows.num_rows), schema, {})
     (scratch / "layout.json").write_text(histograms.learn_layout(shown, schema["categories"], bins=BINS).to_json())

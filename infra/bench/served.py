@@ -45,9 +45,6 @@ def fit(rows: pa.Table, folder: Path) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    from pipelines.candidates.lightgbm import export
-    from pipelines.fitting.calibration import Uncalibrated
-
     data = DataParams(
         dataset="bench", as_of=None, fingerprint=None, entity="customer_id", time=None, target="churned", protected=[],
         personal=[], history_days=0, horizon_days=0, embargo_days=0,
@@ -63,8 +60,18 @@ def fit(rows: pa.Table, folder: Path) -> dict[str, Any]:
     booster = lightgbm.train(
         {"objective": "binary", "num_threads": THREADS, "verbosity": -1}, lightgbm.Dataset(matrix, labels), TREES
     )
-    write_bundle(folder / "bundle", schema, export(booster, schema, Uncalibrated()).SerializeToString())
+    write_bundle(folder / "bundle", schema, graph_of("lightgbm", booster, schema))
     return columns.example(columns.Columns.of(schema, {}, "customer_id", 1000), schema)
+
+
+def graph_of(name: str, model: Any, schema: dict[str, Any]) -> bytes:
+    """The graph of one fitted model of a candidate, not calibrated."""
+    from pipelines.fitting.calibration import Uncalibrated
+    from pipelines.fitting.graph import Calibrations, Graph
+
+    graph, module = Graph(), importlib.import_module(f"pipelines.candidates.{name}")
+    calibrations = Calibrations(Uncalibrated(), [Uncalibrated()])
+    return graph.model(module.write(graph, [model], schema), calibrations, schema).SerializeToString()
 
 
 def export_other(name: str, rows: pa.Table, config: params.Params, folder: Path) -> None:
@@ -72,16 +79,18 @@ def export_other(name: str, rows: pa.Table, config: params.Params, folder: Path)
     import numpy as np
 
     from pipelines.candidates import Rows
-    from pipelines.fitting.calibration import Uncalibrated
 
     schema = json.loads((folder.parent / "bundle" / "schema.json").read_text())
     known = tuple(len(values) for values in schema["categories"].values())
     labels, customers = rows["churned"].to_numpy().astype(np.int8), rows["customer_id"].to_numpy()
-    learnt = Rows(features.numbers(rows, schema), features.codes(rows, schema), labels, customers, known)
-    module = importlib.import_module(f"pipelines.candidates.{name}")
-    fitted = module.fit(learnt, config.candidate(name), seed=1, threads=THREADS)
+    weights = np.ones(len(labels), np.float32)
+    learned = Rows(features.numbers(rows, schema), features.codes(rows, schema), labels, customers, weights, known)
+    module, section = importlib.import_module(f"pipelines.candidates.{name}"), config.candidate(name)
+    if hasattr(section, "max_rounds"):  # as many as LightGBM has: early stopping would have found some
+        section = section.with_values({"max_rounds": TREES})
+    fitted = module.fit(learned, section, seed=1, threads=THREADS)
     folder.mkdir()
-    write_bundle(folder / "bundle", schema, module.export(fitted, schema, Uncalibrated()).SerializeToString())
+    write_bundle(folder / "bundle", schema, graph_of(name, fitted, schema))
 
 
 def write_bundle(folder: Path, schema: dict[str, Any], graph: bytes) -> None:
