@@ -134,7 +134,7 @@ for name, fit in {"linear": fit_linear, "lightgbm": fit_lightgbm}.items():
     judged = {"metrics": [(np.ones(len(rows), bool), score)], "newest": [(late, score[late])], "backtest": []}
     for (some, rest), own in zip(ahead, unseen_margins(fit, ahead)[1], strict=True):
         judged["backtest"].append((rest, calibrate(some, margins).predict_proba(own[:, None])[:, 1]))
-    measured = {}
+    measured = {"rows": {part: sum(len(s) for _, s in sides) for part, sides in judged.items()}}
     for part, sides in judged.items():
         drawn = [pd.DataFrame(figures(truth[kept], s, s >= threshold, customer[kept])) for kept, s in sides]
         measured[part] = (sum(drawn) / len(drawn)).quantile([0.025, 0.975]).to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,10 @@ from ruamel.yaml import YAML
 from infra.bench import commands, place, retraining
 from infra.bench.figure import Figure
 from infra.demo.load import load_demo
-from pipelines import params
+from pipelines import backtest, params, split
 from pipelines.errors import EvergreenError
 from pipelines.extract import Queries, pin
 from pipelines.settings import NAMES, Settings
-from pipelines.split import is_test
 from tests.clones import REPOSITORY
 
 
@@ -105,7 +105,15 @@ def test_the_lean_script_judges_on_the_pipelines_rows(company_url: str, tmp_path
     url = company_url.replace("postgresql+psycopg://", "postgresql://")
     subprocess.run(command, cwd=tmp_path, input=url, text=True, check=True, timeout=300)
     judged = pq.read_table(tmp_path / "out" / "scores.parquet")
-    assert {"linear", "lightgbm"} <= set(judged.column_names)
-    assert is_test(judged["customer_id"], config.split.salt, config.split.test_share).all()
-    share = judged.num_rows / pinned.rows
-    assert share == pytest.approx(config.split.test_share, abs=0.08)
+    assert judged.num_rows == pinned.rows
+    fold = split.fold_of(judged["customer_id"], config.split.salt, config.split.folds)
+    assert judged["fold"].to_pylist() == fold.tolist()
+    late = split.newest(judged, config.data, config.evaluate).sum()
+    origins = backtest.origins(judged, config.data, config.evaluate, None)
+    rows = {"metrics": pinned.rows, "newest": late, "backtest": sum(part.judged.sum() for part in origins)}
+    for name in ("linear", "lightgbm"):
+        found = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert found["rows"] == rows
+        for part in rows:
+            assert found[part]["roc_auc"].keys() == {"0.025", "0.975"}
+            assert 0.5 < found[part]["roc_auc"]["0.025"] < found[part]["roc_auc"]["0.975"] < 1

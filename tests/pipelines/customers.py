@@ -82,7 +82,7 @@ def write(table: pa.Table, *, clock: bool = False, **sections: dict) -> None:
     values["train"] |= {"threads": 1, "explain_rows": 50}
     values["evaluate"] |= {"bootstrap": 100}
     values["candidates"] |= {"enabled": {"linear": "cpu", "lightgbm": "cpu"}}
-    values["candidates"]["lightgbm"] |= {"max_rounds": 60, "early_stopping_rounds": 10, "learning_rate": 0.2}
+    values["candidates"]["lightgbm"] |= {"max_rounds": 60, "early_stopping_rounds": 10, "learning_rate": 0.12}
     for name, changes in sections.items():
         values[name] |= changes
     with Path("params.yaml").open("w") as file:
