@@ -97,10 +97,13 @@ def refit_loss(by_fold: Validation, section: Any) -> dict[str, float]:
     """What one refit is worth against the mean of models, on the rows of the first fold, which none of them has seen.
 
     Returns:
-        `refit` and `mean`: the metric of one model of all other folds, and of the mean of those that leave one more out.
+        `refit` and `mean`: the metric of one model of all other folds, and of the mean of those that leave one more out;
+        nothing where there are two folds, since no row would be left to fit.
     """
     import numpy as np
 
+    if by_fold.folds == 2:
+        return {}
     held_out = by_fold.fold == 0
     rows, judged = by_fold.rows, by_fold.rows.take(held_out)
 

@@ -256,6 +256,12 @@ def test_a_refit_is_held_against_the_mean_on_a_fold_that_neither_has_seen():
     assert [len(fitted) for fitted, _ in seen] == [30, 30, 60]
 
 
+def test_of_two_folds_no_rows_are_left_to_hold_a_refit_against():
+    three = spied()
+    fold = (three.rows.entities % 2).astype(np.int8)
+    assert train.refit_loss(validation(Spy((1, 4)), three.rows, fold), Spy.Params()) == {}
+
+
 def test_a_fold_part_is_judged_by_the_others_with_the_weights_of_its_fold():
     past = {"by_fold": [None, 30.0, None], "overall": None}
     dated = shifting(4, turns=None)
