@@ -33,9 +33,9 @@ Say = Callable[[str], None]
 class Rebuilt:
     """What came of it.
 
-    rows: held-out rows that both scored. largest: difference of two probabilities. changed: files of the bundle whose bytes
-    are others. remade: whether the rows came from the source. lock_differs: whether the packages installed are not those of
-    its time.
+    rows: of the snapshot, which both scored. largest: difference of two probabilities. changed: files of the bundle whose
+    bytes are others. remade: whether the rows came from the source. lock_differs: whether the packages installed are not
+    those of its time.
     """
 
     version: Version
@@ -145,7 +145,7 @@ def _compare(here: Settings, published: Facts, place: Workspace, remade: bool) -
     digests = bundle_digests(place.folder / results.BUNDLE)
     before = published.version.manifest
     changed = [name for name in sorted({*digests, *before}) if digests.get(name) != before.get(name)]
-    rows = pq.read_table(place.folder / results.TRAINING)
+    rows = pq.read_table(place.folder / ROWS)
     scores = [
         scoring.load(folder, known).score(rows)
         for folder, known in ((place.folder / results.BUNDLE, digests), (published.bundle.folder, before))

@@ -136,7 +136,7 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
         metric=metric,
         champion=champion.version if champion else None,
         champion_link=f"{name}/v{champion.version}/index.html" if champion else "",
-        reference=_held_out(champion, metric),
+        reference=_reference(champion, metric),
         windows=[
             _window(here, one, newest.get((one.window_key, one.version), []), metric) for one in reversed(verdicts)
         ],
@@ -286,12 +286,16 @@ def _measured(url: str, verdict: Verdict) -> list[Performance]:
     return [one for one in known if one.version == verdict.version]
 
 
-def _held_out(champion: ledger.Champion | None, metric: str) -> Interval | None:
-    """Of the champion, as the ledger keeps it; versions of earlier days have no interval there."""
-    names = (metric, f"{metric}.low", f"{metric}.high")
-    if champion is None or not all(name in champion.metrics for name in names):
-        return None
-    return Interval(*(champion.metrics[name] for name in names))
+def _reference(champion: ledger.Champion | None, metric: str) -> Interval | None:
+    """Of the champion, as the ledger keeps it: on its newest snapshots, or on all rows where nothing else is known.
+
+    Versions of earlier days have no interval there.
+    """
+    known = champion.metrics if champion else {}
+    for name in (f"newest.{metric}", metric):
+        if {name, f"{name}.low", f"{name}.high"} <= known.keys():
+            return Interval(known[name], known[f"{name}.low"], known[f"{name}.high"])
+    return None
 
 
 def _interval(figure: Mapping[str, float] | None) -> Interval | None:

@@ -1,6 +1,6 @@
 """`evergreen compare-default`: what this clone's candidates gain over LightGBM as it comes, on the same rows.
 
-The comparison is by the paired interval of the promotion gate: the same held-out rows, entities resampled.
+The comparison is by the paired interval of the promotion gate: the same rows, out of fold, entities resampled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT = "default LightGBM"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Each candidate's figure on the held-out rows, and its paired gain over default LightGBM."""
+    """Each candidate's figure on all rows, out of fold, and its paired gain over default LightGBM."""
 
     model: str
     salt: str

@@ -156,7 +156,7 @@ def rebuild(version: Annotated[str, typer.Argument(help=A_VERSION)]) -> None:
     if found.lock_differs:
         typer.echo("The packages installed are not those of its time: requirements.lock differs.")
     same = "the same model" if found.is_same else f"ANOTHER MODEL: above {again.TOLERANCE:g}"
-    typer.echo(f"Scores of {found.rows:,} held-out rows differ by {found.largest:.1e} at most: {same}.")
+    typer.echo(f"Scores of {found.rows:,} rows differ by {found.largest:.1e} at most: {same}.")
     if not found.is_same:
         raise typer.Exit(1)
 

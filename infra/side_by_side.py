@@ -7,6 +7,7 @@ from typing import Any
 
 from flows import facts
 from flows.facts import Facts
+from monitoring.reference import newest_metrics
 from pipelines import ledger, reigns
 from pipelines.settings import Settings
 
@@ -26,7 +27,7 @@ def compare(here: Settings, model: str, numbers: Sequence[int]) -> str:
         f"{model} {both[0].version} and {both[1].version}",
         _section("champion", (_reign(one, known) for one in both)),
         _section("judged", _judged(both, decisions)),
-        _section("figures on each one's own held-out rows", _figures(both)),
+        _section("figures out of fold, each one's own rows", _figures(both)),
         _section("rows", _rows(both)),
         _section("columns that the model reads", _columns(both)),
         _section("candidates", (_candidates(one) for one in both)),
@@ -59,12 +60,12 @@ def _judged(both: Sequence[Facts], decisions: Sequence[ledger.Promotion]) -> Ite
 
 
 def _figures(both: Sequence[Facts]) -> Iterator[str]:
-    """Of the ledger's own rows, which outlive every bundle."""
+    """Of the ledger's own rows, which outlive every bundle; the newest snapshots first."""
     all_of = [one.version.metrics for one in both]
     names = [name for name in dict.fromkeys([*all_of[0], *all_of[1]]) if not name.endswith((".low", ".high"))]
-    yield f"{'':<20}" + "".join(f"{one.version!s:<30}" for one in both)
-    for name in names:
-        yield f"{name:<20}" + "".join(f"{_figure(metrics, name):<30}" for metrics in all_of)
+    yield f"{'':<26}" + "".join(f"{one.version!s:<30}" for one in both)
+    for name in sorted(names, key=lambda name: not name.startswith("newest.")):
+        yield f"{name:<26}" + "".join(f"{_figure(metrics, name):<30}" for metrics in all_of)
 
 
 def _figure(metrics: dict[str, float], name: str) -> str:
@@ -78,8 +79,8 @@ def _rows(both: Sequence[Facts]) -> Iterator[str]:
     for title, key in (("as of", "as_of"), ("rows", "rows"), ("fingerprint", "fingerprint"), ("SQL", "sql_sha256")):
         values = [f"{one.data[key]:,}" if key == "rows" else str(one.data[key])[:28] for one in both]
         yield _line(title, values)
-    held_out = [f"{one.evaluation['rows']:,} ({one.evaluation['positives']:,} positive)" for one in both]
-    yield _line("judged", held_out)
+    judged = [f"{one.evaluation['rows']:,} ({one.evaluation['positives']:,} positive)" for one in both]
+    yield _line("judged", judged)
     yield from _changes(both[0].data["columns"], both[1].data["columns"], "column")
 
 
@@ -94,7 +95,7 @@ def _columns(both: Sequence[Facts]) -> Iterator[str]:
 
 def _candidates(one: Facts) -> str:
     metric = one.evaluation["metric"]
-    points = {name: found["metrics"][metric]["point"] for name, found in one.evaluation["candidates"].items()}
+    points = {name: newest_metrics(found)[metric]["point"] for name, found in one.evaluation["candidates"].items()}
     listed = ", ".join(f"{name} {point:.4f}" for name, point in points.items())
     return f"{one.version!s:<4} {one.manifest['candidate']}; of {metric}: {listed}"
 

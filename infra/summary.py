@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows import results
 from monitoring import store
+from monitoring.reference import newest_metrics
 from pipelines import ledger, publish
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
@@ -29,12 +30,18 @@ def champion(here: Settings, model: str) -> str:
     found = evaluation["candidates"][manifest["candidate"]]
     lines = [
         f"{model} {reigning} is champion (epoch {reigning.epoch}): {manifest['candidate']}, as of {manifest['data']['as_of']},",
-        f"on {evaluation['rows']:,} held-out rows of {evaluation['entities']:,} customers, "
-        f"{evaluation['positives']:,} positive:",
     ]
-    lines += [f"    {name:<18} {_figure(found['metrics'][name])}" for name in SHOWN]
+    figures, metric = newest_metrics(found), evaluation["metric"]
+    if figures is found["metrics"]:
+        lines += [f"on {_counts(evaluation)}, which it was not trained on:"]
+    else:
+        newest = evaluation["newest"]
+        lines += [f"out of fold on its newest snapshots, {newest['from']} to {newest['to']}, {_counts(newest)}:"]
+    lines += [f"    {name:<18} {_figure(figures[name])}" for name in SHOWN]
+    if figures is not found["metrics"]:
+        lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(found['metrics'][metric])}"]
     beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
-    lines += [f"  beside it: {name}, {evaluation['metric']} {_figure(_metric(evaluation, name))}" for name in beaten]
+    lines += [f"  beside it: {name}, {metric} {_figure(_metric(evaluation, name))}" for name in beaten]
     lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
     lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, reigning).items()]
     return "\n".join(lines)
@@ -88,8 +95,12 @@ def oracle(here: Settings, rows: Path) -> str:
     return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"
 
 
+def _counts(rows: dict) -> str:
+    return f"{rows['rows']:,} rows of {rows['entities']:,} entities, {rows['positives']:,} positive"
+
+
 def _metric(evaluation: dict, candidate: str) -> dict[str, float | None]:
-    return evaluation["candidates"][candidate]["metrics"][evaluation["metric"]]
+    return newest_metrics(evaluation["candidates"][candidate])[evaluation["metric"]]
 
 
 def _figure(value: dict[str, float | None]) -> str:

@@ -64,7 +64,7 @@ def run(here: Settings, data: Path, folder: Path, out: Path, picture: Path, say:
 def page(comparisons: list[compare.Comparison]) -> str:
     """All comparisons on one page: a line for each split, then each model on the split of params.yaml."""
     lines = ["# Figures of the real tables", "", "Written by `evergreen tables`; docs/real-tables.md says what they mean.", ""]
-    lines += [f"| table | salt | held out | {compare.DEFAULT} | {SHOWN} | its gain | challenger | its gain |"]
+    lines += [f"| table | salt | judged | {compare.DEFAULT} | {SHOWN} | its gain | challenger | its gain |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for one in comparisons:
         figures, chosen = one.figures, one.challenger
@@ -96,7 +96,7 @@ def draw(comparisons: list[compare.Comparison], picture: Path) -> None:
         axes.plot(gain.point, height, "o", color=colour)
     axes.axvline(0, color="grey", linewidth=1)
     axes.set_yticks(range(len(shown)), [f"{one.model}, {one.salt}" for one in shown])
-    axes.set_xlabel(f"{comparisons[0].metric}: {SHOWN} minus {compare.DEFAULT}, same held-out rows")
+    axes.set_xlabel(f"{comparisons[0].metric}: {SHOWN} minus {compare.DEFAULT}, same rows, out of fold")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=120, metadata={"Software": None})
     pyplot.close(figure)

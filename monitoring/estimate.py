@@ -4,7 +4,7 @@ A calibrated score says how likely each label is, so the expected confusion at e
 accuracy, follow from the scores alone. Three things blur that, and the interval covers all of them:
 
 - chance: labels are drawn from their probabilities;
-- calibration: it is learnt on the version's held-out rows, whose customers are resampled;
+- calibration: it is learnt on the version's rows out of fold, whose entities are resampled;
 - what calibration on all of the reference misses in one calendar block (seasons): the errors that the estimate made in the
   blocks of the reference, beyond what chance explains, are added (method of moments as in DerSimonian & Laird 1986, with an
   upper confidence bound for the mean square).
@@ -84,7 +84,7 @@ class Calibration:
 def learn(
     labels: NDArray, scores: Floats, entities: NDArray, blocks: NDArray, threshold: float, params: EvaluateParams
 ) -> Calibration:
-    """Recalibrate the scores of the version's held-out rows, once on all of them and once on each resample of customers.
+    """Recalibrate the version's out-of-fold scores, once on all of them and once on each resample of entities.
 
     The logit of a probability is a parabola of the logit of the score (beta calibration's family, Kull et al. 2017).
 

@@ -67,7 +67,7 @@ def judge(
     """A loss beyond the margin `max_loss`, with its whole interval; or that there is too little to judge by.
 
     Args:
-        reference, now: intervals by metric, of the version's held-out rows and of the window.
+        reference, now: intervals by metric, of the version's newest snapshots, out of fold, and of the window.
         positives: labels 1 among the rows; expected ones for an estimate.
         estimated: whether `now` comes from monitoring.estimate: then the finding is of kind `estimated_loss`.
     """
@@ -79,7 +79,7 @@ def judge(
     if lost.low <= params.max_loss:
         return []
     says = (
-        f"{what} is {now[metric]}, {lost.point:.3f} worse than the {reference[metric].point:.3f} of the held-out rows; "
+        f"{what} is {now[metric]}, {lost.point:.3f} worse than the {reference[metric].point:.3f} of its newest snapshots; "
         f"at least {lost.low:.3f}, and {params.max_loss:g} is what may be lost."
     )
     evidence = {"reference": reference[metric].to_dict(), "now": now[metric].to_dict(), "loss": lost.to_dict()}

@@ -33,7 +33,7 @@ SENTENCES = {
     "bias.html": ("Bias audit", "decisions and errors by protected group and pair of groups, and whether harm is proven."),
     "classification.html": (
         "Classification",
-        "the challenger at its threshold on held-out rows: errors, precision, recall.",
+        "the challenger at its threshold, out of fold: errors, precision, recall.",
     ),
     "drift.html": ("Data drift", "the newest snapshots, which training has not seen, against the training rows."),
     "data.html": ("What the data looks like", "statistics and distribution of every column, and the target's rate by value."),

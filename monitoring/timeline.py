@@ -69,7 +69,7 @@ class Move:
 class Model:
     """A model's timeline.
 
-    reference: the champion's held-out figure of `metric`. windows, moves: newest first.
+    reference: the champion's `metric` on its newest snapshots, out of fold. windows, moves: newest first.
     retrainings: (key of the window that asked for it, or "", its as-of, its outcome, of which the first word is promoted, kept,
         failed or running).
     next_command: what to type, by `Matter.kind`; that of "retrain" stands in for held, kept, failed and missing, and that of

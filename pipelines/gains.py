@@ -1,6 +1,6 @@
 """How much a challenger gains over a champion on the same rows: paired, resampling customers, and positive is better.
 
-Uses of the same held-out rows are corrected for by spending the error: of 1 - confidence the k-th use is given 1 / (k (k + 1)),
+Uses of the same rows are corrected for by spending the error: of 1 - confidence the k-th use is given 1 / (k (k + 1)),
 which over all k sums to 1, so that by Bonferroni's inequality the chance that any of them promotes an equal challenger stays
 below it, however the challengers were chosen (alpha spending of Lan & DeMets 1983, over uses and not over time).
 """

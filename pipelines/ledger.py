@@ -140,7 +140,7 @@ def history(url: str, model: str, rows: int = 1000) -> list[Promotion]:
 
 
 def use_of_snapshot(url: str, model: str, snapshot: str, *, version: int, epoch: int) -> int:
-    """How many decisions the held-out rows of a snapshot have served when `version` is judged against the champion of `epoch`.
+    """How many decisions the rows of a snapshot have served when `version` is judged against the champion of `epoch`.
 
     This decision included: 1 is the first use. `snapshot` is what a verdict says that it judged on.
     """

@@ -1,4 +1,4 @@
-"""Curves of the candidates on the held-out rows: CSV for `dvc plots`, and PNG for people."""
+"""Curves of the candidates on all rows, out of fold: CSV for `dvc plots`, and PNG for people."""
 
 from __future__ import annotations
 

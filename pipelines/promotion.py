@@ -33,7 +33,7 @@ def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], score
     Args:
         evaluation: the content of evaluation.json.
         audit: `verdict` of audit.json.
-        scores: the challenger's, on the held-out rows, shape (rows,).
+        scores: the challenger's as it is served, of all rows, shape (rows,).
     """
     name = evaluation["challenger"]
     checks = floors.first_floors(evaluation, scores, params)

@@ -94,14 +94,14 @@ def fetch(tracking_uri: str, version: ledger.Version, cache: Path) -> Bundle:
 
 
 def decide(
-    url: str, tracking_uri: str, version: ledger.Version, held_out: pa.Table, params: Params, *, cache: Path, actor: str
+    url: str, tracking_uri: str, version: ledger.Version, rows: pa.Table, params: Params, *, cache: Path, actor: str
 ) -> Verdict:
     """Judge a version against the champion, write the decision into the ledger, and let MLflow's aliases follow.
 
     Where a person has the last word (promotion.mode), what would be promoted awaits review.
 
     Args:
-        held_out: the version's held-out rows.
+        rows: those that the version was made from.
         cache: a folder for bundles, which may be thrown away.
 
     Raises:
@@ -118,7 +118,7 @@ def decide(
         reigning = fetch(tracking_uri, champion, cache) if champion else None
         use = ledger.use_of_snapshot(url, version.model, challenger.snapshot, version=version.version, epoch=epoch)
         evaluation = _read(challenger.folder / "evaluation.json")
-        verdict = judge(challenger, reigning, held_out, evaluation, params, use=use)
+        verdict = judge(challenger, reigning, rows, evaluation, params, use=use)
         if verdict.outcome == "promoted" and params.promotion.mode == "review":
             verdict = reviews.awaiting(url, version, verdict, epoch=epoch, hours=params.promotion.review_hours)
         stage.fault("promote:judged")
@@ -198,14 +198,19 @@ def _trials(candidate: str, found: Mapping[str, Any]) -> Iterator[registry.Trial
 
 
 def _points(evaluation: Mapping[str, Any], candidate: str) -> dict[str, float]:
-    figures = evaluation["candidates"][candidate]["metrics"]
+    figures = _figures(evaluation["candidates"][candidate])
     return {metric: value["point"] for metric, value in figures.items() if value["point"] is not None}
+
+
+def _figures(candidate: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """On all rows, and as `newest.<metric>` on the newest snapshots, where there is a clock."""
+    return candidate["metrics"] | {f"newest.{metric}": value for metric, value in candidate.get("newest", {}).items()}
 
 
 def _bounds(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """Ends of the challenger's intervals, and of its gain over the baseline."""
     challenger = evaluation["candidates"][evaluation["challenger"]]
-    figures = {**challenger["metrics"], "gain_over_baseline": challenger["against_baseline"]}
+    figures = {**_figures(challenger), "gain_over_baseline": challenger["against_baseline"]}
     ends = {f"{metric}.{end}": value[end] for metric, value in figures.items() for end in ("low", "high")}
     return {name: value for name, value in ends.items() if value is not None}
 

@@ -67,7 +67,7 @@ class Verdict:
     """Whether a version becomes champion, in a sentence a person reads, with its evidence.
 
     evidence: `gain`, `low`, `high` (of the metric, positive where the challenger is better), `rows`, `entities` and
-        `positives` that were judged on, which `use` of the snapshot's held-out rows it was, the gain that was `detectable`, and
+        `positives` that were judged on, which `use` of the snapshot's rows it was, the gain that was `detectable`, and
         of how many groups harm is `harm_proven` or `harm_unproven`; what could not be computed is absent.
     snapshot: which rows were judged on, so that uses of the same ones can be counted; None where none were looked at.
     rules: the params by which it was judged.

@@ -122,7 +122,7 @@ def _add_routes(app: FastAPI, api: Api) -> None:
 
     @app.get("/model", responses=refusals, openapi_extra=_secured())
     def model(request: Request) -> dict[str, Any]:
-        """The version that serves: threshold, features with types and ranges, training, held-out figures."""
+        """The version that serves: threshold, features with types and ranges, training, figures out of fold."""
         authorize(api.state, request.headers.get("authorization", "").encode(), "predict")
         if api.state.served is None:
             raise of(503, "no_version")

@@ -41,7 +41,7 @@ REFUSED = {
 
 
 def card(served: Served) -> dict[str, Any]:
-    """Version, threshold and tiers, features with types and ranges, what it was trained on, and how good it is held out."""
+    """Version, threshold and tiers, features with types and ranges, what it was trained on, and how good it is out of fold."""
     champion, found = served.champion, served.description
     evaluation, manifest = found["evaluation"], found["manifest"]
     candidate = found["decision"]["candidate"]

@@ -50,7 +50,7 @@ def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str)
     Args:
         findings: as `audit.measure` returns them; `without` may be left out, as it is of a window.
         rows: a bounded sample with `score` and one text column `group_<attribute>` an attribute.
-        what: the rows that the findings are of, in words: "held-out rows".
+        what: the rows that the findings are of, in words: "rows, out of fold".
     """
     from evidently import DataDefinition
 

@@ -49,7 +49,7 @@ STYLE = """<style>
 </style>""".replace("LEVEL", str(LEVEL)).replace("UPRIGHT", str(UPRIGHT))
 LEGEND = (
     "● measured on mature labels, ○ estimated before labels are there; the line through it is its interval. A colour and an "
-    "unbroken line are one version; the band is the champion's figure on its held-out rows."
+    "unbroken line are one version; the band is the champion's figure on its newest snapshots, out of fold."
 )
 
 
@@ -149,7 +149,7 @@ def _neighbours(key: str, keys: Sequence[str]) -> Sequence[str]:
 def _reference(
     model: Model, windows: Sequence[Window], keys: Sequence[str], colours: dict[int, str], scale: tuple[float, float]
 ) -> list[str]:
-    """The champion's held-out figure, behind each window that it has scored."""
+    """The champion's figure on its newest snapshots, behind each window that it has scored."""
     own = [window.key for window in windows if window.version == model.champion]
     level = model.reference
     if not own or level is None or not math.isfinite(level.point):

@@ -23,7 +23,7 @@ def page(
     Args:
         scored: one row a row that is judged: `label` (0, 1) and `score`.
         rows: how many of them are sampled at most.
-        what: the rows in words, after their number: "held-out rows".
+        what: the rows in words, after their number: "rows, out of fold".
         elsewhere: where the figures of all rows are.
         total: how many rows there are, where `scored` is a sample already.
     """

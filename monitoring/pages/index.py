@@ -100,8 +100,8 @@ def _calm(model: Model) -> str:
 def _champion(model: Model) -> str:
     if model.champion is None:
         return f"No version is champion. Owner: {text(model.owner)}."
-    held_out = f", {text(model.metric)} {figure(model.reference)} on its held-out rows" if model.reference else ""
-    return f"Champion: {link(f'version {model.champion}', model.champion_link)}{held_out}. Owner: {text(model.owner)}."
+    newest = f", {text(model.metric)} {figure(model.reference)} on its newest snapshots, out of fold" if model.reference else ""
+    return f"Champion: {link(f'version {model.champion}', model.champion_link)}{newest}. Owner: {text(model.owner)}."
 
 
 def _row(model: Model, window: Window) -> list[str]:

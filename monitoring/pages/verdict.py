@@ -148,10 +148,12 @@ def _comparisons(verdict: Verdict) -> list[str]:
         if use == 1
         else f"decision {use} made on rows of this pin, and its intervals are wider for it; newer rows begin anew"
     )
+    judged = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities, {evidence['positives']:,} positive"
+    if "rows_over_all" in evidence:
+        judged = f"the newest snapshots, {judged}; all but the first comparison on all {evidence['rows_over_all']:,} rows"
     seen = (
-        f"Challenger less champion, positive where the challenger is better, on {evidence['rows']:,} rows of "
-        f"{evidence['entities']:,} customers that neither was trained on, {evidence['positives']:,} positive. "
-        f"This was {again}."
+        f"Challenger less champion, positive where the challenger is better, on {judged}. Each row is judged by models that "
+        f"have not seen its entity. This was {again}."
     )
     could = (
         f" Nine of ten such comparisons would show a true gain of {evidence['detectable']:.4f}."

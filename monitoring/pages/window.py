@@ -55,7 +55,7 @@ class Details:
 
     window: as on the timeline; its links are relative to this page here. home: address of the site's first page from here.
     next_command: what to type next, or "".
-    reference, estimates, performance: metric -> figure on the version's held-out rows, before labels, and on mature labels.
+    reference, estimates, performance: metric -> figure on the version's newest snapshots, before labels, and on mature labels.
     statistics: column -> as monitoring.drift.statistics gives them. novelty: monitoring.quiet.Novelty.to_dict(), or None.
     judgements: oldest first.
     """
@@ -165,7 +165,7 @@ def _performance(details: Details) -> str:
         ]
         for metric in metrics
     ]
-    header = ("metric", "held-out rows", "estimated before labels", "came true on mature labels", "estimate")
+    header = ("metric", "newest snapshots, out of fold", "estimated before labels", "came true on mature labels", "estimate")
     return f"{markup.table(header, rows)}<p>{text(BLIND)}</p>"
 
 

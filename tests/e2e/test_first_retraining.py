@@ -74,6 +74,7 @@ def test_the_mlflow_run_has_params_metrics_and_the_data_set(project: Project, fi
     assert (values["data.as_of"], values["evaluate.bootstrap"]) == (AS_OF, "200")
     metrics = {one["key"]: one["value"] for one in run["data"]["metrics"]}
     assert {"roc_auc", "roc_auc.low", "roc_auc.high", "linear/roc_auc", "lightgbm/roc_auc"} <= set(metrics)
+    assert {"newest.roc_auc", "newest.roc_auc.low", "newest.roc_auc.high", "linear/newest.roc_auc"} <= set(metrics)
     assert metrics["roc_auc"] == pytest.approx(first.metrics["roc_auc"])
     (data,) = run["inputs"]["dataset_inputs"]
     assert values["data.fingerprint"] in json.dumps(data)
@@ -109,7 +110,7 @@ def test_every_stage_speaks_in_its_own_task(project: Project, stages: list[str])
     for name in stages:
         assert f"Running stage '{name}'" in project.run.log(name)
     assert f"columns, known as of {AS_OF}" in project.run.log("extract")
-    assert "held out" in project.run.log("split")
+    assert "folds by customer_id" in project.run.log("split")
 
 
 def test_the_run_shows_its_verdict_and_where_to_look(project: Project) -> None:

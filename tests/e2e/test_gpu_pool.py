@@ -42,7 +42,6 @@ stages:
     deps: [first.txt, away.sh]
     outs: [away.txt]
   beside:
-    meta: {together: 2}
     cmd: sh beside.sh ${folder}
     deps: [first.txt, beside.sh]
     outs: [beside.txt]
@@ -59,10 +58,6 @@ if [ -e "$1/away-fails" ]; then echo "ERROR: the device is on fire"; exit 1; fi
 echo "$home" > away.txt
 """
 BESIDE = """
-case "$EVERGREEN_TUNE" in
-  help:*) echo "$EVERGREEN_TUNE" > "$1/helper"; exec sleep 600;;
-  lead:*) echo "$EVERGREEN_TUNE" > "$1/leader";;
-esac
 touch "$1/beside-begun"
 while [ -e "$1/hold-beside" ]; do sleep 0.1; done
 if [ -e "$1/beside-fails" ]; then echo "ERROR: a column is missing"; exit 1; fi
@@ -152,9 +147,9 @@ def make(stack: Settings, folder: Path, name: str) -> Clone:
     return clone
 
 
-def forget_worker(settings: Settings, name: str, pool: str = "gpu") -> None:
+def forget_worker(settings: Settings, name: str) -> None:
     """What a person does with a machine that left for good."""
-    httpx.delete(f"{settings.prefect_api_url}/work_pools/{pool}/workers/{name}", trust_env=False)
+    httpx.delete(f"{settings.prefect_api_url}/work_pools/gpu/workers/{name}", trust_env=False)
 
 
 @dataclass
@@ -247,7 +242,7 @@ def control(machines: Machines, tmp_path: Path) -> Iterator[Control]:
 
 
 @contextmanager
-def worker(machines: Machines, name: str = "far-1", pool: str = "gpu") -> Iterator[psutil.Process]:
+def worker(machines: Machines, name: str = "far-1") -> Iterator[psutil.Process]:
     """A worker on the far machine, as a person starts it. What it started ends with it."""
     settings = machines.far.settings
     with (machines.folder / f"{name}.log").open("a") as log:
@@ -259,7 +254,7 @@ def worker(machines: Machines, name: str = "far-1", pool: str = "gpu") -> Iterat
                 "worker",
                 "start",
                 "--pool",
-                pool,
+                "gpu",
                 "--type",
                 "process",
                 "--name",
@@ -288,7 +283,7 @@ def worker(machines: Machines, name: str = "far-1", pool: str = "gpu") -> Iterat
                 one.kill()
         process.kill()
         process.wait()
-        forget_worker(settings, name, pool)
+        forget_worker(settings, name)
 
 
 def family_of(machines: Machines, pid: int | None = None) -> list[psutil.Process]:
@@ -501,38 +496,3 @@ def test_red_there_ends_what_runs_here(machines: Machines, control: Control) -> 
     assert "the device is on fire" in said
     assert retraining.states() == ["Failed"]
     assert {one["state_type"] for one in retraining.run.tasks().values()} <= FINAL
-
-
-# somebody helps
-
-
-def test_another_worker_of_our_pool_helps_as_long_as_the_stage_runs(machines: Machines, control: Control) -> None:
-    control.hold("beside")
-    with worker(machines, "near-2", pool="cpu"):
-        retraining = control.begin("cpu", 1)
-        control.wait_for("helper")
-        control.release("beside")
-        retraining.end()
-    leader, helper = ((control.folder / name).read_text().strip() for name in ("leader", "helper"))
-    assert (leader, helper) == (f"lead:{retraining.run.id}/beside", f"help:{retraining.run.id}/beside")
-    assert until_final(retraining.states) == ["Cancelled", "Cancelled"]  # away, which nobody began, and the helper
-    wait_for(lambda: not helpers(control.folder), 20, "the end of the helper")
-
-
-def helpers(folder: Path) -> list[int]:
-    """Processes that help with a stage of this test."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            environ = process.environ()
-            if (
-                environ.get("EVERGREEN_TUNE", "").startswith("help:")
-                and environ["EVERGREEN_TUNE"] in (folder / "helper").read_text()
-            ):
-                found.append(process.pid)
-    return found
-
-
-def test_without_another_worker_a_stage_does_all_of_its_work(control: Control) -> None:
-    control.begin("cpu", 1).end()
-    assert not (control.folder / "leader").exists()

@@ -110,7 +110,7 @@ def test_its_passwords_are_in_no_log_or_artifact(own: Own) -> None:
 
 
 def test_the_challenger_is_within_0_02_of_the_oracle(own: Own) -> None:
-    rows = pq.read_table(own.clone.folder / "data" / "test.parquet").rename_columns({"churned": "label"})
+    rows = pq.read_table(own.clone.folder / "data" / "training.parquet").rename_columns({"churned": "label"})
     best = oracle_auc(own.admin, rows=rows)
     reached = own.evaluation["candidates"][own.evaluation["challenger"]]["metrics"]["roc_auc"]["point"]
     assert own.evaluation["rows"] == rows.num_rows

@@ -71,7 +71,7 @@ def here(tmp_path: Path, ledger_url: str) -> Settings:
     (here.folder / "data" / "rows.parquet").write_bytes(table(OTHER, WHO, "C-1"))
     left = here.home / "runs" / "killed" / "data"
     left.mkdir(parents=True)
-    (left / "test.parquet").write_bytes(table(WHO))
+    (left / "training.parquet").write_bytes(table(WHO))
     return here
 
 

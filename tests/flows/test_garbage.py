@@ -24,7 +24,7 @@ from tests.flows.small_clone import ROOT, keep
 from tests.pipelines import bundles
 
 EXPIRED = GcParams(
-    rollback_versions=1, newest_versions=0, workspace_days=0, checkpoint_days=0, cache_days=0, run_days=0, report_days=0,
+    rollback_versions=1, newest_versions=0, workspace_days=0, cache_days=0, run_days=0, report_days=0,
     superseded_days=0,
 )  # fmt: skip
 LONG_AGO = time.time() - 1000 * garbage.DAY_S
@@ -123,19 +123,17 @@ def test_a_cache_that_serves_another_clone_is_left_alone_until_that_is_named(her
     assert snapshots_left(here) == {3, 5, 6}
 
 
-def test_workspaces_checkpoints_pages_and_refs_of_nobody_go(here):
+def test_workspaces_pages_and_refs_of_nobody_go(here):
     place = workspace.create(here, "killed", "HEAD")
     kept = here.home / "site" / "churn" / "v5"
     for folder in (kept, kept.with_name("v2"), kept.parent / "red" / "run"):
         folder.mkdir(parents=True)
         os.utime(folder, (LONG_AGO, LONG_AGO))
-    fit = here.home / workspace.CHECKPOINTS / "clone" / "mlp"
-    fit.mkdir(parents=True)
     workspace.git(here.folder, "update-ref", "refs/evergreen/runs/failed", "HEAD")
-    finders = garbage.workspaces, garbage.checkpoints, garbage.refs, garbage.pages
+    finders = garbage.workspaces, garbage.refs, garbage.pages
     found = [one for finder in finders for one in finder(ground(here))]
     assert names(found) == {
-        str(place.folder), str(fit), "refs/evergreen/runs/failed", str(kept.with_name("v2")), str(kept.parent / "red" / "run"),
+        str(place.folder), "refs/evergreen/runs/failed", str(kept.with_name("v2")), str(kept.parent / "red" / "run"),
     }  # fmt: skip
     for one in found:
         one.remove()

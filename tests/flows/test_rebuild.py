@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import cached, rebuild, workspace
+from flows import cached, rebuild
 from flows.dag import Stage
 from pipelines import ledger
 from pipelines.errors import EvergreenError
@@ -47,7 +47,6 @@ def test_a_workspace_has_an_empty_cache_of_its_own_and_is_gone_afterwards(here):
         assert f"dir = {place.folder}/.evergreen/dvc/cache" in config
         assert f"url = {here.dvc_remote}" in config
         assert not (place.folder / "dvc.lock").exists()
-        assert list((place.folder / workspace.CHECKPOINTS).iterdir()) == []
     assert not bring(here).exists()
 
 

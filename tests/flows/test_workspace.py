@@ -80,16 +80,6 @@ def test_a_workspace_shares_cache_and_remote_by_absolute_paths(clone: Settings) 
     assert f"url = {clone.dvc_remote}" in config
 
 
-def test_what_an_interrupted_fit_had_is_there_in_the_next_workspace(clone: Settings) -> None:
-    place = workspace.create(clone, "run-1", "HEAD")
-    (place.folder / "checkpoints" / "mlp").mkdir()
-    (place.folder / "checkpoints" / "mlp" / "epoch").write_text("7")
-    workspace.remove(place)
-    assert not place.folder.exists()
-    again = workspace.create(clone, "run-2", "HEAD")
-    assert (again.folder / "checkpoints" / "mlp" / "epoch").read_text() == "7"
-
-
 def test_credentials_of_the_remote_are_kept_and_come_along(clone: Settings) -> None:
     own = clone.folder / ".dvc" / "config.local"
     own.parent.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from pipelines.gate import snapshot_of
 from pipelines.settings import Settings
 from tests.pipelines.test_ledger import DECISION, register
 
-PIN = Pin("2024-12-31", "abc", rows=110_000, positives=6_000, entities=15_000)
+PIN = Pin("2024-12-31", "abc", rows=110_000, positives=6_000, entities=15_000, newest=(9_000, 4_500))
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def config() -> params.Params:
 
 def test_a_first_pin_is_told_by_an_assumption_that_is_named(here, config):
     said = summary.foreseen(here, PIN, config)
-    assert said.startswith("About 4,500 customers will be held out; the next decision is use 1 of their rows.")
+    assert said.startswith("4,500 entities of the newest snapshots decide; the next decision is use 1 of their rows.")
     assert "a gain in cost of 0." in said and "the assumption that two versions decide differently on 3% of rows" in said
 
 
@@ -37,7 +37,7 @@ def test_a_pin_that_was_decided_on_before_is_another_use(here, config):
     verdict = {"finding": "fit to serve", "snapshot": snapshot_of("2024-12-31", "abc"), "checks": []}
     ledger.promote(here.evergreen_url, "churn", 1, expected_epoch=0, **DECISION | {"verdict": verdict})
     assert "the next decision is use 2 of their rows" in summary.foreseen(here, PIN, config)
-    assert "is use 1 of" in summary.foreseen(here, Pin("2025-01-31", "def", 110_000, 6_000, 15_000), config)
+    assert "is use 1 of" in summary.foreseen(here, Pin("2025-01-31", "def", 110_000, 6_000, 15_000, (9_000, 4_500)), config)
 
 
 def test_a_pin_needs_no_ledger(tmp_path, config):

@@ -36,7 +36,7 @@ def make(here: Settings, weights: dict[str, float], params: str | None, **metric
 
 def test_what_differs_is_shown(here):
     make(here, {"strong": 1.0}, "data: {as_of: 2024-12-31}\ntrain: {folds: 3, seed: 1}\n", roc_auc=0.8)
-    later = {"roc_auc": 0.81, "roc_auc.low": 0.8, "roc_auc.high": 0.82}
+    later = {"roc_auc": 0.81, "roc_auc.low": 0.8, "roc_auc.high": 0.82, "newest.roc_auc": 0.79}
     make(here, {"strong": 1.0, "weak": 0.5}, "data: {as_of: 2025-03-31}\ntrain: {folds: 5, seed: 1}\n", **later)
     said = side_by_side.compare(here, "churn", [1, 2])
     assert "v1   published" in said and "never champion" in said
@@ -45,8 +45,9 @@ def test_what_differs_is_shown(here):
     assert "train.folds: 3 -> 5" in said
     assert "train.seed" not in said and "data.as_of" not in said
     assert [line.split() for line in said.splitlines() if "roc_auc  " in line] == [
-        ["roc_auc", "0.8000", "0.8100", "[0.8000,", "0.8200]"]
-    ]
+        ["newest.roc_auc", "none", "0.7900"],
+        ["roc_auc", "0.8000", "0.8100", "[0.8000,", "0.8200]"],
+    ]  # the newest snapshots first, which a version of earlier days has not
     assert "1,000                         1,000" in said
     assert "no sample to score" in said
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from monitoring import ablation
 from monitoring.ablation import stand_in
-from pipelines import params
+from pipelines import params, split
 from pipelines.candidates import linear
 from pipelines.fitting import folds
 
@@ -31,22 +31,31 @@ def table(rows, seed):
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """A project in which `linear` is the challenger; returns config, source and its scores of the held-out rows."""
+    """A project in which `linear` is the challenger; returns config, source and its out-of-fold scores."""
     monkeypatch.chdir(tmp_path)
     values = YAML(typ="safe").load(PARAMS)
     values["data"] |= {"entity": "customer_id", "time": None, "target": "churned", "protected": ["gender", "usage"]}
     values["evaluate"] |= {"bootstrap": 100}
     YAML().dump(values, Path("params.yaml"))
     config = params.read()
-    learnt, held_out = table(3000, 1), table(2000, 2)
-    rows = [folds.as_rows(one, SCHEMA, config.data) for one in (learnt, held_out)]
-    model = linear.fit(rows[0], config.candidate("linear"), seed=1, threads=1)
-    scores = 1 / (1 + np.exp(-linear.margin(model, rows[1])))
-    pq.write_table(learnt, "train.parquet")
-    pq.write_table(held_out, "test.parquet")
-    pq.write_table(held_out.append_column("score_linear", pa.array(scores)), "scores.parquet")
-    paths = {name: Path(f"{name}.parquet") for name in ("train", "test", "scores")}
+    learnt = split.split(table(3000, 1), config.data, config.split)
+    rows, fold = folds.as_rows(learnt, SCHEMA, config.data), learnt["fold"].to_numpy()
+    margins = fitted(rows, fold, config)
+    scores = 1 / (1 + np.exp(-margins))
+    pq.write_table(learnt, "training.parquet")
+    pq.write_table(learnt.append_column("score_linear", pa.array(scores)), "scores.parquet")
+    paths = {name: Path(f"{name}.parquet") for name in ("training", "scores")}
     return config, ablation.Source(**paths, schema=SCHEMA, models=Path("models"), ensemble=Path("ensemble")), scores
+
+
+def fitted(rows, fold, config):
+    """Margins of the rows, each by `linear` fitted on the other folds."""
+    margins = np.empty(len(rows))
+    for number in range(config.split.folds):
+        own = fold == number
+        model = linear.fit(rows.take(~own), config.candidate("linear"), seed=config.train.seed + number, threads=1)
+        margins[own] = linear.margin(model, rows.take(own))
+    return margins
 
 
 def leave_out(made, protected):
@@ -69,6 +78,15 @@ def test_without_the_attribute_groups_are_selected_alike_at_the_same_total(made)
     assert apart["with"] > 0.4
     assert abs(apart["without"]) < 0.05
     assert women["rates"]["tpr"]["change"]["high"] < 0
+
+
+def test_the_refits_have_not_seen_the_entities_that_they_judge(made):
+    config, source, _ = made
+    learnt = pq.read_table(source.training)
+    rows, fold = folds.as_rows(learnt, SCHEMA | {"categories": {}}, config.data), learnt["fold"].to_numpy()
+    expected = folds.measure("roc_auc", rows.labels, fitted(rows, fold, config))
+    found = leave_out(made, ["gender"])["gender"]["groups"][0]["rates"]["roc_auc"]["without"]["point"]
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_what_it_costs_in_auc_is_a_paired_interval(made):

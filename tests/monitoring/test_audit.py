@@ -53,8 +53,8 @@ def run(tmp_path, monkeypatch):
         evaluation = {"challenger": "lightgbm", "candidates": {"lightgbm": {"threshold": 0.5}}}
         Path("evaluation.json").write_text(json.dumps(evaluation))
         Path("schema.json").write_text(json.dumps({"numbers": ["score"], "categories": {}}))
-        ins = {"scores": "scores.parquet", "evaluation": "evaluation.json", "schema": "schema.json", "train": "train.parquet"}
-        folders = {"test": "test.parquet", "models": "models", "ensemble": "ensemble", "audit": "audit.json"}
+        ins = {"scores": "scores.parquet", "evaluation": "evaluation.json", "schema": "schema.json"}
+        folders = {"training": "training.parquet", "models": "models", "ensemble": "ensemble", "audit": "audit.json"}
         audit.main(**{name: Path(path) for name, path in (ins | folders).items()})
         return json.loads(Path("audit.json").read_text())
 
@@ -147,8 +147,8 @@ def test_an_attribute_of_many_values_is_refused(run):
         run(rows)
 
 
-def test_no_held_out_rows_are_named(run):
-    with pytest.raises(EvergreenError, match="has no rows: nothing was held out"):
+def test_no_rows_are_named(run):
+    with pytest.raises(EvergreenError, match=r"scores\.parquet has no rows: run `dvc repro`"):
         run([])
 
 

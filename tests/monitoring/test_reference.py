@@ -44,59 +44,77 @@ def rows(first, count=400):
     return pa.table(columns)
 
 
-def write(folder, monkeypatch):
-    """The stage's output; half of the training rows were cross-validated, in another order."""
-    train, test = rows(0), rows(1000)
-    schema = features.learn_schema(train, DATA, CONFIG.features)
+def write(folder, monkeypatch, half_life=None):
+    """The stage's output; the scores of the newest day are lower than those before."""
+    training = rows(0)
+    late = np.array(training["snapshot_date"].to_pylist()) == DAYS[-1]
+    schema = features.learn_schema(training, DATA, CONFIG.features)
     stage.write_json(folder / "schema.json", schema)
-    pq.write_table(train, folder / "train.parquet")
-    score = pa.array(np.linspace(0.01, 0.9, test.num_rows))
-    pq.write_table(test.append_column("score_linear", score), folder / "scores.parquet")
-    used = np.random.default_rng(1).permutation(train.num_rows)[: train.num_rows // 2]
-    keys = train.select([*DATA.key_columns, DATA.target]).append_column("score", pa.array(np.arange(train.num_rows) / 2000))
-    (folder / "models" / "linear").mkdir(parents=True, exist_ok=True)
-    pq.write_table(keys.take(pa.array(used)), folder / "models" / "linear" / "oof.parquet")
-    figures = {"metrics": {"roc_auc": {"point": 0.5, "low": 0.4, "high": 0.6}}, "threshold": 0.3}
+    stage.write_json(folder / "recency.json", {"by_fold": [half_life] * 5, "overall": half_life})
+    pq.write_table(training, folder / "training.parquet")
+    scores = np.where(late, 0.2, 0.6) + np.linspace(0, 0.1, training.num_rows)
+    judged = training.select([*DATA.key_columns, DATA.target]).append_column("newest", pa.array(late))
+    pq.write_table(judged.append_column("score_linear", pa.array(scores)), folder / "scores.parquet")
+    figures = {"metrics": figure(0.5), "newest": figure(0.7), "threshold": 0.3}
     evaluated = {"challenger": "linear", "candidates": {"linear": figures}}
     stage.write_json(folder / "evaluation.json", evaluated)
     stage.write_json(folder / "decision.json", {"candidate": "linear", "threshold": 0.3})
     monkeypatch.setattr(reference.parameters, "read", lambda: CONFIG)
     reference.main(
-        train=folder / "train.parquet",
+        training=folder / "training.parquet",
         schema=folder / "schema.json",
-        models=folder / "models",
-        ensemble=folder / "ensemble",
+        past=folder / "recency.json",
         scores=folder / "scores.parquet",
         evaluation=folder / "evaluation.json",
         reference=folder / "reference.json",
         sample=folder / "reference.parquet",
     )
-    return train, test, used
+    return training, scores
+
+
+def figure(roc_auc):
+    return {
+        "roc_auc": {"point": roc_auc, "low": roc_auc - 0.1, "high": roc_auc + 0.1},
+        "log_loss": {"point": 0.3, "low": 0.2, "high": 0.4},
+    }
 
 
 def test_it_counts_the_training_rows_with_the_scores_that_they_were_given_out_of_fold(tmp_path, monkeypatch):
-    train, _, used = write(tmp_path, monkeypatch)
+    training, scores = write(tmp_path, monkeypatch)
     found = Reference.read(tmp_path)
-    assert found.training.rows == len(used)
-    expected = np.arange(train.num_rows)[used] / 2000
-    assert found.training.numbers[PREDICTION].total == pytest.approx(expected.sum())
-    rates = train["total"].to_numpy()[used] / np.maximum(train["tenure"].to_numpy()[used], 1)
+    assert found.training.rows == training.num_rows
+    assert found.training.numbers[PREDICTION].total == pytest.approx(scores.sum())
+    rates = training["total"].to_numpy() / np.maximum(training["tenure"].to_numpy(), 1)
     assert found.training.numbers["total"].total == pytest.approx(rates.sum())
-    assert sum(found.training.categories["plan"].counts) == len(used)
+    assert sum(found.training.categories["plan"].counts) == training.num_rows
 
 
 def test_positives_are_those_of_all_rows_by_snapshot(tmp_path, monkeypatch):
-    train, test, _ = write(tmp_path, monkeypatch)
-    both = pa.concat_tables([train, test]).to_pandas()
-    expected = {day: (int(one["churned"].sum()), len(one)) for day, one in both.groupby("snapshot_date")}
+    training, _ = write(tmp_path, monkeypatch)
+    days = training.to_pandas().groupby("snapshot_date")
+    expected = {day: (int(rows_of_day["churned"].sum()), len(rows_of_day)) for day, rows_of_day in days}
     assert Reference.read(tmp_path).positives == expected
 
 
-def test_the_estimate_of_the_held_out_rows_is_theirs(tmp_path, monkeypatch):
+def test_what_a_window_is_compared_with_is_of_the_newest_snapshots(tmp_path, monkeypatch):
     write(tmp_path, monkeypatch)
     found = Reference.read(tmp_path)
-    assert found.threshold == 0.3 and found.held_out["roc_auc"].low == 0.4
+    assert found.threshold == 0.3 and found.held_out["roc_auc"].low == pytest.approx(0.6)
     assert found.expected["roc_auc"].low < 0.5 < found.expected["roc_auc"].high
+    assert found.expected["accuracy"].point == pytest.approx(0.7, abs=0.05)  # most of the newest are below the threshold
+    stage.write_json(tmp_path / "evaluation.json", {"candidates": {"linear": {"metrics": figure(0.5)}}})
+    assert Reference.read(tmp_path).held_out["roc_auc"].low == pytest.approx(0.4)  # of a table without a clock
+
+
+def test_a_version_from_before_cross_fitting_is_compared_with_all_its_rows():
+    unseen = {"roc_auc": {"point": 0.7, "low": 0.6, "high": 0.8}}  # of the metric alone
+    assert reference.newest_metrics({"metrics": figure(0.5), "newest": unseen}) == figure(0.5)
+
+
+def test_what_counts_little_in_training_counts_little_in_the_estimate(tmp_path, monkeypatch):
+    write(tmp_path, monkeypatch, half_life=2.0)
+    centres = Reference.read(tmp_path).calibration.centres
+    assert (centres < 0.4).all(), "the scores of days that have faded"
 
 
 def test_nobody_is_named_in_it(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ class Page(HTMLParser):
 
 
 def planted(rows=1600):
-    """Held-out rows: a canary in every entity and free text, payloads as values; recall 0.95 of f and 0.30 of the rest."""
+    """Training rows: a canary in every entity and free text, payloads as values; recall 0.95 of f and 0.30 of the rest."""
     gender = np.array(["f", PAYLOADS[0]])[np.arange(rows) % 2]
     label = (np.arange(rows) // 2) % 4 == 0
     order = np.arange(rows) // 8
@@ -70,15 +70,15 @@ def render(folder, rows, *, late, time="snapshot_date"):
         values["evaluate"] |= {"bootstrap": 100}
         values["audit"]["report_rows"] = 500
         YAML().dump(values, Path("params.yaml"))
-        held_out = rows.append_column("held_out_in_time", pa.array([late and index % 2 == 0 for index in range(len(rows))]))
-        pq.write_table(held_out.drop_columns(["score_linear"]), "test.parquet")
-        pq.write_table(rows.drop_columns(["score_linear"]), "train.parquet")
-        pq.write_table(rows.select(["customer_id", "churned", "gender", "score_linear"]), "scores.parquet")
+        pq.write_table(rows.drop_columns(["score_linear"]), "training.parquet")
+        judged = rows.select(["customer_id", "churned", "gender", "score_linear"])
+        newest = pa.array([index % 2 == 0 or not late for index in range(len(rows))])
+        pq.write_table(judged.append_column("newest", newest), "scores.parquet")
         schema = {"numbers": [COLUMN, "tickets"], "categories": {"plan": PAYLOADS, "notes": []}}
         evaluation = {"challenger": "linear", "candidates": {"linear": {"threshold": 0.5}}}
         for name, value in {"schema": schema, "evaluation": evaluation}.items():
             Path(f"{name}.json").write_text(json.dumps(value))
-        ins = {name: Path(f"{name}.parquet") for name in ("scores", "train", "test")}
+        ins = {name: Path(f"{name}.parquet") for name in ("scores", "training")}
         ins |= {name: Path(f"{name}.json") for name in ("schema", "evaluation")} | {"audit": Path("audit.json")}
         audit.main(**ins, models=Path("models"), ensemble=Path("ensemble"))
         report.main(**ins, pages=Path("pages"))
@@ -125,8 +125,15 @@ def test_the_classification_report_uses_the_threshold_it_is_given():
 
 
 def test_samples_are_bounded_and_said(pages):
-    assert "Current: 500 of 800 held-out rows" in pages["drift.html"]
-    assert "500 of 1,600 held-out rows" in pages["classification.html"]
+    assert "Current: 500 of 800 rows of the newest snapshots" in pages["drift.html"]
+    assert "Reference: 500 of 800 training rows of earlier snapshots" in pages["drift.html"]
+    assert "500 of 1,600 rows, out of fold" in pages["classification.html"]
+
+
+def test_one_snapshot_is_compared_with_nothing_and_the_index_says_so(tmp_path):
+    pages = render(tmp_path, planted(800), late=False)
+    assert "drift.html" not in pages
+    assert "there is one snapshot only" in pages["index.html"]
 
 
 def test_without_a_time_column_there_is_no_drift_page_and_the_index_says_why(tmp_path):

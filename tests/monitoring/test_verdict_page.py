@@ -1,6 +1,7 @@
 """The page of a verdict: every comparison drawn, every check with its reason, and nothing that a browser would run."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -32,11 +33,17 @@ def test_every_comparison_is_drawn_where_its_numbers_are():
 
 def test_a_page_says_the_verdict_the_evidence_the_reasons_and_what_to_do_next():
     html = made()
-    for words in ("kept", "33,477 rows of 4,597 customers", "decision 2 made on rows of this pin", "true gain of 0.0061"):
+    for words in ("kept", "33,477 rows of 4,597 entities", "decision 2 made on rows of this pin", "true gain of 0.0061"):
         assert words in html, words
     assert "✕ failed" in html and "the order of scores" in html
     assert "<h2>Next</h2><p>Look at both ROC curves.</p>" in html
     assert "min_effect" in html
+
+
+def test_it_says_which_comparison_is_of_the_newest_snapshots():
+    assert "newest snapshots" not in made()
+    html = made(replace(VERDICT, evidence=EVIDENCE | {"rows_over_all": 400_000}))
+    assert "on the newest snapshots, 33,477 rows" in html and "all but the first comparison on all 400,000 rows" in html
 
 
 def test_a_persons_answer_stands_on_the_page():

@@ -1,5 +1,7 @@
 """The house rules: what keeps a stage from going stale, a key from being ignored, and a room from reaching upward."""
 
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pipelines.errors import EvergreenError
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "infra", "monitoring", "pipelines", "serving")
-LEARNS = {"audit", "ensemble", "evaluate", "train"}  # their outputs can change with a library
+LEARNS = {"audit", "ensemble", "evaluate", "recency", "train"}  # their outputs can change with a library
 REFITS = "monitoring.ablation"  # fits whichever candidate is the challenger
 
 
@@ -80,6 +82,16 @@ def test_what_a_stage_reads_of_params_is_among_its_params(stages):
         assert read <= declared, f"{name} reads {sorted(read - declared)}, which dvc.yaml does not name"
 
 
+def test_a_stages_command_is_what_its_module_takes(stages):
+    for name, stage in stages.items():
+        wanted = inspect.signature(importlib.import_module(module_of(stage)).main).parameters
+        assert set(re.findall(r"--([a-z]+)", stage.cmd)) == set(wanted), name
+        named = names(stage, "deps") | names(stage, "outs")
+        files = {word for word in stage.cmd.split() if "/" in word}
+        lacking = {file for file in files if not any(path == file or path.startswith(f"{file}/") for path in named)}
+        assert not lacking, f"{name} is given {sorted(lacking)}, which is neither among its deps nor its outs"
+
+
 def test_a_stage_that_learns_depends_on_the_lock(stages):
     for name, stage in stages.items():
         if name.partition("@")[0] in LEARNS:
@@ -100,8 +112,8 @@ def test_the_dag_is_as_it_was_agreed():
 
 def test_an_unknown_key_stops_with_its_name(tmp_path):
     text = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text.replace("  folds: 3", "  foldz: 3"))
-    with pytest.raises(EvergreenError, match=r"train\.foldz: no such key"):
+    (tmp_path / "params.yaml").write_text(text.replace("  folds: 5", "  foldz: 5"))
+    with pytest.raises(EvergreenError, match=r"split\.foldz: no such key"):
         params.read(tmp_path / "params.yaml")
 
 

@@ -12,7 +12,7 @@ import typer
 from ruamel.yaml import YAML
 
 from infra.cli import app
-from pipelines import features, params, settings, stage
+from pipelines import features, params, settings, split, stage
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,8 +83,8 @@ def test_the_recipe_for_a_candidate_works(tmp_path, monkeypatch):
     values["candidates"].update(yaml.load(re.search(r"```yaml\n(.*?)```", CANDIDATE, re.DOTALL)[1])["candidates"])
     yaml.dump(values, Path("params.yaml"))
     _write_training_rows(tmp_path)
-    command = ["-m", "pipelines.train", "--candidate", "ridge", "--train", "train.parquet", "--schema", "schema.json"]
-    command += ["--model", "models/ridge", "--checkpoints", "checkpoints"]
+    command = ["-m", "pipelines.train", "--candidate", "ridge", "--training", "training.parquet"]
+    command += ["--schema", "schema.json", "--past", "recency.json", "--model", "models/ridge"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert "ridge: out-of-fold ROC-AUC" in done.stdout, done.stderr
     made = {"model.onnx", "oof.parquet", "shap.json", "training.json", "trials.json"}
@@ -107,7 +107,9 @@ def _write_training_rows(folder):
         }
     )
     config = params.read(ROOT / "params.yaml")
-    pq.write_table(table, folder / "train.parquet")
+    divided = split.split(table, config.data, config.split)
+    pq.write_table(divided, folder / "training.parquet")
+    stage.write_json(folder / "recency.json", {"by_fold": [None] * config.split.folds, "overall": None})
     learnt = features.learn_schema(table, config.data, config.features.model_copy(update={"exclude": []}))
     stage.write_json(folder / "schema.json", learnt)
 

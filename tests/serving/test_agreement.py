@@ -19,7 +19,7 @@ from pipelines.fitting.calibration import Platt
 from serving.columns import Columns
 from serving.decoding import Requests
 from serving.version import Served
-from tests.pipelines.candidates.tables import KNOWN, SCHEMA, odd, planted
+from tests.pipelines.candidates.tables import KNOWN, SCHEMA, graph_of, odd, planted
 from tests.serving import versions
 
 CONFIG = params.read()
@@ -55,12 +55,12 @@ def as_table(rows) -> pa.Table:
 @pytest.mark.parametrize("candidate", CANDIDATES)
 def test_training_batch_and_online_scores_agree(candidate, tmp_path):
     module = importlib.import_module(f"pipelines.candidates.{candidate}")
-    fitted = module.fit(planted(2000), CONFIG.candidate(candidate), seed=1, threads=1)
+    fitted = [module.fit(planted(2000, seed), CONFIG.candidate(candidate), seed=1, threads=1) for seed in (5, 6)]
     calibration = Platt(0.9, -0.1)
     rows = odd(ROWS)
-    trained = calibration(module.margin(fitted, rows))
+    trained = calibration(sum(module.margin(model, rows) for model in fitted) / len(fitted))
     bundle = versions.write(tmp_path / "bundle")
-    (bundle / "model.onnx").write_bytes(module.export(fitted, SCHEMA, calibration).SerializeToString())
+    (bundle / "model.onnx").write_bytes(graph_of(module, fitted, calibration=calibration).SerializeToString())
     (bundle / "schema.json").write_text(json.dumps(SCHEMA))
     table = as_table(rows)
     pq.write_table(table, tmp_path / "rows.parquet")

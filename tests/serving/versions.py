@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines import ledger, scoring
 from pipelines.fitting.calibration import Uncalibrated
-from pipelines.fitting.graph import Graph, Trees
+from pipelines.fitting.graph import Calibrations, Graph, Trees
 from serving.version import Served
 from tests.pipelines import bundles
 
@@ -43,7 +43,8 @@ def graph(shift: float = 0.0):
         base=shift,
     )
     made = Graph()
-    return made.model(made.sum_of_trees(made.features(SCHEMA), trees), Uncalibrated(), SCHEMA)
+    margins = made.sum_of_trees(made.features(SCHEMA), [trees])
+    return made.model(margins, Calibrations(Uncalibrated(), [Uncalibrated()]), SCHEMA)
 
 
 def write(folder: Path, *, model: str = "churn", shift: float = 0.0, threshold: float = 0.5, background: bool = True) -> Path:

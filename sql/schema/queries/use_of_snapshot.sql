@@ -1,4 +1,4 @@
--- Grain: one row: how many decisions the held-out rows of a snapshot have served when a version is judged against the champion
+-- Grain: one row: how many decisions the rows of a snapshot have served when a version is judged against the champion
 -- of an epoch, this decision included. Judging the same pair again is no further use: it gives the same figures.
 with decisions as (
     select

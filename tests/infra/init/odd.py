@@ -36,7 +36,7 @@ COLUMNS = {
     "only blanks": "text",
     "always": "text",
     "again": "integer",
-    "held_out_in_time": "bigint",
+    "fold": "bigint",
     "flag": "char(1)",
     "name": "text",
     "Will churn?": "text",

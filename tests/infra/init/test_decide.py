@@ -194,13 +194,10 @@ def test_the_newest_day_of_moments_may_be_half_there():
     assert found.time.watermark == dt.date(2024, 12, 30)
 
 
-def test_as_many_snapshots_are_held_out_as_the_horizon_spans():
-    clock = Clock(dt.date(2024, 1, 31), dt.date(2024, 12, 31), 12, 0, 0)
-    options = Options("churn", time="day", horizon=90)
-    found = plan(column("day", kind="date", type="date"), column("p"), options=options, day='"day"', clock=clock)
-    ends = [dt.date(2024, month + 1, 1) - dt.timedelta(1) for month in range(1, 10)]
-    training = measure.TrainingSet(900, 300, (), tuple((end, 100, 30) for end in ends))
-    assert parameters.newest_snapshots(found, training) == 3
+@pytest.mark.parametrize(("rows", "folds"), [(900, 8), (90_000, 5)])
+def test_of_few_rows_each_model_sees_more(rows, folds):
+    written = {key: value for key, value, _ in parameters._gates(plan(column("p")), measure.TrainingSet(rows, 300, (), ()))}
+    assert written["split.folds"] == folds
 
 
 @pytest.mark.parametrize(

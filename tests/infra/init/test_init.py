@@ -115,13 +115,13 @@ def test_every_odd_name_and_value_gives_rows_that_can_be_learnt_from(project):
     )
     data = project.pin()
     rows = project.extract(data)
-    train, test = split.split(rows, data, project.params.split)
-    assert (rows.num_rows, train.num_rows + test.num_rows, len({*rows["customer_no"].to_pylist()})) == (1470, 1470, 1470)
+    folds = split.split(rows, data, project.params.split)["fold"].unique()
+    assert (rows.num_rows, len(folds), len({*rows["customer_no"].to_pylist()})) == (1470, 8, 1470)
     assert {str(kind) for kind in rows.schema.types} <= {"string", "double", "int16", "int32", "int64", "bool"}
     assert {*rows["mood"].to_pylist()} == {"fine", "so:so", "100%"}
     assert {*rows["字段"].to_pylist()} == {"是", "否", None}
     assert 250 < rows["as_text"].null_count < 350
-    assert {"held_out_in_time_", "price", "price_2"} < {*rows.column_names}
+    assert {"fold_", "price", "price_2"} < {*rows.column_names}
     assert not {"took", "uuid", "as_json", "nothing", "only_blanks", "always", "again"} & {*rows.column_names}
     assert "40 rows repeat another as a whole" in said
     assert read_expectations(project.folder / "sql/mine/expectations.yaml")
@@ -224,9 +224,9 @@ def test_expectations_are_learnt_without_the_newest_snapshots_and_the_rows_meet_
     events.execute("update crm.events set visits = 1000 where day >= '2024-08-01'")
     events.init("crm.events", time="day", id="id", horizon=30)
     text = (events.folder / "sql/mine/expectations.yaml").read_text()
-    held_out = events.params.split.newest_snapshots
+    newest = events.params.evaluate.newest_snapshots
     days = sorted({*events.extract(events.pin())["snapshot_date"].to_pylist()})
-    assert held_out and f"to {days[-1 - held_out]}, without the newest snapshots" in text
+    assert f"to {days[-1 - newest]}, without the newest snapshots" in text
     suite = read_expectations(events.folder / "sql/mine/expectations.yaml")
     config = events.params.model_copy(update={"validate_": events.params.validate_.model_copy(update={"min_rows": 100})})
     red = [check for check in validate.judge_rows(events.folder / "rows.parquet", suite, config).checks if not check.success]
@@ -272,7 +272,7 @@ def test_an_entity_of_many_days_keeps_its_days(events):
     events.init("crm.events", time="day", id="who", horizon=60, known_after=("at", "id"))
     rows = events.extract(events.pin())
     assert rows.num_rows == len({(row["who"], row["snapshot_date"]) for row in rows.to_pylist()}) > 900
-    assert events.params.split.newest_snapshots == 2
+    assert events.params.split.folds == 8  # of few rows
     assert events.params.monitor.of_window == "every day"
 
 
