@@ -70,7 +70,7 @@ def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
     for month in RETRAINED:
         rows = live(url, config, month, config.data.history_days)
         made = offline.retrain(rows, values, folder / str(month))
-        challenger, half_life = made.write_bundle(str(company.month_end(month))), made.half_life
+        challenger, since = made.write_bundle(str(company.month_end(month))), made.since
         if champion is None:
             verdict, finding = None, "first"
         else:
@@ -80,7 +80,7 @@ def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
             champion = challenger
         scores = scoring.load(champion.folder).score(new)
         auc = float(metrics.roc_auc(new["churned"].to_numpy(), scores, np.ones((1, new.num_rows)))[0])
-        step = {"month": month, "finding": finding, "auc": auc, "challenger": made.challenger, "half_life_days": half_life}
+        step = {"month": month, "finding": finding, "auc": auc, "challenger": made.challenger, "since": since}
         said.append(step)
     return {"oracle": load.oracle_auc(url, rows=asked), "retrained": said}
 
@@ -88,27 +88,26 @@ def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
 def page(results: list[dict[str, Any]]) -> str:
     """The tables as Markdown."""
     last = RETRAINED[-1]
-    lines = [
-        f"| seed | oracle | {' | '.join(f'champion after month {month}' for month in RETRAINED)} | half-lives | findings |"
-    ]
+    champions = " | ".join(f"champion after month {month}" for month in RETRAINED)
+    lines = [f"| seed | oracle | {champions} | the present since | findings |"]
     lines += ["|---" * (len(RETRAINED) + 4) + "|"]
     for one in results:
         found = one["changed"]["retrained"]
         cells = [str(one["seed"]), f"{one['changed']['oracle']:.4f}", *(f"{step['auc']:.4f}" for step in found)]
-        cells += [", ".join(str(step["half_life_days"]) for step in found), ", ".join(step["finding"] for step in found[1:])]
+        cells += [", ".join(str(step["since"]) for step in found), ", ".join(step["finding"] for step in found[1:])]
         lines.append(f"| {' | '.join(cells)} |")
     gaps = [one["changed"]["oracle"] - one["changed"]["retrained"][-1]["auc"] for one in results]
     healed = sum(gap <= CLOSE for gap in gaps)
     again = [step for one in results for step in one["quiet"]["retrained"][1:]]
     promoted = sum(step["finding"] == "better" for step in again)
-    weighed = sum(step["half_life_days"] is not None for step in again)
+    weighed = sum(step["since"] is not None for step in again)
     return "\n".join(
         [
             *lines,
             "",
             f"Within {CLOSE} of the oracle after month {last}: {healed} of {len(results)} companies, "
             f"{np.mean(gaps):.4f} below it in the mean.",
-            f"Quiet companies: {promoted} of {len(again)} retrainings were promoted; {weighed} chose a half-life.",
+            f"Quiet companies: {promoted} of {len(again)} retrainings were promoted; {weighed} found a new present.",
         ]
     )
 

@@ -31,7 +31,7 @@ class Made:
     judged: dict[str, evaluate.Judged]
     folders: dict[str, Path]
     challenger: str
-    half_life: float | None
+    since: str | None
 
     def write_bundle(self, as_of: str) -> Bundle:
         """What the gate reads of a bundle; the audit finds nothing."""
@@ -43,7 +43,7 @@ class Made:
         stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": threshold})
         stage.write_json(bundle / "audit.json", {"verdict": {"attributes": {}, "harmed": [], "unproven": []}})
         data = {"as_of": as_of, "fingerprint": as_of}
-        manifest = {"data": data, "split": self.config.split.model_dump(), "half_life_days": self.half_life}
+        manifest = {"data": data, "split": self.config.split.model_dump(), "present_since": self.since}
         stage.write_json(bundle / "manifest.json", manifest)
         return Bundle(bundle)
 
@@ -70,10 +70,10 @@ def retrain(rows: pa.Table, values: dict[str, Any], folder: Path) -> Made:
         for name in config.enabled:
             train.main(candidate=name, training=data, schema=schema, past=past, model=models / name)
         ensemble.main(training=data, schema=schema, models=models, ensemble=Path("ensemble"))
-        table, half_life = pq.read_table(data), json.loads(past.read_text())["overall"]
+        table, since = pq.read_table(data), json.loads(past.read_text())["overall"]
         folders = evaluate.trained(models, Path("ensemble"), config.enabled)
         judged, _ = evaluate.read_judged(table, folders, config)
         sizes = {name: (path / "model.onnx").stat().st_size for name, path in folders.items()}
         chosen = evaluate.choose(judged, sizes, config.evaluate)["challenger"]
     absolute = {name: folder / path for name, path in folders.items()}
-    return Made(folder, config, table, judged, absolute, chosen, half_life)
+    return Made(folder, config, table, judged, absolute, chosen, since)

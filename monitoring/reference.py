@@ -90,14 +90,14 @@ def newest_metrics(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
 def main(*, training: Path, schema: Path, past: Path, scores: Path, evaluation: Path, reference: Path, sample: Path) -> None:
     """Write the reference of the challenger, and the sample."""
     params = parameters.read()
-    evaluated, features, half_lives = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema, past))
+    evaluated, features, found = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema, past))
     name = evaluated["challenger"]
     with stage.phase("read"):
         judged = pq.read_table(scores)
         rows = pq.read_table(training).append_column(PREDICTION, judged[f"score_{name}"])
     layout, counted = count_training(rows, features, params)
     threshold = float(evaluated["candidates"][name]["threshold"])
-    weights = row_weights.weights(row_weights.days_of(rows, params.data), half_lives["overall"])
+    weights = row_weights.weights(row_weights.days_of(rows, params.data), found["overall"])
     kept = judged.filter(pa.array(row_weights.thinned(weights, params.evaluate.seed)))
     calibration = calibrate(kept, kept[f"score_{name}"].to_numpy(), threshold, params)
     newest = judged.filter(judged["newest"])[f"score_{name}"].to_numpy()

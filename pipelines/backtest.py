@@ -22,21 +22,21 @@ SHARE = 12  # a block of snapshots to judge is a twelfth of them: a month of a y
 LEAST = 30  # rows of either label, to fit on and to judge
 
 
-def origins(table: pa.Table, data: DataParams, evaluate: EvaluateParams, half_life: float | None) -> list[Part]:
+def origins(table: pa.Table, data: DataParams, evaluate: EvaluateParams, since: str | None) -> list[Part]:
     """A part for each of the newest `evaluate.origins` blocks of snapshots, the oldest first; fewer where history is short."""
     if data.time is None:
         return []
     days, labels = days_of(table, data), table[data.target].to_numpy()
     found = []
-    for block in _blocks(days)[-evaluate.origins :]:
+    for block in blocks(days)[-evaluate.origins :]:
         fitted = days + data.horizon_days + data.embargo_days <= block[0]
         judged = (days >= block[0]) & (days <= block[-1])
         if all(_enough(labels[side]) for side in (fitted, judged)):
-            found.append(Part(fitted, judged, _weights(days, fitted, half_life)))
+            found.append(Part(fitted, judged, _weights(days, fitted, since)))
     return found
 
 
-def _blocks(days: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def blocks(days: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """The distinct days in runs of equal length, the newest run whole."""
     known = np.unique(days)
     length = -(-len(known) // SHARE)
@@ -47,6 +47,7 @@ def _enough(labels: NDArray) -> bool:
     return min(int((labels == 1).sum()), int((labels != 1).sum())) >= LEAST
 
 
-def _weights(days: NDArray[np.float64], fitted: NDArray[np.bool_], half_life: float | None) -> NDArray[np.float32]:
-    """Seen from the newest row that is fitted on; rows that came later count 1."""
-    return weights(np.minimum(days, days[fitted].max()), half_life)
+def _weights(days: NDArray[np.float64], fitted: NDArray[np.bool_], since: str | None) -> NDArray[np.float32]:
+    """1 for the newest row that is fitted on: where the present began later, nothing that is fitted on is of it."""
+    found = weights(days, since)
+    return np.minimum(found / found[fitted].max(), 1).astype(np.float32)

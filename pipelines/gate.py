@@ -35,9 +35,9 @@ class Bundle:
         return self._manifest["split"]
 
     @property
-    def half_life(self) -> float | None:
-        """Days by which an older row counted half as much in its training; None where all counted alike."""
-        return self._manifest.get("half_life_days")
+    def present_since(self) -> str | None:
+        """The day before which rows counted little in its training; None where all counted alike."""
+        return self._manifest.get("present_since")
 
     @property
     def snapshot(self) -> str:
@@ -144,7 +144,7 @@ def sides(
     import pyarrow as pa
 
     late = split.newest(rows, params.data, params.evaluate)
-    weights = row_weights.weights(row_weights.days_of(rows, params.data), challenger.half_life)
+    weights = row_weights.weights(row_weights.days_of(rows, params.data), challenger.present_since)
     drawn = row_weights.thinned(weights, params.evaluate.seed)
     known = split.unseen_fold(rows[params.data.entity], champion.split) != split.ALL_SEEN
     known &= split.unseen_fold(rows[params.data.entity], challenger.split) != split.ALL_SEEN

@@ -263,7 +263,7 @@ def main(
             "data": rows,
             "data_manifest_sha256": scoring.sha256(manifest),
             "split": config.split.model_dump(),
-            "half_life_days": json.loads(past.read_text())["overall"],
+            "present_since": json.loads(past.read_text())["overall"],
             "files": {path.name: scoring.sha256(path) for path in sorted(bundle.iterdir()) if path.name != "manifest.json"},
         },
     )

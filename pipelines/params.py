@@ -97,10 +97,10 @@ class SplitParams(Section):
 
 
 class RecencyParams(Section):
-    """How fast the past stops to count: pipelines/recency.py says what each value does."""
+    """Since when the world is as it is now: pipelines/recency.py says what each value does."""
 
-    half_life_days: list[Annotated[float, Field(gt=0)]] = [90, 20]
-    rows: Annotated[int, Field(ge=100)] = 40_000
+    snapshots: list[Annotated[int, Field(ge=1)]] = [1, 2, 4]
+    rows: Annotated[int, Field(ge=100)] = 100_000
 
 
 class LeakageParams(Section):

@@ -1,15 +1,15 @@
-"""Stage recency: how fast the past stops to count.
+"""Stage recency: since when the world is as it is now.
 
-A row counts half as much for each half-life that it is older than the newest one. Which half-life, or none, a quick
-LightGBM says: it is fitted with each on the other folds and judged on the newest snapshots. One is chosen only where it is
-shown to be better than none (pipelines/fitting/tune.py), and for each fold without its rows. So an old world fades when a
-new one has come, and all rows count alike as long as nothing changes.
+A quick LightGBM says it: it is fitted on the other folds with all rows alike, and with those before some date as the past
+(pipelines/row_weights.py), and judged on the newest snapshots. A date is chosen only where the present is shown to begin
+there (pipelines/fitting/tune.py), and for each fold without its rows. As long as nothing changes all rows count alike.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pipelines.row_weights import days_of, weights
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from pipelines.fitting.folds import Validation
 
@@ -26,23 +27,33 @@ PROBE |= {"feature_fraction": 0.7, "lambda_l2": 5.0}
 
 
 def main(*, training: Path, schema: Path, recency: Path) -> None:
-    """Write the half-life of each fold's model and of all rows, in days; null where all rows count alike."""
+    """Write the day on which the present began, for each fold's model and for all rows; null where all rows count alike."""
     import pyarrow.parquet as pq
 
     config = params.read()
     with stage.phase("read"):
         table, features = pq.read_table(training), json.loads(schema.read_text())
-    if config.data.time is None or not config.recency.half_life_days:
+    dates = candidates(days_of(table, config.data), config.recency.snapshots) if config.data.time else []
+    if not dates:
         stage.write_json(recency, {"by_fold": [None] * config.split.folds, "overall": None, "tried": []})
         stage.say("All rows count alike.")
         return
-    found = choose(table, features, config)
+    found = choose(table, features, dates, config)
     stage.write_json(recency, found)
-    stage.say(f"Half-life in days, chosen by the newest snapshots: {found['overall']}; for each fold {found['by_fold']}.")
+    stage.say(f"The present began on {found['overall']}, by the newest snapshots; for each fold {found['by_fold']}.")
 
 
-def choose(table: pa.Table, features: dict[str, Any], config: params.Params) -> dict[str, Any]:
-    """The content of recency.json: the half-lives that were chosen, and the metric of each that was tried."""
+def candidates(days: NDArray, snapshots: list[int]) -> list[str]:
+    """The days on which the newest 1, 2 ... blocks of snapshots begin, with something before them."""
+    from pipelines.backtest import blocks
+
+    known = blocks(days)
+    begins = [float(known[-count][0]) for count in snapshots if count < len(known)]
+    return [str(date(1970, 1, 1) + timedelta(days=begin)) for begin in begins]
+
+
+def choose(table: pa.Table, features: dict[str, Any], dates: list[str], config: params.Params) -> dict[str, Any]:
+    """The content of recency.json: the days that were chosen, and the metric of each that was tried."""
     import numpy as np
     import pyarrow as pa
 
@@ -52,20 +63,16 @@ def choose(table: pa.Table, features: dict[str, Any], config: params.Params) -> 
     used = folds.sample_entities(out_of_fold.entity_codes(table, config.data), config.recency.rows, config.train.seed)
     sample = table.filter(pa.array(used))
     probe, days = _probe(sample, features, config), days_of(sample, config.data)
-    section, options = lightgbm.Params.model_validate(PROBE), [None, *config.recency.half_life_days]
+    section, options = lightgbm.Params.model_validate(PROBE), [None, *dates]
     margins = {}
-    for number, half_life in enumerate(options):
-        weighed = [replace(part, weights=weights(days, half_life)) for part in probe.parts]
+    for number, since in enumerate(options):
+        weighed = [replace(part, weights=weights(days, since)) for part in probe.parts]
         tried = replace(probe, parts=weighed, fits={})
         margins[number] = [tried.margins(section, part) for part in range(len(weighed))]
     values = [float(np.nanmean([probe.value(part, each) for part, each in enumerate(found)])) for found in margins.values()]
-    return {
-        "by_fold": [options[tune.choose(probe, margins, without=number)] for number in range(config.split.folds)],
-        "overall": options[tune.choose(probe, margins)],
-        "tried": [
-            {"half_life_days": option, probe.metric: round(value, 9)} for option, value in zip(options, values, strict=True)
-        ],
-    }
+    tried = [{"since": since, probe.metric: round(value, 9)} for since, value in zip(options, values, strict=True)]
+    by_fold = [options[tune.choose(probe, margins, without=number)] for number in range(config.split.folds)]
+    return {"by_fold": by_fold, "overall": options[tune.choose(probe, margins)], "tried": tried}
 
 
 def _probe(table: pa.Table, features: dict[str, Any], config: params.Params) -> Validation:

@@ -1,7 +1,8 @@
-"""What a row counts by its age: half as much for each half-life that it is older than the newest one."""
+"""What a row counts: 1, or less where it is of a world that stage recency has found to be gone."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
 
     from pipelines.params import DataParams
 
+PAST = 0.08  # what a row from before the present counts: much of what moves people stays the same (docs/healing.md)
+
 
 def days_of(table: pa.Table, data: DataParams) -> NDArray[np.float64]:
-    """The time of each row in days, (rows,); 0 where there is no clock."""
+    """The time of each row in days since 1970, (rows,); 0 where there is no clock."""
     import numpy as np
 
     if data.time is None:
@@ -21,13 +24,18 @@ def days_of(table: pa.Table, data: DataParams) -> NDArray[np.float64]:
     return table[data.time].cast("timestamp[us]").cast("int64").to_numpy() / 86_400e6
 
 
-def weights(days: NDArray[np.float64], half_life: float | None) -> NDArray[np.float32]:
-    """What each row counts, 1 for the newest, shape (rows,)."""
+def weights(days: NDArray[np.float64], since: str | None) -> NDArray[np.float32]:
+    """What each row counts, shape (rows,).
+
+    Args:
+        since: the date on which the present began, YYYY-MM-DD; None where all rows are of it.
+    """
     import numpy as np
 
-    if half_life is None:
+    if since is None:
         return np.ones(len(days), dtype=np.float32)
-    return np.exp2((days - days.max()) / half_life).astype(np.float32)
+    began = (date.fromisoformat(since) - date(1970, 1, 1)).days
+    return np.where(days >= began, 1.0, PAST).astype(np.float32)
 
 
 def thinned(weights: NDArray[np.float32], seed: int) -> NDArray[np.bool_]:

@@ -62,7 +62,7 @@ def validations(
     from pipelines.fitting import folds
 
     fold, days = table[split.FOLD].to_numpy(), row_weights.days_of(table, config.data)
-    weighed = [row_weights.weights(days, half_life) for half_life in past["by_fold"]]
+    weighed = [row_weights.weights(days, since) for since in past["by_fold"]]
     parts = [replace(part, weights=own) for part, own in zip(folds.fold_parts(fold), weighed, strict=True)]
     rows, train = folds.as_rows(table, features, config.data), config.train
     by_fold = folds.Validation(candidate, rows, parts, fold, config.evaluate.metric, train.seed, train.threads)
@@ -168,11 +168,11 @@ def main(*, candidate: str, training: Path, schema: Path, past: Path, model: Pat
 
     module = importlib.import_module(f"pipelines.candidates.{candidate}")
     with stage.phase("read"):
-        table, features, half_lives = pq.read_table(training), json.loads(schema.read_text()), json.loads(past.read_text())
-    by_fold, origins = validations(module, table, features, half_lives, config)
+        table, features, found = pq.read_table(training), json.loads(schema.read_text()), json.loads(past.read_text())
+    by_fold, origins = validations(module, table, features, found, config)
     judged = origins if len(origins.parts) == config.evaluate.origins else by_fold
     tuned = tune.tune(judged, config.candidate(candidate), config.tune)
-    weights = row_weights.weights(row_weights.days_of(table, config.data), half_lives["overall"])
+    weights = row_weights.weights(row_weights.days_of(table, config.data), found["overall"])
     fitted = fit(by_fold, tuned, weights, config.train.serve)
     stage.fault("train:fitted")
     rows, fold = by_fold.rows, by_fold.fold
@@ -189,8 +189,8 @@ def main(*, candidate: str, training: Path, schema: Path, past: Path, model: Pat
     keys = table.select([*config.data.key_columns, config.data.target])
     outputs.write_scores(model / "oof.parquet", keys, fold=fold, margin=fitted.margins, score=scores, weight=weights)
     if origins.parts:
-        found = backtest_scores(origins, tuned.overall, margins, kind)
-        outputs.write_scores(model / "backtest.parquet", keys.take(found["place"]), **found)
+        late = backtest_scores(origins, tuned.overall, margins, kind)
+        outputs.write_scores(model / "backtest.parquet", keys.take(late["place"]), **late)
     names = [*features["numbers"], *features["categories"]]
     shap = shap_summary(module, fitted.models[0], rows.take(fold == 0), names, config.train)
     stage.write_json(model / "shap.json", shap)

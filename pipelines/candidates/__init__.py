@@ -2,7 +2,8 @@
 
 A module owns `Params`, its section of params.yaml (a `CandidateParams`), and gives three functions:
 
-- `fit(rows, params, *, seed, threads)` -> the fitted model, from a `Rows`, each row counting its weight;
+- `fit(rows, params, *, seed, threads)` -> the fitted model, from a `Rows`, each row counting its weight, or more of those
+  that are of the present (`Rows.all_alike`);
 - `margin(model, rows)` -> log odds before calibration, float64 (rows,);
 - `write(graph, models, schema)` -> append the fitted models of all folds to a `Graph`: name of their margins (rows, models).
 
@@ -107,6 +108,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def all_alike(self) -> bool:
+        """Whether all rows count the same; else those of weight 1 are of the present, and others of the past."""
+        return len(self) == 0 or bool(self.weights.min() == self.weights.max())
 
     def take(self, chosen: NDArray) -> Rows:
         """Some of the rows, by index or mask."""

@@ -1,15 +1,17 @@
-"""LightGBM: gradient-boosted trees.
+"""LightGBM: gradient-boosted trees; where the present differs from the past, more of them for the present alone.
 
 Category codes go in as numbers: with few categories a handful of splits finds every grouping.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from pipelines.candidates import CandidateParams, Rows
+from pipelines.fitting import stopping
 
 if TYPE_CHECKING:
     import lightgbm
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.fitting.graph import Graph, Trees
+
+
+UPDATE = {"num_leaves": 4, "learning_rate": 0.04}  # of few rows, and only what differs from the base
 
 
 class Params(CandidateParams):
@@ -29,37 +34,81 @@ class Params(CandidateParams):
     lambda_l2: Annotated[float, Field(ge=0)]
 
 
-def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm.Booster:
+@dataclass(frozen=True)
+class Model:
+    """Trees of all rows, and after them those that were fitted on rows of weight 1 alone, where others weigh less."""
+
+    base: lightgbm.Booster
+    update: lightgbm.Booster | None = None
+
+    @property
+    def boosters(self) -> list[lightgbm.Booster]:
+        return [self.base] if self.update is None else [self.base, self.update]
+
+
+def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> Model:
     """All of `max_rounds`."""
     import lightgbm
 
-    return lightgbm.train(_options(params, seed, threads), _data(rows), params.max_rounds)
+    if rows.all_alike:
+        return Model(lightgbm.train(_options(params, seed, threads), _data(rows), params.max_rounds))
+    base = _base(rows, params, seed, threads)
+    now = rows.take(rows.weights == 1)
+    options = _options(params, seed, threads) | UPDATE
+    return Model(base, lightgbm.train(options, _data(now, init_score=_raw(base, now)), params.max_rounds))
 
 
-def fit_stopped(
-    rows: Rows, watched: Rows, params: Params, *, seed: int, threads: int
+def fit_stopped(rows: Rows, watched: Rows, params: Params, *, seed: int, threads: int) -> tuple[Model, NDArray[np.float64]]:
+    if rows.all_alike:
+        booster, losses = _stopped(_data(rows), watched, None, params, _options(params, seed, threads))
+        return Model(booster), losses
+    base = _base(rows, params, seed, threads)
+    now, judged = rows.take(rows.weights == 1), watched.take(watched.weights == 1)
+    learned = _data(now, init_score=_raw(base, now))
+    update, losses = _stopped(learned, judged, _raw(base, judged), params, _options(params, seed, threads) | UPDATE)
+    return Model(base, update), losses
+
+
+def first_rounds(model: Model, rounds: int) -> Model:
+    import lightgbm
+
+    last = lightgbm.Booster(model_str=model.boosters[-1].model_to_string(num_iteration=rounds))
+    return Model(last) if model.update is None else Model(model.base, last)
+
+
+def _base(rows: Rows, params: Params, seed: int, threads: int) -> lightgbm.Booster:
+    """Of all rows alike, with as many rounds as entities set aside among them find best."""
+    import lightgbm
+    import numpy as np
+
+    alike = replace(rows, weights=np.ones_like(rows.weights))
+    aside, options = stopping.set_aside(rows.entities, seed), _options(params, seed, threads)
+    _, losses = _stopped(_data(alike.take(~aside)), alike.take(aside), None, params, options)
+    return lightgbm.train(options, _data(alike), int(losses.argmin()) + 1)
+
+
+def _stopped(
+    learned: lightgbm.Dataset, watched: Rows, before: NDArray[np.float64] | None, params: Params, options: dict[str, Any]
 ) -> tuple[lightgbm.Booster, NDArray[np.float64]]:
+    """Fitted until the loss of the watched rows, whose margins were `before`, stops to fall; and that loss by round."""
     import lightgbm
     import numpy as np
 
     losses: dict[str, dict[str, list[float]]] = {}
-    learned = _data(rows)
     stops = lightgbm.early_stopping(params.early_stopping_rounds, verbose=False), lightgbm.record_evaluation(losses)
     model = lightgbm.train(
-        _options(params, seed, threads),
+        options,
         learned,
         params.max_rounds,
-        valid_sets=[_data(watched, reference=learned)],
+        valid_sets=[_data(watched, reference=learned, init_score=before)],
         valid_names=["watched"],
         callbacks=list(stops),
     )
     return model, np.array(losses["watched"]["binary_logloss"])
 
 
-def first_rounds(model: lightgbm.Booster, rounds: int) -> lightgbm.Booster:
-    import lightgbm
-
-    return lightgbm.Booster(model_str=model.model_to_string(num_iteration=rounds))
+def _raw(model: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
+    return model.predict(rows.matrix(), raw_score=True)
 
 
 def _options(params: Params, seed: int, threads: int) -> dict[str, Any]:
@@ -80,25 +129,30 @@ def _data(rows: Rows, **options: Any) -> lightgbm.Dataset:
     return lightgbm.Dataset(rows.matrix(), rows.labels, weight=rows.weights, **options)
 
 
-def margin(model: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
-    return model.predict(rows.matrix(), raw_score=True)
+def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
+    return sum(_raw(booster, rows) for booster in model.boosters)
 
 
-def explain(model: lightgbm.Booster, rows: Rows) -> NDArray[np.float64]:
+def explain(model: Model, rows: Rows) -> NDArray[np.float64]:
     """TreeSHAP (Lundberg et al. 2020), as LightGBM computes it."""
-    return model.predict(rows.matrix(), pred_contrib=True)[:, :-1]
+    return sum(booster.predict(rows.matrix(), pred_contrib=True)[:, :-1] for booster in model.boosters)
 
 
-def write(graph: Graph, models: list[lightgbm.Booster], schema: dict[str, Any]) -> str:
+def facts(model: Model) -> dict[str, Any]:
+    return {"rounds": [booster.current_iteration() for booster in model.boosters]}
+
+
+def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
     return graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
 
 
-def _trees(model: lightgbm.Booster) -> Trees:
+def _trees(model: Model) -> Trees:
     import numpy as np
 
     from pipelines.fitting.graph import Trees
 
-    found = [node for tree in model.dump_model()["tree_info"] for node in _nodes(tree["tree_index"], tree["tree_structure"])]
+    trees = [tree["tree_structure"] for booster in model.boosters for tree in booster.dump_model()["tree_info"]]
+    found = [node for number, tree in enumerate(trees) for node in _nodes(number, tree)]
     columns = list(zip(*found, strict=True))
     kinds = [np.int64, np.int64, np.int64, np.float64, np.int64, np.int64, np.bool_, np.float64]
     return Trees(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))

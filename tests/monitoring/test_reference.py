@@ -44,13 +44,13 @@ def rows(first, count=400):
     return pa.table(columns)
 
 
-def write(folder, monkeypatch, half_life=None):
+def write(folder, monkeypatch, since=None):
     """The stage's output; the scores of the newest day are lower than those before."""
     training = rows(0)
     late = np.array(training["snapshot_date"].to_pylist()) == DAYS[-1]
     schema = features.learn_schema(training, DATA, CONFIG.features)
     stage.write_json(folder / "schema.json", schema)
-    stage.write_json(folder / "recency.json", {"by_fold": [half_life] * 5, "overall": half_life})
+    stage.write_json(folder / "recency.json", {"by_fold": [since] * 5, "overall": since})
     pq.write_table(training, folder / "training.parquet")
     scores = np.where(late, 0.2, 0.6) + np.linspace(0, 0.1, training.num_rows)
     judged = training.select([*DATA.key_columns, DATA.target]).append_column("newest", pa.array(late))
@@ -112,7 +112,7 @@ def test_a_version_from_before_cross_fitting_is_compared_with_all_its_rows():
 
 
 def test_what_counts_little_in_training_counts_little_in_the_estimate(tmp_path, monkeypatch):
-    write(tmp_path, monkeypatch, half_life=2.0)
+    write(tmp_path, monkeypatch, since=str(DAYS[-1]))
     centres = Reference.read(tmp_path).calibration.centres
     assert (centres < 0.4).all(), "the scores of days that have faded"
 

@@ -86,7 +86,7 @@ def write(
     model: str = "churn",
     split: dict = SPLIT,
     threshold: float = 0.5,
-    half_life: float | None = None,
+    since: str | None = None,
     folds: list[dict[str, float]] | None = None,
 ) -> Path:
     """A bundle whose probability is sigmoid(sum of weight * number).
@@ -117,7 +117,7 @@ def write(
         },
         "data_manifest_sha256": "d" * 64,
         "split": split,
-        "half_life_days": half_life,
+        "present_since": since,
         "files": {path.name: scoring.sha256(path) for path in folder.iterdir()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

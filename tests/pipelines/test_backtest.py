@@ -5,15 +5,15 @@ import pyarrow as pa
 import pytest
 
 from pipelines import backtest, params
-from pipelines.row_weights import days_of
+from pipelines.row_weights import PAST, days_of
 from tests.pipelines.customers import shifting
 
 CONFIG = params.read()
 
 
-def origins(table, count=3, half_life=None, horizon=30, embargo=14):
+def origins(table, count=3, since=None, horizon=30, embargo=14):
     data = CONFIG.data.model_copy(update={"horizon_days": horizon, "embargo_days": embargo})
-    return backtest.origins(table, data, CONFIG.evaluate.model_copy(update={"origins": count}), half_life)
+    return backtest.origins(table, data, CONFIG.evaluate.model_copy(update={"origins": count}), since)
 
 
 def snapshots(table, mask):
@@ -66,13 +66,16 @@ def test_an_origin_with_few_rows_of_a_label_is_left_out():
     assert [snapshots(enough, part.judged) for part in origins(enough, horizon=10, embargo=0)] == [[3], [4], [5]]
 
 
-def test_rows_count_by_their_age_at_the_origin():
+def test_rows_count_by_the_present_as_far_as_an_origin_has_seen_it():
     table = shifting(12, turns=None, count=100)
     days = days_of(table, CONFIG.data)
-    for part in origins(table, half_life=20.0):
-        newest = days[part.fitted].max()
-        assert part.weights[part.fitted] == pytest.approx(0.5 ** ((newest - days[part.fitted]) / 20))
-        assert part.weights[part.judged] == pytest.approx(1.0)
+    began = np.unique(days)[-6]
+    early, late = (
+        origins(table, since=str(np.datetime64(int(np.unique(days)[-1]), "D")))[0],
+        origins(table, since=str(np.datetime64(int(began), "D")))[-1],
+    )
+    assert (early.weights[early.fitted] == 1).all(), "the present began after all that it could know"
+    assert late.weights[late.fitted] == pytest.approx(np.where(days[late.fitted] >= began, 1, PAST))
 
 
 def test_without_a_clock_there_is_none():

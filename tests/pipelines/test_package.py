@@ -51,7 +51,7 @@ def made(tmp_path, monkeypatch):
     Path("models/lightgbm").mkdir(parents=True)
     Path("models/lightgbm/model.onnx").write_bytes(b"graph")
     stage.write_json(Path("models/lightgbm/training.json"), TRAINING)
-    stage.write_json(Path("recency.json"), {"by_fold": [20.0, None], "overall": 20.0, "tried": []})
+    stage.write_json(Path("recency.json"), {"by_fold": ["2025-03-31", None], "overall": "2025-03-31", "tried": []})
     tuning = {"metric": "roc_auc", "best": 2, "stopped": None, "trials": TRIALS}
     stage.write_json(Path("models/lightgbm/trials.json"), tuning)
     return pack("bundle")
@@ -86,10 +86,10 @@ def test_the_api_is_told_tiers_in_probabilities_and_rows_to_compare_with(made):
     assert json.loads((made / "background.json").read_text()) == [[1.0, "basic"], [None, None], [70.0, "fiber"]]
 
 
-def test_the_manifest_says_by_which_model_each_customer_is_judged_and_how_fast_the_past_faded(made):
+def test_the_manifest_says_by_which_model_each_customer_is_judged_and_since_when_the_present_began(made):
     manifest = json.loads((made / "manifest.json").read_text())
     assert manifest["split"] == {"salt": "evergreen-1", "folds": 5}
-    assert manifest["half_life_days"] == 20.0
+    assert manifest["present_since"] == "2025-03-31"
 
 
 def test_the_threshold_and_the_candidate_go_along(made):

@@ -38,7 +38,7 @@ def test_a_table_without_a_clock_binds_no_date(tmp_path):
         ("  folds: 5", "  folds: 1", r"split\.folds: .*found 1"),
         ("  folds: 5", "  test_share: 0.3", r"split\.test_share: no such key"),
         ("  serve: mean", "  serve: all", r"train\.serve: .*found 'all'"),
-        ("half_life_days: [90, 20]", "half_life_days: [90, 0]", r"recency\.half_life_days\.1: .*found 0"),
+        ("snapshots: [1, 2, 4]", "snapshots: [1, 0]", r"recency\.snapshots\.1: .*found 0"),
         ("audit:\n", "audits:\n", r"audit: missing"),
         ("enabled: {linear: cpu, boosting: cpu, lightgbm: cpu, mlp: gpu}", "enabled: {}", r"candidates\.enabled is empty"),
     ],

@@ -16,6 +16,7 @@ from pipelines.errors import EvergreenError
 from pipelines.gains import Pair, Scored
 from pipelines.latency import Latency
 from pipelines.publish import bundle_digests
+from pipelines.row_weights import PAST
 from pipelines.verdict import Check, Verdict
 from tests.pipelines import bundles
 from tests.pipelines.bundles import EVALUATE, FAIR, OLD_SPLIT, PROMOTION, SPLIT, customers, evaluation, sigmoid
@@ -436,25 +437,25 @@ def timed(params):
 NEW_WORLD, OLD_WORLD, NEITHER = {"strong": -2.0}, {"strong": 2.0}, {"strong": 0.1}
 
 
-def test_a_challenger_of_the_new_world_wins_where_its_half_life_says_that_the_old_one_has_faded(tmp_path, year, timed):
+def test_a_challenger_of_the_new_world_wins_where_the_present_began_with_it(tmp_path, year, timed):
     champion = write_bundle(tmp_path / "champion", OLD_WORLD)
-    quick = write_bundle(tmp_path / "quick", NEW_WORLD, half_life=10.0)
+    quick = write_bundle(tmp_path / "quick", NEW_WORLD, since=str(DAYS[10]))
     assert gate.judge(quick, champion, year, {}, timed).finding == "better"
-    slow = write_bundle(tmp_path / "slow", NEW_WORLD, half_life=None)
+    slow = write_bundle(tmp_path / "slow", NEW_WORLD, since=None)
     verdict = gate.judge(slow, champion, year, {}, timed)
     assert (verdict.finding, verdict.outcome) == ("not as good elsewhere", "kept")
 
 
-def test_the_champions_half_life_draws_nothing(tmp_path, year, timed):
-    champion = write_bundle(tmp_path / "champion", OLD_WORLD, half_life=10.0)
-    slow = write_bundle(tmp_path / "slow", NEW_WORLD, half_life=None)
+def test_the_champions_present_draws_nothing(tmp_path, year, timed):
+    champion = write_bundle(tmp_path / "champion", OLD_WORLD, since=str(DAYS[10]))
+    slow = write_bundle(tmp_path / "slow", NEW_WORLD, since=None)
     assert gate.judge(slow, champion, year, {}, timed).finding == "not as good elsewhere"
 
 
-@pytest.mark.parametrize("half_life", [None, 10.0])
-def test_a_challenger_that_is_better_on_last_years_rows_alone_cannot_win(tmp_path, year, timed, half_life):
+@pytest.mark.parametrize("since", [None, str(DAYS[10])])
+def test_a_challenger_that_is_better_on_last_years_rows_alone_cannot_win(tmp_path, year, timed, since):
     champion = write_bundle(tmp_path / "champion", NEITHER)
-    challenger = write_bundle(tmp_path / "challenger", OLD_WORLD, half_life=half_life)
+    challenger = write_bundle(tmp_path / "challenger", OLD_WORLD, since=since)
     verdict = gate.judge(challenger, champion, year, {}, timed)
     assert (verdict.outcome, verdict.finding) == ("kept", "worse")
 
@@ -463,8 +464,8 @@ def test_rows_over_all_are_drawn_by_what_they_counted_in_training(tmp_path, year
     champion, challenger = (gate.Bundle(bundles.write(tmp_path / name, OLD_WORLD)) for name in ("a", "b"))
     judged, now, drawn = gate.sides(year, challenger, champion, timed)
     assert judged.num_rows == 7200 and drawn.all() and now.sum() == 600
-    fading = gate.Bundle(bundles.write(tmp_path / "c", OLD_WORLD, half_life=61.0))
+    fading = gate.Bundle(bundles.write(tmp_path / "c", OLD_WORLD, since=str(DAYS[9])))
     _, now, drawn = gate.sides(year, fading, champion, timed)
     shares = drawn.reshape(12, 600).mean(axis=1)
-    assert shares[11] == 1.0 and shares[9] == pytest.approx(0.5, abs=0.06) and shares[5] == pytest.approx(0.125, abs=0.05)
+    assert (shares[9:] == 1.0).all() and shares[:9] == pytest.approx(PAST, abs=0.05)
     assert (now == (np.arange(7200) >= 6600)).all()

@@ -1,4 +1,4 @@
-"""How fast the past stops to count: not at all as long as nothing changes, and soon where the newest snapshots show it."""
+"""Since when the world is as it is now: always, as long as nothing changes; else since the newest snapshots show it."""
 
 import json
 from pathlib import Path
@@ -16,12 +16,12 @@ DAYS = np.array([0.0, 10.0, 40.0, 100.0])
 # weights
 
 
-def test_a_row_counts_half_for_each_half_life_that_it_is_older_than_the_newest():
-    assert row_weights.weights(DAYS, 30) == pytest.approx([0.5 ** (100 / 30), 0.5**3, 0.5**2, 1])
-    assert row_weights.weights(DAYS + 500, 30) == pytest.approx(row_weights.weights(DAYS, 30))
+def test_rows_from_before_the_present_count_little():
+    found = row_weights.weights(DAYS, "1970-02-10")  # day 40
+    assert found == pytest.approx([row_weights.PAST] * 2 + [1, 1])
 
 
-def test_without_a_half_life_all_rows_count_alike():
+def test_without_a_new_present_all_rows_count_alike():
     assert (row_weights.weights(DAYS, None) == 1).all()
 
 
@@ -43,21 +43,28 @@ def test_rows_are_drawn_by_their_weights():
 # the choice
 
 
-def choose(table, half_lives=(90, 20), **changes):
+def choose(table, snapshots=(1, 3), **changes):
     evaluate = CONFIG.evaluate.model_copy(update={"newest_snapshots": 1, "newest_positives": 100})
-    options = params.RecencyParams(half_life_days=list(half_lives), rows=changes.get("rows", 40_000))
+    options = params.RecencyParams(snapshots=list(snapshots), rows=changes.get("rows", 40_000))
     split = CONFIG.split.model_copy(update={"folds": 3})
     config = CONFIG.model_copy(update={"evaluate": evaluate, "recency": options, "split": split})
-    return recency.choose(table, learn_schema(table, config.data), config)
+    dates = recency.candidates(row_weights.days_of(table, config.data), options.snapshots)
+    return recency.choose(table, learn_schema(table, config.data), dates, config)
 
 
-def test_a_new_world_in_the_newest_snapshots_makes_the_old_one_fade():
-    found = choose(shifting(12, turns=9))
-    assert found["overall"] == 20
-    assert found["by_fold"] == [20] * 3
-    tried = {each["half_life_days"]: each["roc_auc"] for each in found["tried"]}
-    assert tried[20] > 0.6
-    assert max(tried[90], tried[None]) < 0.5
+def begin(table, count):
+    """The day of the first of the newest `count` snapshots."""
+    return str(sorted(set(table["snapshot_date"].to_pylist()))[-count])
+
+
+def test_a_new_world_in_the_newest_snapshots_is_the_present():
+    table = shifting(12, turns=9)
+    found = choose(table)
+    assert found["overall"] == begin(table, 3)
+    assert found["by_fold"] == [begin(table, 3)] * 3
+    tried = {each["since"]: each["roc_auc"] for each in found["tried"]}
+    assert tried[begin(table, 3)] > 0.6
+    assert tried[None] < 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -65,6 +72,12 @@ def test_as_long_as_nothing_changes_all_rows_count_alike(seed):
     found = choose(shifting(12, turns=None, seed=seed))
     assert found["overall"] is None
     assert found["by_fold"].count(None) >= 2
+
+
+def test_what_is_tried_has_something_before_it():
+    days = np.array([1.0, 2.0, 3.0])
+    assert recency.candidates(days, [1, 2, 4]) == ["1970-01-04", "1970-01-03"]
+    assert recency.candidates(np.array([5.0]), [1, 2]) == []
 
 
 def test_it_is_chosen_for_a_fold_without_its_rows():
@@ -91,7 +104,7 @@ def test_it_is_tried_on_whole_customers_up_to_its_rows(monkeypatch):
     seen = []
     real = recency._probe
     monkeypatch.setattr(recency, "_probe", lambda table, *rest: seen.append(table) or real(table, *rest))
-    choose(shifting(12, turns=9), half_lives=[20], rows=2400)
+    choose(shifting(12, turns=9), rows=2400)
     assert seen[0].num_rows == 2400
     assert len(seen[0]["customer_id"].unique()) == 200
 
@@ -104,17 +117,18 @@ def run():
     return json.loads(Path("recency.json").read_text())
 
 
-@pytest.mark.parametrize("changes", [{"clock": False}, {"clock": True, "recency": {"half_life_days": []}}])
-def test_without_a_clock_or_half_lives_nothing_is_tried(tmp_path, monkeypatch, changes):
+@pytest.mark.parametrize("changes", [{"clock": False}, {"clock": True, "recency": {"snapshots": []}}])
+def test_without_a_clock_or_snapshots_nothing_is_tried(tmp_path, monkeypatch, changes):
     monkeypatch.chdir(tmp_path)
     table = shifting(4, turns=None, count=30)
     write(table if changes["clock"] else table.drop_columns(["snapshot_date"]), **changes)
     assert run() == {"by_fold": [None] * 3, "overall": None, "tried": []}
 
 
-def test_the_stage_writes_a_half_life_a_fold(tmp_path, monkeypatch):
+def test_the_stage_writes_a_day_for_each_fold(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(shifting(12, turns=9, count=150), clock=True, recency={"half_life_days": [20]}, evaluate={"newest_positives": 50})
+    table = shifting(12, turns=9, count=150)
+    write(table, clock=True, recency={"snapshots": [2]}, evaluate={"newest_positives": 50})
     found = run()
     assert len(found["by_fold"]) == 3
-    assert [each["half_life_days"] for each in found["tried"]] == [None, 20]
+    assert [each["since"] for each in found["tried"]] == [None, begin(table, 2)]
