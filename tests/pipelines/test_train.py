@@ -17,6 +17,7 @@ from pipelines.errors import EvergreenError
 from pipelines.fitting import folds, outputs, tune
 from pipelines.fitting.calibration import Platt
 from pipelines.fitting.graph import float32_below
+from pipelines.row_weights import PAST
 from tests.pipelines.candidates.tables import graph_of
 from tests.pipelines.customers import DATA, FEATURES, customers, learn_schema, shifting, write
 
@@ -263,14 +264,13 @@ def test_of_two_folds_no_rows_are_left_to_hold_a_refit_against():
 
 
 def test_a_fold_part_is_judged_by_the_others_with_the_weights_of_its_fold():
-    past = {"by_fold": [None, 30.0, None], "overall": None}
     dated = shifting(4, turns=None)
+    past = {"by_fold": [None, str(dated["snapshot_date"][-1].as_py()), None], "overall": None}
     by_fold, _ = train.validations(lightgbm, dated, learn_schema(dated, CONFIG.data), past, CONFIG)
     fold = dated["fold"].to_numpy()
     assert [(part.judged == (fold == number)).all() for number, part in enumerate(by_fold.parts)] == [True] * 3
     assert (by_fold.parts[0].weights == 1).all()
-    age = 30 - 10 * np.repeat(np.arange(4), 400)
-    assert by_fold.parts[1].weights == pytest.approx(0.5 ** (age / 30))
+    assert by_fold.parts[1].weights == pytest.approx(np.where(np.arange(1600) < 1200, PAST, 1))
 
 
 # the stage

@@ -122,7 +122,7 @@ def test_rows_count_their_weights(name):
     assert learned(np.where(turned, 1.0, 0.02)) < 0.4
 
 
-@pytest.mark.parametrize("name", ["linear", "lightgbm", "boosting", "xgboost"])
+@pytest.mark.parametrize("name", ["linear", "boosting", "xgboost"])
 def test_a_row_that_counts_nothing_changes_no_score(name):
     """Its features are those of others, since medians and bins are of rows and not of weights."""
     rows = planted(1000)
@@ -138,10 +138,28 @@ def test_a_row_that_counts_nothing_changes_no_score(name):
 
 # leaves are bounded by numbers of rows, in which those that count nothing are counted
 UNBOUND = {
-    "lightgbm": {"min_data_in_leaf": 1, "feature_fraction": 1.0, "max_rounds": 20},
     "boosting": {"min_leaf_rows": 1, "features_per_split": 1.0, "max_rounds": 20},
     "xgboost": {"colsample_bytree": 1.0, "max_rounds": 20},
 }
+
+
+def test_lightgbm_corrects_itself_on_the_present_alone():
+    """What holds in both is learned from all rows; what has turned around, from those of weight 1."""
+    rows = planted(3000)
+    past = np.arange(3000) < 2000
+    turned = replace(rows, labels=np.where(past, 1 - rows.labels, rows.labels).astype(np.int8))
+    module, section = importlib.import_module("pipelines.candidates.lightgbm"), section_of("lightgbm")
+    weighed = replace(turned, weights=np.where(past, 0.1, 1.0).astype(np.float32))
+    fitted = [
+        module.fit(given, section.model_copy(update={"max_rounds": 60}), seed=1, threads=1) for given in (turned, weighed)
+    ]
+    assert [len(model.boosters) for model in fitted] == [1, 2]
+    now = rows.take(~past)
+    alike, corrected = (folds.measure("roc_auc", now.labels, module.margin(model, now)) for model in fitted)
+    assert alike < 0.5 < 0.6 < corrected
+    assert module.explain(fitted[1], now).shape == (1000, now.matrix().shape[1])
+    losses = module.fit_stopped(weighed, replace(now, weights=np.ones(1000, np.float32)), section, seed=1, threads=1)[1]
+    assert losses[-1] < losses[0]
 
 
 # rounds
