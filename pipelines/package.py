@@ -161,11 +161,42 @@ def _groups(audit: dict[str, Any]) -> str:
         for group in groups:
             rates = " | ".join(_figure(group["rates"][rate]["value"] or NOTHING) for rate in ("selection_rate", "tpr", "fpr"))
             lines.append(f"| {attribute} | {group['group']} | {group['rows']:,} | {rates} | {group['evidence']} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_gaps(audit), *_accepted(audit["verdict"])])
+
+
+def _gaps(audit: dict[str, Any]) -> list[str]:
+    """What is behind differences in TPR."""
+    header = [
+        "",
+        "TPR shortfall of a group against everybody else: the whole, what the groups' risks explain, and what the model adds.",
+        "",
+        "| attribute | group | the whole | explained | added by the model |",
+        "|---|---|---|---|---|",
+    ]
+    lines = [
+        f"| {one['attribute']} | {one['group']} | "
+        + " | ".join(_figure(one[part] or NOTHING) for part in ("raw", "explained", "added"))
+        + " |"
+        for one in audit["split"]
+        if one["rate"] == "TPR shortfall" and one["attribute"] in audit["attributes"]
+    ]
+    return header + lines if lines else []
+
+
+def _accepted(verdict: dict[str, Any]) -> list[str]:
+    """Who is harmed and why a person accepted it."""
+    lines = [
+        f"- {one['attribute']}: {one['group']}, {one['measure']} {_figure(one)}: {one['reason']}" for one in verdict["accepted"]
+    ]
+    return ["", "Proven harm that a person accepted (audit.accepted):", "", *lines] if lines else []
 
 
 def _findings(verdict: dict[str, Any]) -> str:
-    words = {"none": "none beyond the limit", "not judged": "not judged, as no limit is set"}
+    words = {
+        "none": "none beyond the limit",
+        "not judged": "not judged, as no limit is set",
+        "accepted": "proven, and accepted by a person",
+    }
     return "; ".join(f"{name}: {words.get(found, found)}" for name, found in verdict["attributes"].items())
 
 

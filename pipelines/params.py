@@ -151,6 +151,13 @@ class AuditParams(Section):
     max_tpr_shortfall: Share | None
     max_fpr_excess: Share | None
     max_underestimation: Share | None
+    accepted: dict[str, Annotated[str, Field(min_length=10)]] = {}
+
+    @model_validator(mode="after")
+    def _names_groups(self) -> AuditParams:
+        if wrong := [line for line in self.accepted if ": " not in line]:
+            raise ValueError(f"accepted: {', '.join(wrong)}: a line names a group as the bias report does, 'attribute: group'")
+        return self
 
 
 class PromotionParams(Section):
