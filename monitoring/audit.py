@@ -16,16 +16,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from monitoring import ablation
-from pipelines import disparity, fairness, group_checks, harm, metrics, stage
+from pipelines import capacity, disparity, fairness, group_checks, harm, metrics, stage
 from pipelines import params as parameters
 from pipelines.errors import EvergreenError
 from pipelines.fairness import Floats, Group, Mask
 
 if TYPE_CHECKING:
-    from pipelines.params import AuditParams, DataParams, EvaluateParams
+    from pipelines.params import AuditParams, DataParams, EvaluateParams, Params
 
 INSUFFICIENT, SUFFICIENT = "insufficient evidence", "sufficient"
 RATES = (*fairness.RATES, "roc_auc")
+AT_CAPACITY = ("selection_rate", "tpr", "precision")
 
 
 def main(
@@ -42,6 +43,9 @@ def main(
     hidden = [name for name in params.data.protected if name not in {*seen["numbers"], *seen["categories"]}]
     findings = measure(rows, threshold, params.data.protected, params.audit, params.evaluate, hidden)
     source = ablation.Source(train=train, test=test, scores=scores, schema=seen, models=models, ensemble=ensemble)
+    if params.evaluate.capacity:
+        dates = read_dates(scores, params.data, evaluated["judged_share"])
+        add_capacity(findings, rows, capacity.taken(rows["score"].to_numpy(), dates, params.evaluate.capacity), params)
     findings["without"] = ablation.leave_out(source, evaluated, rows["score"].to_numpy() >= threshold, params)
     stage.write_json(audit, findings | {"model": params.model, "challenger": challenger})
     for attribute, finding in findings["verdict"]["attributes"].items():
@@ -132,6 +136,37 @@ def split(
     """TPR shortfall and FPR excess of each group but the first, which is all rows, as `disparity.gaps` returns them."""
     labels, scores, entities = (rows[name].to_numpy() for name in ("label", "score", "entity"))
     return disparity.gaps(totals, disparity.decide_again(labels, scores, threshold, groups, entities, bootstrap))
+
+
+def read_dates(scores: Path, data: DataParams, judged_share: float) -> capacity.Dates:
+    """The decision date of each held-out row, in the order of `read_rows`."""
+    return capacity.Dates.of(pq.read_table(scores, columns=[data.time or data.entity]), data, judged_share)
+
+
+def add_capacity(findings: dict[str, Any], rows: pd.DataFrame, taken: Floats, params: Params) -> None:
+    """Put `at_capacity` into each group of `findings`: selection rate, TPR and precision of those that would be acted on.
+
+    Args:
+        taken: how far each row is acted on, shape (rows,); held fixed in all resamples, as a threshold is.
+    """
+    groups = fairness.groups_of({name: rows[f"group_{name}"].to_numpy() for name in params.data.protected}, len(rows))
+    cells = fairness.cells(rows["label"].to_numpy(), rows["score"].to_numpy(), taken)
+
+    def measured(mask: Mask, weights: metrics.Weights) -> Floats:
+        return fairness.sums(weights, cells[mask])
+
+    rates = fairness.rates(fairness.resample(groups, measured, rows["entity"].to_numpy(), params.evaluate))
+    columns = {rate: fairness.RATES.index(rate) for rate in AT_CAPACITY}
+    found = {
+        (group.attribute, group.name): {
+            rate: fairness.interval(rates[:, index, column], params.evaluate.confidence) for rate, column in columns.items()
+        }
+        for index, group in enumerate(groups)
+    }
+    findings["whole"]["at_capacity"] = found["", ""]
+    for attribute, listed in {**findings["attributes"], **findings["pairs"]}.items():
+        for group in listed:
+            group["at_capacity"] = found[attribute, group["group"]]
 
 
 def _split_lines(gaps: Mapping[str, disparity.Gap], judged: list[Group], confidence: float) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines import metrics
+    from pipelines.capacity import Dates
     from pipelines.metrics import Interval
 
 BASELINE = "linear"
@@ -39,13 +40,38 @@ def threshold_by_cost(labels: NDArray, scores: NDArray[np.float64], evaluate: pa
     return float(candidates[np.argmin(cost)])
 
 
+def decide_from(labels: NDArray, scores: NDArray[np.float64], judged: pa.Table, config: params.Params) -> float:
+    """The threshold, by cost or by capacity (evaluate.threshold).
+
+    Args:
+        labels, scores: out-of-fold, shape (rows,).
+        judged: rows of which only the dates are looked at: how large a share of them the capacity is.
+    """
+    from pipelines import capacity
+
+    limit = config.evaluate.capacity
+    if config.evaluate.threshold == "cost" or limit is None:
+        return threshold_by_cost(labels, scores, config.evaluate)
+    dates = capacity.Dates.of(judged, config.data, config.split.test_share)
+    return capacity.threshold(scores, capacity.share_within(dates, limit))
+
+
 def judge(
-    labels: NDArray, scores: NDArray[np.float64], threshold: float, entities: NDArray, evaluate: params.EvaluateParams
+    labels: NDArray,
+    scores: NDArray[np.float64],
+    threshold: float,
+    entities: NDArray,
+    evaluate: params.EvaluateParams,
+    dates: Dates | None = None,
 ) -> dict[str, Any]:
-    """All metrics of one candidate with customer-level intervals, and the confusion matrix at its threshold."""
+    """All metrics of one candidate with customer-level intervals, and the confusion matrix at its threshold.
+
+    Args:
+        dates: of the rows, where a capacity is set.
+    """
     import numpy as np
 
-    from pipelines import metrics
+    from pipelines import capacity, metrics
 
     chosen = scores >= threshold
 
@@ -54,6 +80,8 @@ def judge(
 
     measures = {name: _measure(name, labels, scores) for name in metrics.RANKING}
     measures |= {name: decided(name) for name in metrics.DECISIONS}
+    if dates and evaluate.capacity:
+        measures |= capacity.measures(labels, scores, dates, evaluate.capacity)
     cells = metrics.confusion(labels, chosen, np.ones((1, len(labels))))
     return {
         "threshold": threshold,
@@ -120,8 +148,10 @@ def evaluate(
     import numpy as np
 
     from pipelines import metrics
+    from pipelines.capacity import Dates
 
     data, judging = config.data, config.evaluate
+    dates = Dates.of(test, data, config.split.test_share) if judging.capacity else None
     labels = test[data.target].to_numpy()
     entities = test[data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
     late = test["held_out_in_time"].to_numpy(zero_copy_only=False)
@@ -129,7 +159,7 @@ def evaluate(
     options = {"resamples": judging.bootstrap, "confidence": judging.confidence, "seed": judging.seed}
     candidates: dict[str, Any] = {}
     for name in scores:
-        found = judge(labels, scores[name], thresholds[name], entities, judging)
+        found = judge(labels, scores[name], thresholds[name], entities, judging, dates)
         gain = metrics.paired_interval(judging.metric, labels, scores[name], scores[baseline], entities, **options)
         found |= {"against_baseline": rounded(gain), "out_of_fold": round(out_of_fold[name], 9)}
         if name == ENSEMBLE:
@@ -152,6 +182,7 @@ def evaluate(
         "positives": int(labels.sum()),
         "base_rate": round(float(labels.mean()), 9),
         "candidates": candidates,
+        **({"judged_share": dates.share} if dates else {}),
     }
 
 
@@ -185,7 +216,7 @@ def main(
         with stage.phase("read"):
             oof = pq.read_table(folder / "oof.parquet")
         labels, own = oof[config.data.target].to_numpy(), oof["score"].to_numpy()
-        thresholds[name] = threshold_by_cost(labels, own, config.evaluate)
+        thresholds[name] = decide_from(labels, own, table, config)
         out_of_fold[name] = float(_measure(config.evaluate.metric, labels, own)(np.ones((1, len(own))))[0])
     found = evaluate(table, scored, thresholds, out_of_fold, config)
     kept = [*config.data.key_columns, config.data.target, "held_out_in_time", *config.data.protected]

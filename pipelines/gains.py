@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines import metrics
+from pipelines import capacity, metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pipelines.capacity import Dates
     from pipelines.metrics import Floats, Interval, Measure
     from pipelines.params import EvaluateParams
 
@@ -28,10 +29,14 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Scored:
-    """A version on the judged rows: its scores, shape (rows,), and the score from which it decides for positive."""
+    """A version on the judged rows: its scores, shape (rows,), and the score from which it decides for positive.
+
+    dates: of these rows, where a capacity is set.
+    """
 
     scores: Floats
     threshold: float
+    dates: Dates | None = None
 
     @property
     def selected(self) -> NDArray[np.bool_]:
@@ -49,6 +54,8 @@ def measure(metric: str, labels: NDArray, scored: Scored, evaluate: EvaluatePara
     if metric == "cost":
         values = costs(labels, scored, evaluate)
         return lambda weights: metrics.mean(values, weights)
+    if metric in capacity.NAMES and scored.dates and evaluate.capacity:
+        return capacity.measures(labels, scored.scores, scored.dates, evaluate.capacity)[metric]
     return lambda weights: metrics.RANKING[metric](labels, scored.scores, weights)
 
 

@@ -105,10 +105,16 @@ def _judge(
         return identical_verdict(challenger.scored_by[0])
     if changed := changed_columns(reigning.schema, held_out):
         return incomparable_verdict(changed)
+    from pipelines.capacity import Dates
     from pipelines.gains import Scored
 
     rows = unseen(held_out, params.data.entity, challenger.split, champion.split)
-    new, old = Scored(challenging.score(rows), challenger.threshold), Scored(reigning.score(rows), champion.threshold)
+    judged_share = evaluation.get("judged_share", 1.0) * rows.num_rows / max(held_out.num_rows, 1)
+    dates = Dates.of(rows, params.data, judged_share) if params.evaluate.capacity else None
+    new, old = (
+        Scored(model.score(rows), bundle.threshold, dates)
+        for model, bundle in ((challenging, challenger), (reigning, champion))
+    )
     return challenger_verdict(
         rows[params.data.target].cast("int64").to_numpy(),
         new,

@@ -42,8 +42,7 @@ def card(
     return f"""# {config.model}: {name}
 
 Predicts `{data.target}`{_horizon(data)} for each `{data.entity}`, as a probability.
-Decision: positive at {found["threshold"]:.4f} or more, which costs least when a missed positive costs
-{config.evaluate.cost_false_negative:g} and a false alarm {config.evaluate.cost_false_positive:g}.
+Decision: positive at {found["threshold"]:.4f} or more, {_reason(config.evaluate)}.
 
 ## Data
 
@@ -82,6 +81,23 @@ is made from, `dvc repro` then has nothing to do, and with an empty cache makes 
 
 def _horizon(data: params.DataParams) -> str:
     return f" within {data.horizon_days} days" if data.time else ""
+
+
+def _reason(evaluate: params.EvaluateParams) -> str:
+    """Why the threshold is where it is, and what can be acted on where that is known."""
+    limit = evaluate.capacity
+    many = "" if limit is None else f"{limit:,} rows" if limit >= 1 else f"{limit:.1%} of the rows"
+    if evaluate.threshold == "capacity":
+        return f"which out of fold as many reach as can be acted on: {many} of each decision date"
+    costs = (
+        "which costs least when a missed positive costs\n"
+        f"{evaluate.cost_false_negative:g} and a false alarm {evaluate.cost_false_positive:g}"
+    )
+    return (
+        f"{costs}.\nActed on, in the figures at capacity, are the highest scores: {many} of each decision date"
+        if many
+        else costs
+    )
 
 
 def _window(data: params.DataParams, manifest: dict[str, Any]) -> str:

@@ -31,9 +31,9 @@ def run(tmp_path, monkeypatch):
     """Audit rows in a project folder of its own; returns audit.json's content."""
     monkeypatch.chdir(tmp_path)
 
-    def run(rows: list[dict], bootstrap: int = 200, **limits) -> dict:
+    def run(rows: list[dict], bootstrap: int = 200, capacity: float | None = None, **limits) -> dict:
         values = YAML(typ="safe").load(PARAMS)
-        values["data"] |= {"entity": "customer_id", "target": "churned", "protected": ["gender"]}
+        values["data"] |= {"entity": "customer_id", "time": None, "target": "churned", "protected": ["gender"]}
         limited = {
             "min_rows": 100,
             "min_positives": 20,
@@ -42,7 +42,7 @@ def run(tmp_path, monkeypatch):
             "max_underestimation": None,
         }
         values["audit"] = {"report_rows": 500} | limited | limits
-        values["evaluate"] |= {"bootstrap": bootstrap, "confidence": 0.95, "seed": 1}
+        values["evaluate"] |= {"bootstrap": bootstrap, "confidence": 0.95, "seed": 1, "capacity": capacity}
         YAML().dump(values, Path("params.yaml"))
         schema = [
             ("customer_id", pa.string()),
@@ -51,7 +51,7 @@ def run(tmp_path, monkeypatch):
             ("score_lightgbm", pa.float64()),
         ]
         pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(schema)), "scores.parquet")
-        evaluation = {"challenger": "lightgbm", "candidates": {"lightgbm": {"threshold": 0.5}}}
+        evaluation = {"challenger": "lightgbm", "candidates": {"lightgbm": {"threshold": 0.5}}, "judged_share": 0.5}
         Path("evaluation.json").write_text(json.dumps(evaluation))
         Path("schema.json").write_text(json.dumps({"numbers": ["score"], "categories": {}}))
         ins = {"scores": "scores.parquet", "evaluation": "evaluation.json", "schema": "schema.json", "train": "train.parquet"}
@@ -112,6 +112,17 @@ def test_each_gap_is_split_into_what_is_explained_and_what_is_added(run):
     points = {part: lines["m", "TPR shortfall"][part]["point"] for part in ("raw", "explained", "added")}
     assert points["raw"] == pytest.approx(points["explained"] + points["added"])
     assert points["raw"] == pytest.approx(0.65)
+
+
+def test_who_is_within_the_capacity_is_told_by_group(run):
+    """Of 400 rows 150 score high, 75 of them can be acted on: each of them with one half."""
+    rows = scored("f", 100, 0.8, 100, 0.2) + scored("m", 100, 0.4, 100, 0.1)
+    for capacity in (75 / 400, 150):  # of half of the population, as evaluation.json says
+        groups = groups_of(run(rows, capacity=capacity))
+        points = {name: {rate: one["point"] for rate, one in group["at_capacity"].items()} for name, group in groups.items()}
+        assert points["f"] == pytest.approx({"selection_rate": 0.25, "tpr": 0.4, "precision": 0.8})
+        assert points["m"] == pytest.approx({"selection_rate": 0.125, "tpr": 0.2, "precision": 0.8})
+    assert "at_capacity" not in groups_of(run(rows))["f"]
 
 
 def test_what_is_accepted_is_no_harm_and_what_accepts_nothing_is_said(run, capsys):

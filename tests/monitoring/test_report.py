@@ -104,6 +104,16 @@ def test_planted_recalls_are_on_the_bias_report(pages):
     assert "explained by risks" in pages["bias.html"] and "added TPR shortfall" in pages["bias.html"]
 
 
+def test_the_bias_report_shows_who_is_within_the_capacity():
+    value = {"point": 0.1, "low": 0.0, "high": 0.2}
+    at_capacity = {"selection_rate": value, "tpr": value, "precision": None}
+    group = {"group": "a", "evidence": "sufficient", "at_capacity": at_capacity}
+    lines = bias.capacity_lines({"attributes": {"g": [group]}, "pairs": {}})
+    assert lines.iloc[0].tolist() == ["g", "a", "sufficient", "0.100 [0.000,\xa00.200]", "0.100 [0.000,\xa00.200]", "none"]
+    del group["at_capacity"]
+    assert len(bias.capacity_lines({"attributes": {"g": [group]}, "pairs": {}})) == 0
+
+
 def test_the_bias_report_says_who_accepted_what_and_splits_each_gap():
     value = {"point": 0.1, "low": 0.0, "high": 0.2}
     one = {"attribute": "g", "group": "a", "measure": "m", "limit": 0.1, "finding": "proven"} | value

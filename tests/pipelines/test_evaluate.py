@@ -134,3 +134,27 @@ def test_the_plots_name_the_ensemble_and_its_shares(tmp_path):
     found = evaluate.evaluate(held_out(), scores, dict.fromkeys(scores, 0.3), OUT_OF_FOLD, config)
     plot.write(tmp_path, LABELS, scores, found, {name: {"tenure": 0.7, "charge": 0.3} for name in scores})
     assert (tmp_path / "shap.png").stat().st_size > 0
+
+
+def test_a_capacity_gives_figures_of_the_highest_scores_and_may_set_the_threshold():
+    judging = JUDGING.model_copy(update={"capacity": 0.1, "threshold": "capacity"})
+    data = CONFIG.data.model_copy(update={"time": None})
+    config = CONFIG.model_copy(update={"evaluate": judging, "data": data})
+    scores = {"linear": POOR, "lightgbm": GOOD}
+    found = evaluate.evaluate(held_out(), scores, {"linear": 0.3, "lightgbm": 0.3}, OUT_OF_FOLD, config)
+    points = {name: figure["point"] for name, figure in found["candidates"]["lightgbm"]["metrics"].items()}
+    best = LABELS[np.argsort(-GOOD)[:120]]
+    assert points["precision_at_capacity"] == pytest.approx(best.mean())
+    assert points["recall_at_capacity"] == pytest.approx(best.sum() / LABELS.sum())
+    assert points["gain_at_capacity"] == pytest.approx(best.mean() / LABELS.mean())
+    assert found["judged_share"] == CONFIG.split.test_share
+    assert (evaluate.decide_from(LABELS, GOOD, held_out(), config) <= GOOD).sum() == 120
+    by_cost = config.model_copy(update={"evaluate": judging.model_copy(update={"threshold": "cost"})})
+    threshold = evaluate.decide_from(LABELS, GOOD, held_out(), by_cost)
+    assert threshold == evaluate.threshold_by_cost(LABELS, GOOD, judging)
+
+
+def test_without_a_capacity_there_are_no_such_figures():
+    found = evaluated(held_out())
+    assert "judged_share" not in found
+    assert not any("capacity" in name for name in found["candidates"]["lightgbm"]["metrics"])

@@ -157,3 +157,19 @@ def test_a_bundle_that_was_touched_is_refused_by_name(made, harm, said):
     harm(made)
     with pytest.raises(EvergreenError, match=said):
         scoring.load(made, digests)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "which costs least when a missed positive costs"),
+        ({"capacity": 500}, "are the highest scores: 500 rows of each decision date."),
+        (
+            {"capacity": 0.1, "threshold": "capacity"},
+            "which out of fold as many reach as can be acted on: 10.0% of the rows of each",
+        ),
+    ],
+)
+def test_the_card_says_where_the_threshold_comes_from_and_what_can_be_acted_on(values, said):
+    evaluate = params.read().evaluate.model_copy(update=values)
+    assert said in f"{package._reason(evaluate)}."
