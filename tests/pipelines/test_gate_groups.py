@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import gate, group_checks, promotion
+from pipelines import gate, group_checks, promotion, scoring
 from pipelines.group_checks import AGAINST_CHAMPION, APART
 from pipelines.params import AuditParams, DataParams
 from tests.pipelines import bundles
@@ -169,3 +169,19 @@ def test_no_protected_attribute_asks_nothing():
     verdict = promotion.first_verdict(evaluation(), nothing, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert checks(verdict) == {}
     assert "harm_proven" not in verdict.evidence
+
+
+def test_a_capacity_decides_between_two_versions_and_a_number_is_of_the_whole_population(tmp_path, held_out, params):
+    """900 of everybody; half of them judge."""
+    params.promotion = params.promotion.model_copy(update={"metric": "precision_at_capacity"})
+    params.evaluate = params.evaluate.model_copy(update={"capacity": 900})
+    challenger = gate.Bundle(bundles.write(tmp_path / "challenger", {"strong": 1.5, "weak": 1.5}))
+    champion = gate.Bundle(bundles.write(tmp_path / "champion", {"strong": 1.5}))
+    verdict = gate.judge(challenger, champion, held_out, {"judged_share": 0.5}, params)
+    labels = held_out["churned"].to_numpy()
+    precision = [
+        labels[np.argsort(-scoring.load(bundle.folder, None).score(held_out))[:450]].mean() for bundle in (challenger, champion)
+    ]
+    assert verdict.comparisons[0].name == "precision_at_capacity"
+    assert verdict.comparisons[0].point == pytest.approx(precision[0] - precision[1])
+    assert (verdict.finding, verdict.outcome) == ("better", "promoted")
