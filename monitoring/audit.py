@@ -7,6 +7,7 @@ On all rows, out of fold, at its threshold: figures of every group and of every 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from monitoring import ablation
-from pipelines import fairness, harm, metrics, stage
+from pipelines import capacity, disparity, fairness, group_checks, harm, metrics, stage
 from pipelines import params as parameters
 from pipelines.errors import EvergreenError
 from pipelines.fairness import Floats, Group, Mask
 
 if TYPE_CHECKING:
-    from pipelines.params import AuditParams, DataParams, EvaluateParams
+    from pipelines.params import AuditParams, DataParams, EvaluateParams, Params
 
 INSUFFICIENT, SUFFICIENT = "insufficient evidence", "sufficient"
 RATES = (*fairness.RATES, "roc_auc")
+AT_CAPACITY = ("selection_rate", "tpr", "precision")
 
 
 def main(*, scores: Path, evaluation: Path, training: Path, schema: Path, models: Path, ensemble: Path, audit: Path) -> None:
@@ -35,15 +37,21 @@ def main(*, scores: Path, evaluation: Path, training: Path, schema: Path, models
     with stage.phase("read"):
         rows = read_rows(scores, challenger, params.data)
     threshold = float(evaluated["candidates"][challenger]["threshold"])
-    findings = measure(rows, threshold, params.data.protected, params.audit, params.evaluate)
     seen = json.loads(schema.read_text("utf-8"))
+    hidden = [name for name in params.data.protected if name not in {*seen["numbers"], *seen["categories"]}]
+    findings = measure(rows, threshold, params.data.protected, params.audit, params.evaluate, hidden)
     source = ablation.Source(training=training, scores=scores, schema=seen, models=models, ensemble=ensemble)
+    if params.evaluate.capacity:
+        dates = read_dates(scores, params.data)
+        add_capacity(findings, rows, capacity.taken(rows["score"].to_numpy(), dates, params.evaluate.capacity), params)
     findings["without"] = ablation.leave_out(source, evaluated, rows["score"].to_numpy() >= threshold, params)
     stage.write_json(audit, findings | {"model": params.model, "challenger": challenger})
     for attribute, finding in findings["verdict"]["attributes"].items():
         groups = {**findings["attributes"], **findings["pairs"]}[attribute]
         few = sum(group["evidence"] == INSUFFICIENT for group in groups)
         stage.say(f"{attribute}: {len(groups)} groups, {few} of them with insufficient evidence; harm: {finding}.")
+    for line, why in findings["verdict"]["unmatched"].items():
+        stage.say(f"audit.accepted, {line}: {why}. {group_checks.TIDY}")
 
 
 def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
@@ -67,18 +75,25 @@ def read_rows(scores: Path, challenger: str, data: DataParams) -> pd.DataFrame:
 
 
 def measure(
-    rows: pd.DataFrame, threshold: float, protected: list[str], params: AuditParams, bootstrap: EvaluateParams
+    rows: pd.DataFrame,
+    threshold: float,
+    protected: list[str],
+    params: AuditParams,
+    bootstrap: EvaluateParams,
+    hidden: Collection[str] = (),
 ) -> dict[str, Any]:
     """Counts and rates of all rows and of each group, what they differ by, and what that proves.
 
     Args:
         rows: as `read_rows` returns them.
         threshold: a row is selected when its score is at least this.
+        hidden: attributes that the model does not see.
 
     Returns:
         `whole`: counts and rates; `attributes` and `pairs`: name -> groups, each with its evidence, counts and rates
         (value, and difference and ratio to the whole); `gaps`: name -> rate -> the two groups that are furthest
-        apart; `harm`: every judgement of `harm.harms`; `verdict`: what they come to; and the settings.
+        apart; `split`: of each judged group what of its gaps to everybody else is explained and what the model adds
+        (pipelines/disparity.py); `harm`: every judgement of `harm.harms`; `verdict`: what they come to; and the settings.
     """
     labels, entities = rows["label"].to_numpy(), rows["entity"].to_numpy()
     groups = fairness.groups_of({name: rows[f"group_{name}"].to_numpy() for name in protected}, len(rows))
@@ -94,8 +109,9 @@ def measure(
     ]
     with_rest = [known[index] and fairness.enough(labels, entities, ~group.mask, params) for index, group in enumerate(groups)]
     judged = [index for index in range(1, len(groups)) if with_rest[index]]
-    measures = harm.apart_from_rest(totals[:, [0, *judged]], params)
-    judgements = harm.harms(measures, [groups[index] for index in judged], bootstrap.confidence)
+    compared = [groups[index] for index in judged]
+    gaps = split(rows, threshold, [groups[0], *compared], totals[:, [0, *judged]], bootstrap) if judged else {}
+    judgements = harm.harms(harm.apart_from_rest(totals[:, [0, *judged]], gaps, params), compared, bootstrap.confidence)
     by_name = {name: _listed(groups, found, name) for name in dict.fromkeys(group.attribute for group in groups[1:])}
     return {
         "threshold": threshold,
@@ -106,9 +122,58 @@ def measure(
         "attributes": {name: by_name[name] for name in protected},
         "pairs": {name: listed for name, listed in by_name.items() if name not in protected},
         "gaps": {name: _gaps(groups, known, rates, name, bootstrap.confidence) for name in by_name},
+        "split": _split_lines(gaps, compared, bootstrap.confidence),
         "harm": judgements,
-        "verdict": harm.summarise(judgements, groups[1:], [groups[index] for index in judged]),
+        "verdict": harm.summarise(judgements, groups[1:], compared, params.accepted, hidden),
     }
+
+
+def split(
+    rows: pd.DataFrame, threshold: float, groups: list[Group], totals: Floats, bootstrap: EvaluateParams
+) -> dict[str, disparity.Gap]:
+    """TPR shortfall and FPR excess of each group but the first, which is all rows, as `disparity.gaps` returns them."""
+    labels, scores, entities = (rows[name].to_numpy() for name in ("label", "score", "entity"))
+    return disparity.gaps(totals, disparity.decide_again(labels, scores, threshold, groups, entities, bootstrap))
+
+
+def read_dates(scores: Path, data: DataParams) -> capacity.Dates:
+    """The decision date of each row, in the order of `read_rows`."""
+    return capacity.Dates.of(pq.read_table(scores, columns=[data.time or data.entity]), data)
+
+
+def add_capacity(findings: dict[str, Any], rows: pd.DataFrame, taken: Floats, params: Params) -> None:
+    """Put `at_capacity` into each group of `findings`: selection rate, TPR and precision of those that would be acted on.
+
+    Args:
+        taken: how far each row is acted on, shape (rows,); held fixed in all resamples, as a threshold is.
+    """
+    groups = fairness.groups_of({name: rows[f"group_{name}"].to_numpy() for name in params.data.protected}, len(rows))
+    cells = fairness.cells(rows["label"].to_numpy(), rows["score"].to_numpy(), taken)
+
+    def measured(mask: Mask, weights: metrics.Weights) -> Floats:
+        return fairness.sums(weights, cells[mask])
+
+    rates = fairness.rates(fairness.resample(groups, measured, rows["entity"].to_numpy(), params.evaluate))
+    columns = {rate: fairness.RATES.index(rate) for rate in AT_CAPACITY}
+    found = {
+        (group.attribute, group.name): {
+            rate: fairness.interval(rates[:, index, column], params.evaluate.confidence) for rate, column in columns.items()
+        }
+        for index, group in enumerate(groups)
+    }
+    findings["whole"]["at_capacity"] = found["", ""]
+    for attribute, listed in {**findings["attributes"], **findings["pairs"]}.items():
+        for group in listed:
+            group["at_capacity"] = found[attribute, group["group"]]
+
+
+def _split_lines(gaps: Mapping[str, disparity.Gap], judged: list[Group], confidence: float) -> list[dict[str, Any]]:
+    return [
+        {"attribute": group.attribute, "group": group.name, "rate": rate}
+        | {part: fairness.interval(getattr(gap, part)[:, index], confidence) for part in ("raw", "explained", "added")}
+        for index, group in enumerate(judged)
+        for rate, gap in gaps.items()
+    ]
 
 
 def resample(rows: pd.DataFrame, threshold: float, groups: list[Group], bootstrap: EvaluateParams) -> Floats:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines import metrics
+    from pipelines.capacity import Dates
     from pipelines.metrics import Interval, Weights
 
 BASELINE = "linear"
@@ -33,7 +34,7 @@ class Judged:
     """The rows that judge, and one candidate's scores of them.
 
     labels, fold, entities, scores: of all rows, (rows,). late: whether a row is of the newest snapshots, (rows,).
-    backtest: of each origin the places of its rows and their scores; empty where there is none.
+    backtest: of each origin the places of its rows and their scores; empty where there is none. dates: where a capacity is set.
     """
 
     labels: NDArray[np.int64]
@@ -42,6 +43,7 @@ class Judged:
     late: NDArray[np.bool_]
     scores: NDArray[np.float64]
     backtest: list[tuple[NDArray[np.int64], NDArray[np.float64]]]
+    dates: Dates | None = None
 
     def decided(self, evaluate: params.EvaluateParams) -> NDArray[np.bool_]:
         """Whether each row is selected, by the threshold that the rows of the other folds choose, (rows,)."""
@@ -50,8 +52,25 @@ class Judged:
         chosen = np.empty(len(self.labels), dtype=bool)
         for number in np.unique(self.fold):
             own = self.fold == number
-            chosen[own] = self.scores[own] >= threshold_by_cost(self.labels[~own], self.scores[~own], evaluate)
+            chosen[own] = self.scores[own] >= self.threshold(evaluate, ~own)
         return chosen
+
+    def threshold(self, evaluate: params.EvaluateParams, kept: NDArray[np.bool_] | slice = slice(None)) -> float:
+        """The score from which some of the rows, or all, decide for positive: by cost or by capacity (`evaluate.threshold`)."""
+        from pipelines import capacity
+
+        if evaluate.threshold == "cost" or self.dates is None or evaluate.capacity is None:
+            return threshold_by_cost(self.labels[kept], self.scores[kept], evaluate)
+        return capacity.threshold(self.scores[kept], capacity.share_within(self.dates, evaluate.capacity))
+
+    def at_capacity(self, evaluate: params.EvaluateParams, kept: NDArray[np.int64]) -> dict[str, metrics.Measure]:
+        """Precision, recall and gain of the highest scores of each date, on some of the rows; nothing where none is set."""
+        from pipelines import capacity
+
+        if self.dates is None or evaluate.capacity is None:
+            return {}
+        found = capacity.measures(self.labels[kept], self.scores[kept], self.dates.take(kept), evaluate.capacity)
+        return {name: lambda weights, measure=measure: measure(weights.take(kept)) for name, measure in found.items()}
 
     def ranking(self, name: str) -> metrics.Measure:
         """Of all rows."""
@@ -115,13 +134,13 @@ def judge(judged: Judged, evaluate: params.EvaluateParams) -> dict[str, Any]:
 
     everything, late = np.arange(len(chosen)), np.flatnonzero(judged.late)
     whole = {name: judged.ranking(name) for name in metrics.RANKING}
-    whole |= {name: decision(name, everything) for name in metrics.DECISIONS}
+    whole |= {name: decision(name, everything) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, everything)
     newest = {name: judged.ranking_late(name) for name in metrics.RANKING}
-    newest |= {name: decision(name, late) for name in metrics.DECISIONS}
+    newest |= {name: decision(name, late) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, late)
     ahead = {name: judged.ranking_ahead(name) for name in metrics.RANKING} if judged.backtest else {}
     cells = metrics.confusion(judged.labels, chosen, np.ones((1, len(chosen))))
     found = {
-        "threshold": threshold_by_cost(judged.labels, judged.scores, evaluate),
+        "threshold": judged.threshold(evaluate),
         "metrics": _intervals(whole, judged.entities, evaluate),
         "confusion": {name: int(count[0]) for name, count in cells.items()},
     }
@@ -264,6 +283,7 @@ def read_judged(
     import numpy as np
 
     from pipelines import out_of_fold
+    from pipelines.capacity import Dates
 
     with stage.phase("read"):
         scored, ahead = out_of_fold.read(folders, "oof.parquet"), out_of_fold.read(folders, "backtest.parquet")
@@ -275,6 +295,7 @@ def read_judged(
         "fold": table[split.FOLD].to_numpy(),
         "entities": out_of_fold.entity_codes(table, config.data),
         "late": split.newest(table, config.data, config.evaluate),
+        "dates": Dates.of(table, config.data) if config.evaluate.capacity else None,
     }
     judged = {}
     for name, scores in scored.scores.items():

@@ -84,10 +84,14 @@ def enough(labels: NDArray, entities: NDArray, mask: Mask, params: AuditParams) 
     return all(len(np.unique(entities[mask & (labels == label)])) >= params.min_positives for label in (1, 0))
 
 
-def cells(labels: NDArray, scores: Floats, selected: Mask) -> Floats:
-    """What rates are made of, shape (rows, 6): row, positive, selected, hit, score, score where selected."""
+def cells(labels: NDArray, scores: Floats, selected: Mask | Floats) -> Floats:
+    """What rates are made of, shape (rows, 6): row, positive, selected, hit, score, score where selected.
+
+    Args:
+        selected: whether each row is, or how far (0 to 1), shape (rows,).
+    """
     positive = labels == 1
-    parts = [np.ones(len(labels)), positive, selected, positive & selected, scores, np.where(selected, scores, 0.0)]
+    parts = [np.ones(len(labels)), positive, selected, positive * selected, scores, scores * selected]
     return np.column_stack(parts).astype(np.float64)
 
 

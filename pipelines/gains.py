@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines import metrics
+from pipelines import capacity, metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pipelines.capacity import Dates
     from pipelines.metrics import Floats, Interval, Measure
     from pipelines.params import EvaluateParams
 
@@ -28,10 +29,14 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Scored:
-    """A version on the judged rows: its scores, shape (rows,), and the score from which it decides for positive."""
+    """A version on the judged rows: its scores, shape (rows,), and the score from which it decides for positive.
+
+    dates: of these rows, where a capacity is set.
+    """
 
     scores: Floats
     threshold: float
+    dates: Dates | None = None
 
     @property
     def selected(self) -> NDArray[np.bool_]:
@@ -52,7 +57,8 @@ class Pair:
 
     def take(self, kept: NDArray) -> Pair:
         """On some of the rows, by mask."""
-        both = (Scored(scored.scores[kept], scored.threshold) for scored in (self.challenger, self.champion))
+        versions = (self.challenger, self.champion)
+        both = (Scored(each.scores[kept], each.threshold, each.dates and each.dates.take(kept)) for each in versions)
         return Pair(self.labels[kept], *both, self.entities[kept])
 
     def gains(self, names: list[str], evaluate: EvaluateParams) -> dict[str, Interval]:
@@ -71,6 +77,8 @@ def measure(metric: str, labels: NDArray, scored: Scored, evaluate: EvaluatePara
     if metric == "cost":
         values = costs(labels, scored, evaluate)
         return lambda weights: metrics.mean(values, weights)
+    if metric in capacity.NAMES and scored.dates and evaluate.capacity:
+        return capacity.measures(labels, scored.scores, scored.dates, evaluate.capacity)[metric]
     return lambda weights: metrics.RANKING[metric](labels, scored.scores, weights)
 
 

@@ -113,11 +113,15 @@ def _judge(
         return incomparable_verdict(changed)
     import pyarrow as pa
 
+    from pipelines.capacity import Dates
+
     judged, now, over_all = sides(rows, challenger, champion, params)
+    part = judged.num_rows / max(rows.num_rows, 1)
+    dates = Dates.of(judged, params.data, part) if params.evaluate.capacity else None
     pair = gains.Pair(
         judged[params.data.target].cast("int64").to_numpy(),
-        gains.Scored(_unseen_scores(challenging, challenger, judged, params), challenger.threshold),
-        gains.Scored(_unseen_scores(current, champion, judged, params), champion.threshold),
+        gains.Scored(_unseen_scores(challenging, challenger, judged, params), challenger.threshold, dates),
+        gains.Scored(_unseen_scores(current, champion, judged, params), champion.threshold, dates),
         judged[params.data.entity].to_numpy(),
     )
     whole, compared = pair.take(over_all), judged.filter(pa.array(over_all))

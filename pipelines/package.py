@@ -42,8 +42,7 @@ def card(
     return f"""# {config.model}: {name}
 
 Predicts `{data.target}`{_horizon(data)} for each `{data.entity}`, as a probability.
-Decision: positive at {found["threshold"]:.4f} or more, which costs least when a missed positive costs
-{config.evaluate.cost_false_negative:g} and a false alarm {config.evaluate.cost_false_positive:g}.
+Decision: positive at {found["threshold"]:.4f} or more, {_reason(config.evaluate)}.
 
 ## Data
 
@@ -84,6 +83,23 @@ is made from, `dvc repro` then has nothing to do, and with an empty cache makes 
 
 def _horizon(data: params.DataParams) -> str:
     return f" within {data.horizon_days} days" if data.time else ""
+
+
+def _reason(evaluate: params.EvaluateParams) -> str:
+    """Why the threshold is where it is, and what can be acted on where that is known."""
+    limit = evaluate.capacity
+    many = "" if limit is None else f"{limit:,} rows" if limit >= 1 else f"{limit:.1%} of the rows"
+    if evaluate.threshold == "capacity":
+        return f"which out of fold as many reach as can be acted on: {many} of each decision date"
+    costs = (
+        "which costs least when a missed positive costs\n"
+        f"{evaluate.cost_false_negative:g} and a false alarm {evaluate.cost_false_positive:g}"
+    )
+    return (
+        f"{costs}.\nActed on, in the figures at capacity, are the highest scores: {many} of each decision date"
+        if many
+        else costs
+    )
 
 
 def _window(data: params.DataParams, manifest: dict[str, Any]) -> str:
@@ -185,11 +201,42 @@ def _groups(audit: dict[str, Any]) -> str:
         for group in groups:
             rates = " | ".join(_figure(group["rates"][rate]["value"] or NOTHING) for rate in ("selection_rate", "tpr", "fpr"))
             lines.append(f"| {attribute} | {group['group']} | {group['rows']:,} | {rates} | {group['evidence']} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_gaps(audit), *_accepted(audit["verdict"])])
+
+
+def _gaps(audit: dict[str, Any]) -> list[str]:
+    """What is behind differences in TPR."""
+    header = [
+        "",
+        "TPR shortfall of a group against everybody else: the whole, what the groups' risks explain, and what the model adds.",
+        "",
+        "| attribute | group | the whole | explained | added by the model |",
+        "|---|---|---|---|---|",
+    ]
+    lines = [
+        f"| {one['attribute']} | {one['group']} | "
+        + " | ".join(_figure(one[part] or NOTHING) for part in ("raw", "explained", "added"))
+        + " |"
+        for one in audit["split"]
+        if one["rate"] == "TPR shortfall" and one["attribute"] in audit["attributes"]
+    ]
+    return header + lines if lines else []
+
+
+def _accepted(verdict: dict[str, Any]) -> list[str]:
+    """Who is harmed and why a person accepted it."""
+    lines = [
+        f"- {one['attribute']}: {one['group']}, {one['measure']} {_figure(one)}: {one['reason']}" for one in verdict["accepted"]
+    ]
+    return ["", "Proven harm that a person accepted (audit.accepted):", "", *lines] if lines else []
 
 
 def _findings(verdict: dict[str, Any]) -> str:
-    words = {"none": "none beyond the limit", "not judged": "not judged, as no limit is set"}
+    words = {
+        "none": "none beyond the limit",
+        "not judged": "not judged, as no limit is set",
+        "accepted": "proven, and accepted by a person",
+    }
     return "; ".join(f"{name}: {words.get(found, found)}" for name, found in verdict["attributes"].items())
 
 

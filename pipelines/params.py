@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
 from pipelines.errors import EvergreenError
 
@@ -150,6 +150,14 @@ class EvaluateParams(Section):
     seed: int
     cost_false_negative: Annotated[float, Field(gt=0)]
     cost_false_positive: Annotated[float, Field(gt=0)]
+    capacity: Annotated[StrictInt, Field(ge=1)] | Share | None = None  # pipelines/capacity.py says what it does
+    threshold: Literal["cost", "capacity"] = "cost"
+
+    @model_validator(mode="after")
+    def _knows_its_capacity(self) -> EvaluateParams:
+        if self.threshold == "capacity" and self.capacity is None:
+            raise ValueError("threshold: capacity asks for evaluate.capacity: say how many can be acted on")
+        return self
 
 
 class AuditParams(Section):
@@ -159,6 +167,13 @@ class AuditParams(Section):
     max_tpr_shortfall: Share | None
     max_fpr_excess: Share | None
     max_underestimation: Share | None
+    accepted: dict[str, Annotated[str, Field(min_length=10)]] = {}
+
+    @model_validator(mode="after")
+    def _names_groups(self) -> AuditParams:
+        if wrong := [line for line in self.accepted if ": " not in line]:
+            raise ValueError(f"accepted: {', '.join(wrong)}: a line names a group as the bias report does, 'attribute: group'")
+        return self
 
 
 class PromotionParams(Section):
@@ -166,7 +181,7 @@ class PromotionParams(Section):
 
     mode: Literal["auto", "review"]
     review_hours: Annotated[float, Field(gt=0)]
-    metric: Literal["cost", "roc_auc", "pr_auc", "log_loss", "brier"] = "cost"
+    metric: Literal["cost", "roc_auc", "pr_auc", "log_loss", "brier", "precision_at_capacity", "recall_at_capacity"] = "cost"
     min_effect: Annotated[float, Field(ge=0)]
     max_auc_loss: Share
     max_cost_loss: Share
@@ -259,6 +274,14 @@ class Params(Section):
     monitor: MonitorParams
     serving: ServingParams
     gc: GcParams | None = None  # a params.yaml of earlier days has none
+
+    @model_validator(mode="after")
+    def _judges_by_a_capacity_that_there_is(self) -> Params:
+        if self.promotion.metric.endswith("_at_capacity") and self.evaluate.capacity is None:
+            raise ValueError(
+                f"promotion.metric: {self.promotion.metric} asks for evaluate.capacity: say how many can be acted on"
+            )
+        return self
 
     @property
     def enabled(self) -> list[str]:

@@ -81,13 +81,13 @@ def _wording() -> Iterator[tuple[str, Any, str | None]]:
     yield "audit.min_positives", ..., "entities of either label in it"
     yield "evaluate.cost_false_negative", ..., "what it costs to miss a positive, against ..."
     yield "evaluate.cost_false_positive", ..., "... a needless alarm: the threshold follows from the ratio"
-    reason = "a group's positives may be found this much less often. Not 0: groups have different base rates"
+    reason = "of a group's positives the model may find this share less often, beyond what risks explain: docs/groups.md"
     yield "audit.max_tpr_shortfall", ..., reason
     yield "audit.max_fpr_excess", ..., "null is not judged. Set it where being selected is a burden"
     yield (
         "audit.max_underestimation",
         ...,
-        "of the base rate: a group's positives are expected less than they come, beyond the others'",
+        "of a group's positives, that its scores do not expect, beyond the others'",
     )
 
 

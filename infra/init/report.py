@@ -31,7 +31,8 @@ def decided(plan: Plan, survey: Survey, found: TrainingSet) -> Iterator[str]:
     yield f"a model sees {len(kinds)} columns ({listed}); their names here are lower-case: {_renamed(plan)}."
     if plan.protected:
         hidden = "audited, and not seen by a model unless you take them out of features.exclude"
-        yield f"protected {', '.join(plan.protected)}: {hidden}."
+        why = "hidden, they can leave scores off within a group, and the gate asks for calibration in each: docs/groups.md"
+        yield f"protected {', '.join(plan.protected)}: {hidden}; {why}."
     if plan.personal:
         yield f"personal {', '.join(plan.personal)}: no model sees them, and no page shows them."
     for one in plan.left_out:

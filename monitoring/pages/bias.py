@@ -13,6 +13,7 @@ import pandas as pd
 
 from monitoring import inert
 from monitoring.pages import rendering
+from pipelines.group_checks import line_of
 
 if TYPE_CHECKING:
     from evidently.legacy.model.widget import BaseWidgetInfo
@@ -28,19 +29,32 @@ RATES = {
     "roc_auc": "ROC-AUC",
 }
 DECISIONS, SCORES = tuple(RATES)[:5], tuple(RATES)[5:]
+AT_CAPACITY = ("selection_rate", "tpr", "precision")
+NONE = {"point": 0.0}
 PLOTTED = ("selection_rate", "tpr", "fpr", "precision")
 LEGEND = {"orientation": "h", "y": 1.25}  # above the plot: below it, long group names run through it
 FINDINGS = {
     "proven": "proven",
+    "accepted": "accepted: what is proven, a person accepted with a reason (audit.accepted)",
     "unproven": "unproven",
     "none": "none beyond the limit, and every group has enough evidence",
     "not judged": "not judged: no limit is set",
 }
-LIMITS = {"max_tpr_shortfall": "TPR shortfall", "max_fpr_excess": "FPR excess", "max_underestimation": "Underestimation"}
+LIMITS = {
+    "max_tpr_shortfall": "Added TPR shortfall",
+    "max_fpr_excess": "Added FPR excess",
+    "max_underestimation": "Underestimation",
+}
+HARM = "Harm, judged against everybody else; intervals hold for all lines at once"
+SPLIT = "Gaps to everybody else: the whole, what the groups' risks explain, and what the model adds, which is judged"
+CAPACITY = "At the capacity (evaluate.capacity): who would be acted on, by group"
+WITHOUT = "With the attribute left out: the rate with it, and the change, at the same number selected"
 NOTES = (
     "Rates are of all these rows; curves of scores are of the sample. Difference and ratio are to all rows; harm is judged "
-    "against everybody else, since all rows hold the group. Calibration is mean score less share of positives; "
-    "underestimation, how much lower it is than everybody else's. A group with insufficient evidence neither passes nor fails."
+    "against everybody else, since all rows hold the group. Of a gap in TPR or FPR so much is explained as there would be "
+    "between the same groups under a model that is calibrated in each; what the model adds is judged. Calibration is mean "
+    "score less share of positives; underestimation, the share of a group's positives that its scores do not expect, less "
+    "that of everybody else. A group with insufficient evidence neither passes nor fails."
 )
 
 
@@ -56,7 +70,7 @@ def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str)
 
     everything = {**findings["attributes"], **findings["pairs"]}
     frame, tables, metrics = rows[["score"]], {}, []
-    harm_table, without_table, attribute_metric = _metrics()
+    harm_table, table_of, attribute_metric = _metrics()
     for number, (attribute, groups) in enumerate(everything.items()):
         column = f"attribute {number}"
         names = inert.names(group["group"] for group in groups)
@@ -73,11 +87,14 @@ def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str)
                 datasets=list(datasets),
             )
         )
-    tables |= {"harm": harm_lines(findings)}
-    shown = [harm_table(), *metrics]
+    tables |= {"harm": harm_lines(findings), "split": split_lines(findings), "capacity": capacity_lines(findings)}
+    listed = [
+        table_of(dataset=name, title=title) for name, title in (("split", SPLIT), ("capacity", CAPACITY)) if len(tables[name])
+    ]
+    shown = [harm_table(), *listed, *metrics]
     if "without" in findings:
         tables |= {"without": without_lines(findings)}
-        shown.append(without_table())
+        shown.append(table_of(dataset="without", title=WITHOUT))
     categories = [name for name in frame.columns if name != "score"]
     definition = DataDefinition(numerical_columns=["score"], categorical_columns=categories)
     return rendering.render(title, _statement(findings, len(rows), what), shown, frame, definition, more=tables)
@@ -98,6 +115,7 @@ def figures(group: dict[str, Any], names: dict[str, str]) -> pd.DataFrame:
 def harm_lines(findings: dict[str, Any]) -> pd.DataFrame:
     """One line a judgement, the gravest first."""
     order = {"proven": 0, "unproven": 1, "none": 2}
+    reasons = {line_of(one): inert.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
     lines = [
         {
             "attribute": inert.text(one["attribute"]),
@@ -105,11 +123,36 @@ def harm_lines(findings: dict[str, Any]) -> pd.DataFrame:
             "measure": one["measure"],
             "figure": f"{one['point']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]",
             "limit": f"{one['limit']:g}",
-            "harm": one["finding"],
+            "harm": f"accepted: {reasons[line_of(one)]}"
+            if one["finding"] == "proven" and line_of(one) in reasons
+            else one["finding"],
         }
         for one in sorted(findings["harm"], key=lambda one: (order[one["finding"]], -one["point"]))
     ]
     return pd.DataFrame(lines, columns=["attribute", "group", "measure", "figure", "limit", "harm"])
+
+
+def split_lines(findings: dict[str, Any]) -> pd.DataFrame:
+    """One line a group and rate, the largest gap first: raw, explained and added; none of a window of earlier days."""
+    parts = {"raw": "the whole gap", "explained": "explained by risks", "added": "added by the model"}
+    lines = [
+        {"attribute": inert.text(one["attribute"]), "group": inert.text(one["group"]), "rate": one["rate"]}
+        | {title: _signed(one[part]) for part, title in parts.items()}
+        for one in sorted(findings.get("split", ()), key=lambda one: -(one["raw"] or NONE)["point"])
+    ]
+    return pd.DataFrame(lines, columns=["attribute", "group", "rate", *parts.values()])
+
+
+def capacity_lines(findings: dict[str, Any]) -> pd.DataFrame:
+    """One line a group of one attribute or two: how much of it is within the capacity; none where no capacity is set."""
+    lines = [
+        {"attribute": inert.text(attribute), "group": inert.text(group["group"]), "evidence": group["evidence"]}
+        | {RATES[rate]: _interval(value) for rate, value in group["at_capacity"].items()}
+        for attribute, groups in {**findings["attributes"], **findings["pairs"]}.items()
+        for group in groups
+        if "at_capacity" in group
+    ]
+    return pd.DataFrame(lines, columns=["attribute", "group", "evidence", *(RATES[rate] for rate in AT_CAPACITY)])
 
 
 def without_lines(findings: dict[str, Any]) -> pd.DataFrame:
@@ -150,24 +193,24 @@ def _metrics() -> tuple[type, type, type]:
         def calculate(self, context: Any, _current_data: Any, _reference_data: Any) -> tuple[Any, None]:
             table = context.additional_data["harm"].as_dataframe()
             found = self.result(int((table["harm"] == "proven").sum()))
-            title = "Harm, judged against everybody else; intervals hold for all lines at once"
-            shown = table_data(title=title, column_names=list(table.columns), data=table.to_numpy().tolist())
-            nothing = text_widget(title=title, text="Nothing was judged: no group has enough evidence, or no limit is set.")
+            shown = table_data(title=HARM, column_names=list(table.columns), data=table.to_numpy().tolist())
+            nothing = text_widget(title=HARM, text="Nothing was judged: no group has enough evidence, or no limit is set.")
             found.widget = [shown if len(table) else nothing]
             return found, None
 
-    class WithoutTable(SingleValueMetric):
-        pass
+    class TableOf(SingleValueMetric):
+        dataset: str
+        title: str
 
-    class WithoutTableCalculation(SingleValueCalculation[WithoutTable]):
+    class TableOfCalculation(SingleValueCalculation[TableOf]):
         def display_name(self) -> str:
-            return "attributes that were left out"
+            return f"attributes in: {self.metric.title}"
 
         def calculate(self, context: Any, _current_data: Any, _reference_data: Any) -> tuple[Any, None]:
-            table = context.additional_data["without"].as_dataframe()
+            table = context.additional_data[self.metric.dataset].as_dataframe()
             found = self.result(int(table["attribute"].nunique()))
-            title = "With the attribute left out: the rate with it, and the change, at the same number selected"
-            found.widget = [table_data(title=title, column_names=list(table.columns), data=table.to_numpy().tolist())]
+            lines = table.to_numpy().tolist()
+            found.widget = [table_data(title=self.metric.title, column_names=list(table.columns), data=lines)]
             return found, None
 
     class AttributeRates(SingleValueMetric):
@@ -187,7 +230,7 @@ def _metrics() -> tuple[type, type, type]:
             found.widget = _widgets(groups, current_data.as_dataframe(), self.metric)
             return found, None
 
-    return HarmTable, WithoutTable, AttributeRates
+    return HarmTable, TableOf, AttributeRates
 
 
 def _widgets(groups: list[pd.DataFrame], rows: pd.DataFrame, metric: Any) -> list[BaseWidgetInfo]:
@@ -270,11 +313,15 @@ def _interval(value: dict[str, float] | None) -> str:
     return f"{value['point']:.3f} [{value['low']:.3f},\N{NO-BREAK SPACE}{value['high']:.3f}]" if value else "none"
 
 
+def _signed(value: dict[str, float] | None) -> str:
+    return f"{value['point']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]" if value else "none"
+
+
 def _apart(found: dict[str, Any]) -> str:
     difference, ratio = found["difference"], found["ratio"]
     if not difference:
         return "none"
-    signed = f"{difference['point']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    signed = _signed(difference)
     return f"{signed}, x{ratio['point']:.2f}" if ratio else signed
 
 

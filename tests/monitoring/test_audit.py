@@ -13,6 +13,7 @@ from monitoring import audit
 from pipelines.errors import EvergreenError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+NOTHING = {"harmed": [], "accepted": [], "unmatched": {}, "unproven": []}
 
 
 def scored(group: str | None, positives: int, recall: float, negatives: int, fall_out: float) -> list[dict]:
@@ -30,9 +31,9 @@ def run(tmp_path, monkeypatch):
     """Audit rows in a project folder of its own; returns audit.json's content."""
     monkeypatch.chdir(tmp_path)
 
-    def run(rows: list[dict], bootstrap: int = 200, **limits) -> dict:
+    def run(rows: list[dict], bootstrap: int = 200, capacity: float | None = None, **limits) -> dict:
         values = YAML(typ="safe").load(PARAMS)
-        values["data"] |= {"entity": "customer_id", "target": "churned", "protected": ["gender"]}
+        values["data"] |= {"entity": "customer_id", "time": None, "target": "churned", "protected": ["gender"]}
         limited = {
             "min_rows": 100,
             "min_positives": 20,
@@ -41,7 +42,7 @@ def run(tmp_path, monkeypatch):
             "max_underestimation": None,
         }
         values["audit"] = {"report_rows": 500} | limited | limits
-        values["evaluate"] |= {"bootstrap": bootstrap, "confidence": 0.95, "seed": 1}
+        values["evaluate"] |= {"bootstrap": bootstrap, "confidence": 0.95, "seed": 1, "capacity": capacity}
         YAML().dump(values, Path("params.yaml"))
         schema = [
             ("customer_id", pa.string()),
@@ -76,13 +77,20 @@ def test_planted_recalls_are_found_and_proven(run):
     assert found["gaps"]["gender"]["tpr"]["difference"]["point"] == pytest.approx(0.65)
     assert found["verdict"]["attributes"] == {"gender": "proven"}
     (harm,) = found["verdict"]["harmed"]
-    assert (harm["group"], harm["measure"], harm["point"], harm["limit"]) == ("m", "TPR shortfall", pytest.approx(0.65), 0.2)
-    assert 0.5 < harm["low"] < 0.65
+    assert (harm["group"], harm["measure"], harm["raw"], harm["limit"]) == (
+        "m",
+        "added TPR shortfall",
+        pytest.approx(0.65),
+        0.2,
+    )
+    # 207 of 244 positives that the scores of f expect are selected, 90 of 140 of those of m
+    assert harm["explained"] == pytest.approx(207 / 244 - 90 / 140)
+    assert 0.3 < harm["low"] < harm["point"] == pytest.approx(0.65 - harm["explained"])
 
 
 def test_equal_groups_are_shown_not_to_be_harmed_and_thin_ones_are_not(run):
     equal = scored("f", 400, 0.8, 600, 0.1) + scored("m", 400, 0.8, 600, 0.1)
-    assert run(equal)["verdict"] == {"attributes": {"gender": "none"}, "harmed": [], "unproven": []}
+    assert run(equal)["verdict"] == NOTHING | {"attributes": {"gender": "none"}, "hidden": ["gender"]}
     found = run(equal + scored("x", 10, 0.0, 30, 0.1))["verdict"]
     assert found["attributes"] == {"gender": "unproven"}
     assert found["unproven"] == [{"attribute": "gender", "group": "x", "why": "insufficient evidence"}]
@@ -90,9 +98,40 @@ def test_equal_groups_are_shown_not_to_be_harmed_and_thin_ones_are_not(run):
 
 def test_false_alarms_are_judged_where_a_limit_is_set(run):
     rows = scored("f", 200, 0.8, 400, 0.1) + scored("m", 200, 0.8, 400, 0.5)
-    assert run(rows)["verdict"]["attributes"] == {"gender": "none"}
-    assert run(rows, max_fpr_excess=0.2)["verdict"]["harmed"][0]["measure"] == "FPR excess"
+    assert run(rows)["verdict"]["harmed"] == []
+    assert run(rows, max_fpr_excess=0.2)["verdict"]["harmed"][0]["measure"] == "added FPR excess"
     assert run(rows, max_tpr_shortfall=None)["verdict"]["attributes"] == {"gender": "not judged"}
+
+
+def test_each_gap_is_split_into_what_is_explained_and_what_is_added(run):
+    lines = {
+        (one["group"], one["rate"]): one
+        for one in run(scored("f", 200, 0.95, 400, 0.1) + scored("m", 200, 0.3, 400, 0.1))["split"]
+    }
+    assert set(lines) == {(group, rate) for group in "fm" for rate in ("TPR shortfall", "FPR excess")}
+    points = {part: lines["m", "TPR shortfall"][part]["point"] for part in ("raw", "explained", "added")}
+    assert points["raw"] == pytest.approx(points["explained"] + points["added"])
+    assert points["raw"] == pytest.approx(0.65)
+
+
+def test_who_is_within_the_capacity_is_told_by_group(run):
+    """Of 400 rows 150 score high, 75 of them can be acted on: each of them with one half."""
+    rows = scored("f", 100, 0.8, 100, 0.2) + scored("m", 100, 0.4, 100, 0.1)
+    for capacity in (75 / 400, 150):  # of half of the population, as evaluation.json says
+        groups = groups_of(run(rows, capacity=capacity))
+        points = {name: {rate: one["point"] for rate, one in group["at_capacity"].items()} for name, group in groups.items()}
+        assert points["f"] == pytest.approx({"selection_rate": 0.25, "tpr": 0.4, "precision": 0.8})
+        assert points["m"] == pytest.approx({"selection_rate": 0.125, "tpr": 0.2, "precision": 0.8})
+    assert "at_capacity" not in groups_of(run(rows))["f"]
+
+
+def test_what_is_accepted_is_no_harm_and_what_accepts_nothing_is_said(run, capsys):
+    rows = scored("f", 200, 0.95, 400, 0.1) + scored("m", 200, 0.30, 400, 0.1)
+    lines = {"gender: m": "the union agreed to it", "gender: x": "the union agreed to it"}
+    found = run(rows, accepted=lines)["verdict"]
+    assert (found["attributes"], found["harmed"]) == ({"gender": "accepted"}, [])
+    assert found["accepted"][0]["reason"] == "the union agreed to it"
+    assert "audit.accepted, gender: x: there is no such group" in capsys.readouterr().out
 
 
 def test_an_attribute_that_no_model_sees_is_said_so(run):

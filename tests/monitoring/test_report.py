@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from monitoring import audit, inert, report
+from monitoring.pages import bias
 from monitoring.pages import data as data_page
 from monitoring.pages.columns import Columns
 
@@ -100,6 +101,29 @@ def test_planted_recalls_are_on_the_bias_report(pages):
     assert '"proven"' in pages["bias.html"]
     assert "no model sees it" in pages["bias.html"]
     assert "gender: proven" in pages["index.html"]
+    assert "explained by risks" in pages["bias.html"] and "added TPR shortfall" in pages["bias.html"]
+
+
+def test_the_bias_report_shows_who_is_within_the_capacity():
+    value = {"point": 0.1, "low": 0.0, "high": 0.2}
+    at_capacity = {"selection_rate": value, "tpr": value, "precision": None}
+    group = {"group": "a", "evidence": "sufficient", "at_capacity": at_capacity}
+    lines = bias.capacity_lines({"attributes": {"g": [group]}, "pairs": {}})
+    assert lines.iloc[0].tolist() == ["g", "a", "sufficient", "0.100 [0.000,\xa00.200]", "0.100 [0.000,\xa00.200]", "none"]
+    del group["at_capacity"]
+    assert len(bias.capacity_lines({"attributes": {"g": [group]}, "pairs": {}})) == 0
+
+
+def test_the_bias_report_says_who_accepted_what_and_splits_each_gap():
+    value = {"point": 0.1, "low": 0.0, "high": 0.2}
+    one = {"attribute": "g", "group": "a", "measure": "m", "limit": 0.1, "finding": "proven"} | value
+    other = one | {"group": "b"}
+    gap = {"attribute": "g", "group": "a", "rate": "TPR shortfall", "raw": value, "explained": None, "added": value}
+    found = {"harm": [one, other], "split": [gap], "verdict": {"accepted": [one | {"reason": "agreed <b>with</b> all"}]}}
+    lines = bias.harm_lines(found)
+    assert lines["harm"].tolist() == [f"accepted: {inert.text('agreed <b>with</b> all')}", "proven"]
+    assert bias.split_lines(found).iloc[0].tolist()[3:] == ["+0.100 [+0.000, +0.200]", "none", "+0.100 [+0.000, +0.200]"]
+    assert len(bias.split_lines({"verdict": {}})) == 0  # of a window of earlier days
 
 
 def test_no_page_holds_a_canary_or_anything_that_a_browser_would_run(pages):

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import ensemble, evaluate, params, train
+from pipelines.capacity import Dates
 from pipelines.evaluate import Judged
 from tests.pipelines.customers import shifting, write
 
@@ -229,3 +230,19 @@ def test_the_stage_judges_all_rows_the_newest_and_unseen_months_of_candidates_an
     assert found["challenger"] == "linear"  # what the label follows is linear in the signal
     shown = json.loads(Path("metrics.json").read_text())["linear"]
     assert shown["unseen_months_roc_auc"] == found["candidates"]["linear"]["backtest"]["roc_auc"]["point"]
+
+
+def test_a_capacity_gives_figures_of_the_highest_scores_and_may_set_the_threshold():
+    judging = JUDGING.model_copy(update={"capacity": 0.1, "threshold": "capacity"})
+    good = replace(judged(GOOD), dates=Dates(np.zeros(len(GOOD), np.intp)))
+    found = evaluate.judge(good, judging)
+    points = {name: figure["point"] for name, figure in found["metrics"].items()}
+    best = LABELS[np.argsort(-GOOD)[:120]]
+    assert points["precision_at_capacity"] == pytest.approx(best.mean())
+    assert points["recall_at_capacity"] == pytest.approx(best.sum() / LABELS.sum())
+    assert points["gain_at_capacity"] == pytest.approx(best.mean() / LABELS.mean())
+    assert (found["threshold"] <= GOOD).sum() == 120
+    assert good.decided(judging).sum() == pytest.approx(120, abs=30), "each fold's cut is of the others"
+    by_cost = judging.model_copy(update={"threshold": "cost"})
+    assert evaluate.judge(good, by_cost)["threshold"] == evaluate.threshold_by_cost(LABELS, GOOD, judging)
+    assert not any("capacity" in name for name in evaluate.judge(judged(GOOD), JUDGING)["metrics"])

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import gate, promotion
-from pipelines.params import DataParams
+from pipelines import gate, group_checks, promotion, scoring
+from pipelines.group_checks import AGAINST_CHAMPION, APART
+from pipelines.params import AuditParams, DataParams
 from tests.pipelines import bundles
 from tests.pipelines.bundles import AUDIT, EVALUATE, FAIR, PROMOTION, evaluation, sigmoid
 
@@ -122,8 +123,64 @@ def test_unproven_harm_blocks_no_first_champion_and_stands_in_its_evidence():
     assert "<b>" not in page and "y" * 61 not in page and "and 6 more" in page
 
 
+def test_the_way_out_is_named_word_for_word_and_what_is_accepted_passes_with_its_reason():
+    refused = promotion.first_verdict(evaluation(), UNFAIR | {"hidden": ["gender"]}, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    (check,) = [check for check in refused.checks if check.passed is False]
+    assert '`audit: {accepted: {"gender: f": "why this is right"}}`' in check.next_step
+    assert "take gender out of features.exclude" in check.next_step
+    line, reason = "gender: f", "agreed with the works council"
+    (harm,) = UNFAIR["harmed"]
+    accepted = {"attributes": {"gender": "accepted"}, "harmed": [], "unproven": [], "accepted": [harm | {"reason": reason}]}
+    verdict = promotion.first_verdict(evaluation(), accepted, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    assert verdict.outcome == "promoted"
+    assert (verdict.evidence["harm_proven"], verdict.evidence["harm_accepted"]) == (0, 1)
+    assert any(check.passed and reason in str(check.observed) for check in verdict.checks)
+    assert line in verdict.headline
+
+
+def test_the_line_that_the_message_names_is_one_that_params_take():
+    line = json.loads("{" + group_checks._way_out(UNFAIR).partition("accepted: {")[2].partition("}")[0] + "}")
+    assert AuditParams.model_validate(AUDIT.model_dump() | {"accepted": line}).accepted == {"gender: f": "why this is right"}
+    with pytest.raises(ValueError, match="women: a line names a group"):
+        AuditParams.model_validate(AUDIT.model_dump() | {"accepted": {"women": "why this is right"}})
+
+
+def test_a_line_that_accepts_nothing_is_on_the_verdict_and_blocks_nothing():
+    audit = FAIR | {"unmatched": {"gender: x": "there is no such group"}}
+    verdict = promotion.first_verdict(evaluation(), audit, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    assert verdict.outcome == "promoted"
+    (check,) = [check for check in verdict.checks if "accepted" in check.name]
+    assert (check.passed, check.observed) == (None, "gender: x: there is no such group")
+
+
+def test_harm_against_the_champion_cannot_be_accepted():
+    (against,) = [check for check in group_checks.checks(AGAINST_CHAMPION, UNFAIR) if check.passed is False]
+    assert "accepted" not in against.next_step
+
+
+def test_the_whole_of_a_gap_stands_beside_what_is_judged():
+    harm = UNFAIR["harmed"][0] | {"raw": 0.8, "explained": 0.2}
+    (check,) = group_checks.checks(APART, UNFAIR | {"harmed": [harm]})
+    assert "(the whole gap +0.800, explained +0.200)" in check.observed
+
+
 def test_no_protected_attribute_asks_nothing():
     nothing = {"attributes": {}, "harmed": [], "unproven": []}
     verdict = promotion.first_verdict(evaluation(), nothing, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert checks(verdict) == {}
     assert "harm_proven" not in verdict.evidence
+
+
+def test_a_capacity_decides_between_two_versions(tmp_path, held_out, params):
+    params.promotion = params.promotion.model_copy(update={"metric": "precision_at_capacity"})
+    params.evaluate = params.evaluate.model_copy(update={"capacity": 450})
+    challenger = gate.Bundle(bundles.write(tmp_path / "challenger", {"strong": 1.5, "weak": 1.5}))
+    champion = gate.Bundle(bundles.write(tmp_path / "champion", {"strong": 1.5}))
+    verdict = gate.judge(challenger, champion, held_out, {}, params)
+    labels = held_out["churned"].to_numpy()
+    precision = [
+        labels[np.argsort(-scoring.load(bundle.folder, None).score(held_out))[:450]].mean() for bundle in (challenger, champion)
+    ]
+    assert verdict.comparisons[0].name == "precision_at_capacity"
+    assert verdict.comparisons[0].point == pytest.approx(precision[0] - precision[1])
+    assert (verdict.finding, verdict.outcome) == ("better", "promoted")

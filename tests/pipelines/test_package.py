@@ -26,6 +26,7 @@ EVALUATION = {
 }  # fmt: skip
 RATES = {name: {"value": FIGURE} for name in ("selection_rate", "tpr", "fpr")}
 GROUP = {"group": "f", "rows": 500, "rates": RATES, "evidence": "insufficient evidence"}
+SPLIT = [{"attribute": "gender", "group": "f", "rate": "TPR shortfall", "raw": FIGURE, "explained": FIGURE, "added": None}]
 MANIFEST = {"rows": 1000, "as_of": "2024-12-31", "fingerprint": "abc", "binds": {}, "columns": {}, "sql_sha256": "d"}
 SCHEMA = {"numbers": ["tenure"], "categories": {"plan": ["basic"]}, "ranges": {"tenure": [0, 70]}}
 SAMPLE = pa.table({"gender": ["f", "m", "f"], "tenure": pa.array([1, None, 70]), "plan": ["basic", None, "fiber"]})
@@ -47,7 +48,11 @@ def made(tmp_path, monkeypatch):
     Path("params.yaml").write_text(text)
     for name, value in {"manifest": MANIFEST, "schema": SCHEMA, "evaluation": EVALUATION}.items():
         stage.write_json(Path(f"{name}.json"), value)
-    stage.write_json(Path("audit.json"), {"attributes": {"gender": [GROUP]}, "verdict": {"attributes": {"gender": "unproven"}}})
+    accepted = [
+        {"attribute": "gender", "group": "f", "measure": "added TPR shortfall", "reason": "agreed with the union"} | FIGURE
+    ]
+    verdict = {"attributes": {"gender": "unproven"}, "accepted": accepted}
+    stage.write_json(Path("audit.json"), {"attributes": {"gender": [GROUP]}, "split": SPLIT, "verdict": verdict})
     Path("models/lightgbm").mkdir(parents=True)
     Path("models/lightgbm/model.onnx").write_bytes(b"graph")
     stage.write_json(Path("models/lightgbm/training.json"), TRAINING)
@@ -103,6 +108,8 @@ def test_the_card_says_data_figures_groups_and_limits(made):
     assert "| precision | none |" in text
     assert "| gender | f | 500 |" in text and "insufficient evidence" in text
     assert "Harm against everybody else, by attribute: gender: unproven." in text
+    assert "| gender | f | 0.5000 [0.4000, 0.6000] | 0.5000 [0.4000, 0.6000] | none |" in text
+    assert "- gender: f, added TPR shortfall 0.5000 [0.4000, 0.6000]: agreed with the union" in text
     assert params.read().data.target in text
 
 
@@ -188,3 +195,19 @@ def test_a_bundle_that_was_touched_is_refused_by_name(made, harm, said):
     harm(made)
     with pytest.raises(EvergreenError, match=said):
         scoring.load(made, digests)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "which costs least when a missed positive costs"),
+        ({"capacity": 500}, "are the highest scores: 500 rows of each decision date."),
+        (
+            {"capacity": 0.1, "threshold": "capacity"},
+            "which out of fold as many reach as can be acted on: 10.0% of the rows of each",
+        ),
+    ],
+)
+def test_the_card_says_where_the_threshold_comes_from_and_what_can_be_acted_on(values, said):
+    evaluate = params.read().evaluate.model_copy(update=values)
+    assert said in f"{package._reason(evaluate)}."
