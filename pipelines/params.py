@@ -101,6 +101,7 @@ class LeakageParams(Section):
     """What may not be learnt from, and what may all the same: pipelines/leakage.py says what each value does."""
 
     max_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.95
+    suspicious_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.97  # 1 looks for nothing
     min_missing: Annotated[int, Field(ge=1)] = 50
     max_copies: Annotated[float, Field(gt=0, le=1)] = 0.05  # 1 where rows are meant to be alike
     max_separation: Annotated[float, Field(gt=0.5, le=1)] = 0.8
