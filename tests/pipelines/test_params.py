@@ -37,6 +37,7 @@ def test_a_table_without_a_clock_binds_no_date(tmp_path):
         ("  folds: 3", "  folds: many", r"train\.folds: .*found 'many'"),
         ("  test_share: 0.3 ", "  test_share: 1.3 ", r"split\.test_share: .*found 1\.3"),
         ("audit:\n", "audits:\n", r"audit: missing"),
+        ("  row_key: null ", "  row_key: visit ", r"row_key visit names a row where .* there is no clock"),
         ("enabled: {linear: cpu, boosting: cpu, lightgbm: cpu, mlp: gpu}", "enabled: {}", r"candidates\.enabled is empty"),
     ],
 )
