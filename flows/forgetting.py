@@ -8,8 +8,9 @@ are; and the source, which is the company's. Each step can be done again after a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,10 @@ def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: 
     url = here.evergreen_url
     with ledger.retraining_lock(url, model), ledger.keeping_lock(url), ExitStack() as held:
         _hold_scoring(here, model, held)
-        logged = _erase_log(here.home / "serving" / model / "log", entity)
+        keys = {entity, *_row_keys(here, data, entity)}
+        logged = sum(_erase_log(here.home / "serving" / model / "log", key) for key in keys)
         stage.fault("forget:log")
-        predictions, outcomes = _erase_rows(here, model, entity)
+        predictions, outcomes = map(sum, zip(*(_erase_rows(here, model, key) for key in keys), strict=True))
         stage.fault("forget:rows")
         names = _names(here, model, data)
         files = [*_erase_cached(here, names, entity), *_erase_files(here, names, entity)]
@@ -97,6 +99,38 @@ def holds(file: Any, names: frozenset[str], entity: str) -> bool:
                 if pc.any(pc.equal(batch[name].cast("string"), entity)).as_py():
                     return True
     return False
+
+
+def _row_keys(here: Settings, data: DataParams, entity: str) -> set[str]:
+    """Keys of the person's rows, by which scores and log lines are kept where an entity has several and there is no clock: of
+    the rows that the source and the tables of the cache and of this clone hold."""
+    if data.row_key is None:
+        return set()
+    stored = (store.files.open(path, "rb") for store in cached.stores(here) for path in store.paths().values())
+    files = chain(stored, (path.open("rb") for path in _results(here)))
+    found = {key for file in files for key in _keys_in(file, data.entity, data.row_key, entity)}
+    queries, binds = extract.Queries(here.folder / "sql" / data.dataset), dict.fromkeys(data.binds, 0) | {"as_of": None}
+    with suppress(EvergreenError), postgres.snapshot(here.source_url) as source:
+        rows = postgres.bind(queries.training_set, binds)
+        key, name = postgres.identifier(data.row_key), postgres.identifier(data.entity)
+        wanted = f"select coalesce(array_agg({key}::text), '{{}}') from ({rows}) as rows"
+        found |= {*source.value(f"{wanted} where {name}::text = {postgres.literal(entity)}")}
+    return found
+
+
+def _keys_in(file: Any, entity_column: str, key_column: str, entity: str) -> set[str]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with file:
+        if file.read(len(PARQUET)) != PARQUET:
+            return set()
+        table = pq.ParquetFile(file)
+        if not {entity_column, key_column} <= {*table.schema_arrow.names}:
+            return set()
+        rows = table.read(columns=[entity_column, key_column])
+        theirs = rows.filter(pc.equal(rows[entity_column].cast("string"), entity))
+        return {*theirs[key_column].cast("string").to_pylist()}
 
 
 def _hold_scoring(here: Settings, model: str, held: ExitStack) -> None:
@@ -151,12 +185,16 @@ def _holds(store: Store, path: str, names: frozenset[str], entity: str) -> bool:
 
 def _erase_files(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
     """Results that lie in this clone, and in workspaces that killed runs left."""
-    lock = here.folder / "dvc.lock"
-    outs = [here.folder / path for path in cached.outputs_of(lock.read_text(encoding="utf-8"))] if lock.exists() else []
-    for path in _files([*outs, here.home / "runs"]):
+    for path in _results(here):
         if holds(path.open("rb"), names, entity):
             path.unlink()
             yield str(path)
+
+
+def _results(here: Settings) -> Iterator[Path]:
+    lock = here.folder / "dvc.lock"
+    outs = [here.folder / path for path in cached.outputs_of(lock.read_text(encoding="utf-8"))] if lock.exists() else []
+    return _files([*outs, here.home / "runs"])
 
 
 def _others(here: Settings) -> Iterator[Path]:

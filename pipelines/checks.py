@@ -241,11 +241,13 @@ def _each(name: str, of: str, failing: dict[str, str], expected: str, advice: st
 
 
 def _unique(table: pa.Table, data: DataParams, key: str) -> Check:
-    groups = table.group_by(data.key_columns).aggregate([([], "count_all"), (data.target, "min"), (data.target, "max")])
+    groups = table.group_by([data.row_key] if data.row_key else data.key_columns).aggregate(
+        [([], "count_all"), (data.target, "min"), (data.target, "max")]
+    )
     conflicts = pc.sum(pc.not_equal(groups[f"{data.target}_min"], groups[f"{data.target}_max"])).as_py() or 0
     repeated = table.num_rows - groups.num_rows
     found = f"{repeated} rows repeat a key, {conflicts} keys with conflicting labels"
-    return Check(
-        "keys_unique", key, "each key once", found, not repeated, advice="Does a join in training_set.sql multiply rows?",
-        kind="duplicates",
-    )  # fmt: skip
+    advice = "Does a join in training_set.sql multiply rows?"
+    if not data.time and not data.row_key:
+        advice += " Where an entity has several rows, name the column that names a row as data.row_key."
+    return Check("keys_unique", key, "each key once", found, not repeated, advice=advice, kind="duplicates")

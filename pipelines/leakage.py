@@ -1,4 +1,4 @@
-"""Stage leakage: does a column know the answer, and are the folds apart? The first fold is judged against the others.
+"""Stage leakage: does a column know the answer, do a few together, and are the folds apart? The first is judged by the others.
 
 Between split and training, so that a red one trains nothing. What it blocks goes on only by a line of params.yaml with a reason
 (`leakage.allowed`), and is then a warning.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import check_page, metrics, split, stage
+from pipelines import carriers, check_page, copies, metrics, quick_model, split, stage
 from pipelines import params as parameters
+from pipelines.carriers import area
 from pipelines.checks import LATER_SHARE, Check
 from pipelines.params import DataParams, EvaluateParams, LeakageParams, Params
 
@@ -29,19 +31,39 @@ PRIOR = 20.0  # rows of the base rate that each bin begins with: a bin of few ro
 SHOWN = 0.02  # below the limit: whose interval is worth its seconds
 PURE = 0.99  # of the rows without a value have one label ...
 SURPRISE = 10.0  # ... where as many of the other would be expected
-DEPENDENCE = 10.0  # times as many rows are alike as independent columns would make
+RISE = 3.0  # times as many pairs are ranked wrongly without a few columns: a warning ...
+CARRIED = 10.0  # ... and this often, where it is too good to be true and ...
+ORDINARY = 0.95  # ... ROC-AUC without them is below this: they are blocked
 DROP = "Leave it out of training_set.sql, or name it in features.exclude"
 ALLOW = 'or let it go by a line of params.yaml: leakage.allowed: {%s: "why it is known in time"}'
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Rows that are learnt from and rows that judge, and what a model sees of them."""
+    """Rows that are learnt from and rows that judge, and what a model sees of them: `schema` as split has learnt it."""
 
     train: pa.Table
     test: pa.Table
-    learnt: list[str]
+    schema: dict[str, Any]
     data: DataParams
+
+    @property
+    def learnt(self) -> list[str]:
+        return [*self.schema["numbers"], *self.schema["categories"]]
+
+    @cached_property
+    def fitted(self) -> carriers.Side:
+        """Training rows, or a sample of them, as a quick model takes them."""
+        return self._side(self.train)
+
+    @cached_property
+    def judged(self) -> carriers.Side:
+        return self._side(self.test)
+
+    def _side(self, rows: pa.Table) -> carriers.Side:
+        drawn = quick_model.sample(rows, self.data.entity)
+        entities = drawn[self.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
+        return carriers.Side(quick_model.matrix(drawn, self.schema), self.labels(drawn), entities)
 
     def labels(self, side: pa.Table) -> NDArray[np.int8]:
         return side[self.data.target].cast(pa.int8()).to_numpy()
@@ -53,27 +75,32 @@ def main(*, training: Path, schema: Path, verdict: Path, docs: Path) -> None:
     seen = json.loads(schema.read_text("utf-8"))
     with stage.phase("read"):
         rows = pq.read_table(training)
-    sides = divide(rows, [*seen["numbers"], *seen["categories"]], params)
+    sides = divide(rows, seen, params)
     checks = judge(sides, params)
     told = f"{sides.train.num_rows:,} rows that are learnt from, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
     check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, told, verdict, docs)
 
 
-def divide(rows: pa.Table, learned: list[str], params: Params) -> Sides:
+def divide(rows: pa.Table, schema: dict[str, Any], params: Params) -> Sides:
     """The first fold, with `newest` as `split.newest` gives it, and the other folds."""
     test = pa.array(rows[split.FOLD].to_numpy() == 0)
     marked = rows.append_column("newest", pa.array(split.newest(rows, params.data, params.evaluate)))
-    return Sides(rows.filter(pc.invert(test)), marked.filter(test), learned, params.data)
+    return Sides(rows.filter(pc.invert(test)), marked.filter(test), schema, params.data)
 
 
 def judge(sides: Sides, params: Params) -> list[Check]:
     """All checks; those of columns that are allowed by name are warnings, with the reason that was given."""
     limits = params.leakage
-    checks = [
+    single = [
         *_declared(sides, limits),
         *_alone(sides, limits, params.evaluate),
         *_missing(sides, limits),
         *_later(sides, limits),
+    ]
+    found = {check.column for check in single if not check.success}
+    checks = [
+        *single,
+        *_together(sides, {*found, *limits.allowed}, limits, params.evaluate),
         _entities(sides),
         _copies(sides, limits),
         *_separation(sides, limits),
@@ -137,10 +164,32 @@ def alone(train: pa.ChunkedArray, labels: NDArray, test: pa.ChunkedArray) -> NDA
     return ((positives + PRIOR * labels.mean()) / (rows + PRIOR))[codes]
 
 
-def area(labels: NDArray, scores: NDArray) -> float:
-    """ROC-AUC; 0.5 where one of the labels is not there."""
-    found = float(metrics.roc_auc(labels, scores, np.ones((1, len(labels))))[0])
-    return 0.5 if np.isnan(found) else found
+def _together(sides: Sides, known: set[str | None], limits: LeakageParams, evaluate: EvaluateParams) -> Iterator[Check]:
+    """Columns that make a model too good to be true, though none need tell the label by itself.
+
+    Blocked is what a few carry: without them a model is ordinary. Honest tables are as good by many columns, or nearly.
+
+    Args:
+        known: columns of which another check speaks, or that are allowed: a model of all others is judged.
+    """
+    expected = f"ROC-AUC of all columns together below {limits.suspicious_auc:g}, and not by a few of them"
+    left = [at for at, name in enumerate(sides.learnt) if name not in known]
+    if not left:
+        return
+    train, test = (replace(side, inputs=side.inputs[:, left]) for side in (sides.fitted, sides.judged))
+    names = [sides.learnt[at] for at in left]
+    found = carriers.find(train, test, names, confidence=evaluate.confidence, seed=evaluate.seed)
+    high = found.whole.low >= limits.suspicious_auc
+    carried, much = found.few(CARRIED, ORDINARY) if high else 0, found.few(RISE)
+    if not (high or much):
+        yield Check("together", None, expected, str(found.whole), True, kind="leak")
+        return
+    groups = found.taken_out[: carried or much or None]
+    told = found.describe(len(groups))
+    for name in (name for group in groups for name in group):
+        advice = "When is it known? "
+        advice += f"{DROP}; {ALLOW % name}" if carried else "If after the outcome, leave it out of training_set.sql."
+        yield Check("together", name, expected, told, False, "critical" if carried else "warning", advice, "leak")
 
 
 def _missing(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
@@ -187,38 +236,17 @@ def _entities(sides: Sides) -> Check:
 
 
 def _copies(sides: Sides, limits: LeakageParams) -> Check:
-    """Held-out rows that stand on the training side as well, in all that a model sees and in the label.
+    """Held-out rows that stand on the training side as well, where their labels show that they are not alike by chance."""
+    train, test = (side.select(sides.learnt) for side in (sides.train, sides.test))
 
-    Not judged where columns are so coarse that rows are alike by chance: whoever is in the same few groups is no copy.
-    """
-    columns = [*sides.learnt, sides.data.target]
-    train, test = (side.select(columns) for side in (sides.train, sides.test))
-    copies = int(np.isin(*reversed(digests(train, test))).sum())
-    share, chance = copies / max(1, test.num_rows), by_chance(train)
-    expected = f"at most {limits.max_copies:.0%} of the held-out rows on the training side as well"
-    found = f"{copies} of {test.num_rows} ({share:.2%})"
-    if DEPENDENCE * chance >= limits.max_copies:
-        return Check("copies", None, expected, f"not judged: chance alone makes {chance:.2%} or more alike", True, kind="sides")
+    def score(places: NDArray[np.intp]) -> NDArray[np.float64]:
+        model = quick_model.fit(sides.fitted.inputs, sides.fitted.labels)
+        return quick_model.scores(model, quick_model.matrix(test.take(pa.array(places)), sides.schema))
+
+    twins = copies.find(train, sides.labels(sides.train), test, sides.labels(sides.test), score)
+    expected = f"at most {limits.max_copies:.0%} of the held-out rows copied from the training side"
     advice = "Are rows loaded twice under other keys? Make one row of them, or name as data.entity what they share."
-    return Check("copies", None, expected, found, share <= limits.max_copies, advice=advice, kind="sides")
-
-
-def by_chance(rows: pa.Table) -> float:
-    """Share of rows that would be like some other one were the columns independent; 1 at most."""
-    alike = 1.0
-    for column in rows.columns:
-        counts = pc.value_counts(column).field("counts").to_numpy()
-        alike *= float((counts / rows.num_rows * ((counts - 1) / max(1, rows.num_rows - 1))).sum())
-    return min(1.0, rows.num_rows * alike)
-
-
-def digests(*tables: pa.Table) -> list[NDArray[np.uint64]]:
-    """A hash of each row by its values; equal rows have equal ones, in whichever table."""
-    import pandas as pd
-
-    rows = pa.concat_tables(tables).to_pandas(strings_to_categorical=True)
-    hashes = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-    return np.split(hashes, np.cumsum([table.num_rows for table in tables])[:-1])
+    return Check("copies", None, expected, str(twins), not twins.exceeds(limits.max_copies), advice=advice, kind="sides")
 
 
 def _separation(sides: Sides, limits: LeakageParams) -> Iterator[Check]:

@@ -144,7 +144,7 @@ def _together(days: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _arriving(source: Source, theirs: postgres.Snapshot, days: Sequence[dict[str, Any]], known_by: date) -> Iterator[Any]:
     """Batches of entity (text), label, known_at and day, of some days of scores."""
     binds = {"score_days": [day["as_of"] for day in days], "as_of": known_by, "history_days": 0, **_windows(days[0])}
-    entity, target = postgres.identifier(source.data.entity), postgres.identifier(source.data.target)
+    entity, target = postgres.identifier(source.data.scored_key), postgres.identifier(source.data.target)
     of_day = postgres.identifier(source.data.time or DAY)
     rows = postgres.bind(source.queries.outcomes, binds)
     columns = f"{entity}::text as entity, {target}::int2 as label, known_at::date as known_at, {of_day}::date as of_day"
@@ -186,7 +186,7 @@ def _stage(ours: Any, batches: Any, source: Source, model: str, as_of: date) -> 
     if wrong["bad_labels"] or wrong["doubled"]:
         raise EvergreenError(
             f"{where}: {wrong['bad_labels']:,} labels are neither 0 nor 1, and {wrong['doubled']:,} rows repeat the "
-            f"{source.data.entity} of another. One label an entity and day is needed. Nothing of this day was recorded."
+            f"{source.data.scored_key} of another. One label an entity and day is needed. Nothing of this day was recorded."
         )
     return arrived
 

@@ -41,7 +41,7 @@ def card(
     data = config.data
     return f"""# {config.model}: {name}
 
-Predicts `{data.target}`{_horizon(data)} for each `{data.entity}`, as a probability.
+Predicts `{data.target}`{_horizon(data)} for each {_row(data)}, as a probability.
 Decision: positive at {found["threshold"]:.4f} or more, {_reason(config.evaluate)}.
 
 ## Data
@@ -102,10 +102,14 @@ def _reason(evaluate: params.EvaluateParams) -> str:
     )
 
 
+def _row(data: params.DataParams) -> str:
+    return f"row, named by `{data.row_key}`; rows of one `{data.entity}` stay together" if data.row_key else f"`{data.entity}`"
+
+
 def _window(data: params.DataParams, manifest: dict[str, Any]) -> str:
     rows = f"`sql/{data.dataset}/training_set.sql`: {manifest['rows']:,} rows"
     if not data.time:
-        return f"{rows}, of a table without dates."
+        return f"{rows}, of a table without dates: nothing can be said of how the model does on later rows."
     known = f"as known on {manifest['as_of']}, {data.history_days} days of history"
     return f"{rows}, {known}, labels at least {data.embargo_days} days old."
 
@@ -242,7 +246,7 @@ def _findings(verdict: dict[str, Any]) -> str:
 
 def for_api(config: params.Params, threshold: float) -> dict[str, Any]:
     """What the API is to know of the version. Tiers are in probabilities, from which on each begins."""
-    values = config.serving.model_dump() | {"entity": config.data.entity, "target": config.data.target}
+    values = config.serving.model_dump() | {"entity": config.data.scored_key, "target": config.data.target}
     return values | {"tiers": [[tier, start * threshold] for tier, start in config.serving.tiers.items()]}
 
 

@@ -37,6 +37,7 @@ class DataParams(Section):
     as_of: date | Literal["timeless"] | None
     fingerprint: str | None
     entity: str
+    row_key: str | None = None
     time: str | None
     target: str
     protected: list[str]
@@ -54,10 +55,24 @@ class DataParams(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _row_key_is_for_no_clock(self) -> DataParams:
+        if self.row_key and (self.time or self.row_key == self.entity):
+            raise ValueError(
+                f"row_key {self.row_key} names a row where an entity has several and there is no clock: leave it null where "
+                "time is set, or where the entity itself names the row"
+            )
+        return self
+
     @property
     def key_columns(self) -> list[str]:
-        """Columns that name a row: the entity, and the snapshot where there is one."""
-        return [self.entity, self.time] if self.time else [self.entity]
+        """Columns that name a row: the entity, and the snapshot or the row's own key where there is one."""
+        return [self.entity, *filter(None, [self.time or self.row_key])]
+
+    @property
+    def scored_key(self) -> str:
+        """The column by which scores and outcomes are kept, each value once a day: the row's own key, or the entity."""
+        return self.row_key or self.entity
 
     @property
     def hidden(self) -> set[str]:
@@ -107,6 +122,7 @@ class LeakageParams(Section):
     """What may not be learnt from, and what may all the same: pipelines/leakage.py says what each value does."""
 
     max_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.95
+    suspicious_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.97  # 1 looks for nothing
     min_missing: Annotated[int, Field(ge=1)] = 50
     max_copies: Annotated[float, Field(gt=0, le=1)] = 0.05  # 1 where rows are meant to be alike
     max_separation: Annotated[float, Field(gt=0.5, le=1)] = 0.8

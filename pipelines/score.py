@@ -44,7 +44,7 @@ class Source:
     def statement(self, as_of: date, last_entity: str | None) -> str:
         """The rows of one day, from `last_entity` on: it comes along, so that a second row of it is noticed."""
         binds = {"as_of": as_of if self.data.time else None, "history_days": 0, "horizon_days": 0, "embargo_days": 0}
-        rows, entity = postgres.bind(self.queries.training_set, binds), postgres.identifier(self.data.entity)
+        rows, entity = postgres.bind(self.queries.training_set, binds), postgres.identifier(self.data.scored_key)
         behind = f" where {entity} >= {postgres.literal(last_entity)} or {entity} is null" if last_entity is not None else ""
         return f'select scored.*, {entity}::text as "{ENTITY}" from ({rows}) as scored{behind}'
 
@@ -123,7 +123,7 @@ def score(
         statement = source.statement(as_of, run.last_entity)
         with (
             postgres.snapshot(source.url) as opened,
-            opened.batches(statement, order_by=[source.data.entity]) as batches,
+            opened.batches(statement, order_by=[source.data.scored_key]) as batches,
             postgres.connect(url) as connection,
         ):
             writer = Writer(connection, run)
@@ -204,11 +204,13 @@ def _check(rows: pa.Table, before: str | None, data: DataParams, as_of: date) ->
     entities = rows[ENTITY].combine_chunks()
     where = f"The scoring set (training_set.sql with all windows 0) as of {as_of}"
     if entities.null_count:
-        raise EvergreenError(f"{where}: {data.entity} is NULL in {entities.null_count:,} rows. Leave them out, or name them.")
+        raise EvergreenError(
+            f"{where}: {data.scored_key} is NULL in {entities.null_count:,} rows. Leave them out, or name them."
+        )
     neighbours = pa.concat_arrays([pa.array([before], entities.type), entities[:-1]])
     doubled = _count(pc.equal(entities, neighbours))
     if doubled:
-        raise EvergreenError(f"{where}: {doubled:,} rows repeat the {data.entity} of another. One row an entity is needed.")
+        raise EvergreenError(f"{where}: {doubled:,} rows repeat the {data.scored_key} of another. Each is needed once.")
     if data.time and (other := _count(pc.not_equal(rows[data.time].cast("date32"), pa.scalar(as_of)).fill_null(True))):
         raise EvergreenError(f"{where}: {data.time} is another day in {other:,} rows. The only snapshot must be :as_of.")
 

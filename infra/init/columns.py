@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 from infra.init.names import quoted, tidy
@@ -12,6 +13,16 @@ from infra.init.profile import NUMBER, Column
 from pipelines.postgres import identifier, literal
 
 ID_WORDS = {"id", "uuid", "guid", "key", "nr", "no", "number", "code", "index", "unnamed", "row", "serial", "account"}
+LEAST_IDS = 20  # rows: of fewer nobody can tell
+NEARLY_ALL = 0.98  # of the rows have a value, and one of their own
+SURE_REPEATS = 7.0  # that chance would make: none of them has a probability of 1 in 1,000
+LEAST_DIGITS = 6  # of numbers that are given out
+LEAST_SPREAD = 0.35  # between quartiles, of the range: even numbers have a half, a bell of 2,000 rows a fifth
+MOMENTS = (
+    (19000101, 20991231),
+    (900_000_000, 2_200_000_000),
+    (900_000_000_000, 2_200_000_000_000),
+)  # days, s and ms since 1970
 MANY_CATEGORIES = 50  # features.max_categories of the template
 UNIQUE = 0.9  # of the rows with a value: that many different texts are names or prose
 MOST_GROUPS = 12  # of a protected number: more are put into bands
@@ -100,24 +111,58 @@ def without_use(column: Column, seen: dict[str, str], row_count: int) -> str | N
         return "the same value in every row"
     if column.digest in seen:
         return f"the same in every row as {quoted(seen[column.digest])}"
-    if looks_like_id(column) or column.type == "uuid":
+    if column.type == "uuid":
         return "looks like an id: every row has a value of its own"
+    if evidence := id_evidence(column):
+        return f"looks like an id: {evidence}"
     if _is_prose(column, row_count):
         return f"looks like names or prose: {column.distinct:,} different texts in {column.known:,} rows"
     return None
 
 
 def looks_like_id(column: Column) -> bool:
-    """Every value once: a text, or an integer that is called an id or counts the rows."""
-    if column.known < 20 or column.known < column.rows or column.distinct < column.known:
-        return False
+    return id_evidence(column) is not None
+
+
+def id_evidence(column: Column) -> str | None:
+    """What says that a column names rows instead of telling something of them; None where nothing does.
+
+    By its name, where each value comes once. By its values, whatever its name: whole numbers that nearly never repeat, though
+    that many numbers drawn from their range would; or that have all the same many digits and no middle, as numbers have that
+    are given out. A measure of as many rows repeats, begins near 0, or gathers around its middle.
+    """
+    if column.known < LEAST_IDS:
+        return None
+    each_once = column.known == column.rows and column.distinct >= column.known
     words = {*re.split(r"[_0-9]+", tidy(column.name))}
+    if each_once and bool(words & ID_WORDS) and (column.kind == "text" or _is_whole(column)) and not column.is_date_as_text:
+        return "every row has a value of its own"
     if column.kind == "text" and not column.is_number_as_text:
-        return not column.is_date_as_text and (bool(words & ID_WORDS) or column.longest <= 64)
-    whole = column.type in ("smallint", "integer", "bigint", "numeric") and "." not in f"{column.lowest}{column.highest}"
-    if not whole or column.lowest is None or column.highest is None:
-        return column.is_number_as_text and bool(words & ID_WORDS)
-    return bool(words & ID_WORDS) or int(column.highest) - int(column.lowest) < 1.5 * column.distinct
+        return "every row has a value of its own" if each_once and not column.is_date_as_text and column.longest <= 64 else None
+    if not _is_whole(column) or column.distinct < NEARLY_ALL * column.known or column.known < NEARLY_ALL * column.rows:
+        return None
+    lowest, highest = (int(Decimal(end or 0)) for end in (column.lowest, column.highest))
+    by_chance = column.known * (column.known - 1) / 2 / (highest - lowest + 1)  # repeats, at least: an even spread has fewest
+    if by_chance >= SURE_REPEATS and column.known - column.distinct < 0.05 * by_chance:
+        return f"{column.known - column.distinct:,} of its whole numbers come again, where chance would repeat {by_chance:,.0f}"
+    if _is_numbered(column, lowest, highest):
+        return f"whole numbers of {len(str(lowest))} digits, nearly each once"
+    return None
+
+
+def _is_whole(column: Column) -> bool:
+    is_number = column.type in ("smallint", "integer", "bigint", "numeric", "double precision") or column.is_number_as_text
+    return is_number and column.lowest is not None and not column.fractions and not column.not_finite
+
+
+def _is_numbered(column: Column, lowest: int, highest: int) -> bool:
+    """Whole numbers of as many digits, spread over their range, that are no days and no seconds since 1970."""
+    digits = len(str(lowest))
+    if lowest <= 0 or digits < LEAST_DIGITS or len(str(highest)) != digits or len(column.quartiles) < 3:
+        return False
+    is_moment = any(first <= lowest and highest <= last for first, last in MOMENTS)
+    spread = (column.quartiles[2] - column.quartiles[0]) / (highest - lowest)
+    return not is_moment and spread >= LEAST_SPREAD
 
 
 def grows(feature: Feature) -> bool:

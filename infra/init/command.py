@@ -23,9 +23,14 @@ def init(
     sql: Annotated[Path | None, typer.Option(help="a file with one query, instead of --table")] = None,
     positive: Annotated[str | None, typer.Option(help="the target's value that is foretold, where that is not plain")] = None,
     id: Annotated[str | None, typer.Option(help="who a row is about; by default a column that looks like an id")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="who several rows are about, in a table without dates: kept together")
+    ] = None,
     time: Annotated[str | None, typer.Option(help="a row's own day: what is read of it was known then")] = None,
     horizon: Annotated[int, typer.Option(min=0, help="days after it until the label is known")] = 0,
-    protected: Annotated[str, typer.Option(help="columns to audit by, as A,B; models do not see them")] = "",
+    protected: Annotated[
+        str, typer.Option(help="columns to audit and gate by, as A,B; they are taken from the models (features.exclude)")
+    ] = "",
     personal: Annotated[str, typer.Option(help="columns that name a person: no model and no page sees them")] = "",
     known_after: Annotated[str, typer.Option(help="columns known only after the outcome: they are not read")] = "",
     exclude: Annotated[str, typer.Option(help="columns that no model may see; pages show them")] = "",
@@ -42,6 +47,7 @@ def init(
         target=target,
         positive=positive,
         id=id,
+        group=group,
         time=time,
         horizon=horizon,
         protected=tuple(names.listed(protected)),

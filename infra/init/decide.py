@@ -25,16 +25,17 @@ def decide(name: str, relation: Relation, found: Survey, options: Options) -> Pl
         EvergreenError: the target has not two values, a key names several rows, or nothing is left to learn from.
     """
     chosen = target.choose(found.profile.column(options.target), found.values, found.value, options.positive)
-    entity = _entity(found, options)
+    entity, row = _entities(found, options)
     time = _time(found, options, entity) if found.clock else None
-    ours = names.tidy_all([options.target, *([entity.source] if entity.source else [])])
-    taken = {*ours.values(), entity.name}
-    features, left_out, about = _features(found, options, entity, time, taken)
+    ours = names.tidy_all(_sources(options.target, options.group, entity.source, row and row.source))
+    taken = {*ours.values(), entity.name, *([row.name] if row else [])}
+    features, left_out, about = _features(found, options, _sources(entity.source, row and row.source), time, taken)
     by_source = {feature.source: feature.name for feature in features}
     plan = Plan(
         name=name,
         relation=relation,
         entity=entity,
+        row=row,
         target=chosen,
         target_name=ours[options.target],
         features=features,
@@ -53,13 +54,18 @@ def decide(name: str, relation: Relation, found: Survey, options: Options) -> Pl
     return plan
 
 
-def _entity(found: Survey, options: Options) -> Entity:
+def _entities(found: Survey, options: Options) -> tuple[Entity, Entity | None]:
+    """Who rows are about, and what names a row where --group says that they have several."""
     source = options.id or (found.unique[0] if found.unique else None)
-    if source is None:
-        return Entity(ROW_ID, None)
+    ours = names.tidy_all(_sources(options.target, options.group, source))
     if found.key and not found.key[0]:
-        raise EvergreenError(f"--id {quoted(source)}: no row has one.")
-    return Entity(names.tidy_all([options.target, source])[source], source, adopted=options.id is None)
+        raise EvergreenError(f"--id {quoted(source or '')}: no row has one.")
+    key = Entity(ours[source], source, adopted=options.id is None) if source else Entity(ROW_ID, None)
+    return (Entity(ours[options.group], options.group), key) if options.group else (key, None)
+
+
+def _sources(*named: str | None) -> list[str]:
+    return list(dict.fromkeys(filter(None, named)))
 
 
 def _repeats(found: Survey) -> bool:
@@ -85,9 +91,9 @@ def _time(found: Survey, options: Options, entity: Entity) -> Time:
 
 
 def _features(
-    found: Survey, options: Options, entity: Entity, time: Time | None, taken: set[str]
+    found: Survey, options: Options, entities: list[str], time: Time | None, taken: set[str]
 ) -> tuple[tuple[Feature, ...], tuple[LeftOut, ...], tuple[Advice, ...]]:
-    keys = {options.target, options.time, entity.source}
+    keys = {options.target, options.time, *entities}
     rest = [column for column in found.profile.columns if column.name not in keys]
     ours = names.tidy_all([column.name for column in rest], taken)
     features, left_out, about, seen = [], [], [], {}

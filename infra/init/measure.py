@@ -99,10 +99,12 @@ def auc(buckets: Sequence[Bucket]) -> float:
 
 def _check(plan: Plan, rows: int, positives: int, keys: int) -> None:
     if keys < rows:
-        advice = "give each row a key of its own" if plan.time else "name the column of a row's own day by --time"
+        advice = "give each row a key of its own"
+        if not plan.time and not plan.row:
+            advice = "name the column of a row's own day by --time, or name the entity by --group"
         day = f" and {quoted(plan.time.source)}" if plan.time else ""
         raise EvergreenError(
-            f"{quoted(plan.entity.source or plan.entity.name)}{day} name no single row: there are {rows:,} rows of {keys:,} "
+            f"{quoted(plan.key.source or plan.key.name)}{day} name no single row: there are {rows:,} rows of {keys:,} "
             f"keys, and those of one key differ. If one entity has several rows, {advice}, or make one row of them by --sql. "
             "Otherwise name another --id."
         )
@@ -121,10 +123,10 @@ def _check_scoring(reader: Reader, plan: Plan) -> None:
     """Whoever has a row with a label and one without is no trouble to learn from, and could not be scored."""
     windows = {"history_days": 0, "horizon_days": 0, "embargo_days": 0}
     statement = bind_text(queries.training_set(plan), binds(plan) | windows, "training_set.sql")
-    rows, keys = reader.row(f"select count(*), count(distinct {identifier(plan.entity.name)}) from ({statement}) as scoring")
+    rows, keys = reader.row(f"select count(*), count(distinct {identifier(plan.key.name)}) from ({statement}) as scoring")
     if keys < rows:
         raise EvergreenError(
-            f"{quoted(plan.entity.source or plan.entity.name)} names no single row to score: {rows:,} rows of {keys:,} keys, "
+            f"{quoted(plan.key.source or plan.key.name)} names no single row to score: {rows:,} rows of {keys:,} keys, "
             "where those without a label count as well. Make one row of them by --sql, or name another --id."
         )
 
@@ -132,7 +134,7 @@ def _check_scoring(reader: Reader, plan: Plan) -> None:
 def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int) -> str:
     """One statement that runs the training query once: a line WHOLE, a line DAYS, and a line a column, each as JSON."""
     label = identifier(plan.target_name)
-    key = ", ".join(map(identifier, [plan.entity.name, *([SNAPSHOT] if plan.time else [])]))
+    key = ", ".join(map(identifier, [plan.key.name, *([SNAPSHOT] if plan.time else [])]))
     listed = ", ".join([f"{label} as y", *(f"{identifier(one.name)} as c{number}" for number, one in enumerate(named))])
     counts = f"'rows', count(*), 'positives', coalesce(sum({label}), 0), 'keys', count(distinct row({key}))"
     of_day = f"select {SNAPSHOT} as day, count(*) as n, sum({label}) as p from training group by 1 order by 1"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 from infra.init import columns
 from infra.init.measure import TrainingSet
 from infra.init.plan import HISTORY, SNAPSHOT, Plan
+from infra.init.target import LEAST
 from infra.init.yaml_text import flow
 from pipelines import params
 from pipelines.errors import EvergreenError
@@ -31,6 +33,27 @@ def written(template: str, where: str, plan: Plan, found: TrainingSet) -> str:
     return text
 
 
+def smallest_pin(plan: Plan, found: TrainingSet) -> tuple[date | None, int]:
+    """The earliest pin that has enough to learn from and to judge, and the fewest rows of a pin from then on.
+
+    Enough are LEAST rows of either label, and two snapshots. None: the table has no clock, or the whole of it is the only such
+    pin.
+    """
+    if not plan.time:
+        return None, found.rows
+    ends = [day for day, _, _ in found.snapshots]
+    first, fewest = None, found.rows
+    for newest in reversed(range(1, len(ends))):
+        as_of = ends[newest] + timedelta(days=plan.horizon_days)
+        since = as_of - timedelta(days=plan.time.history_days)
+        pinned = [(rows, positives) for day, rows, positives in found.snapshots[: newest + 1] if day >= since]
+        rows, positives = (sum(counts) for counts in zip(*pinned, strict=True))
+        if min(positives, rows - positives) < LEAST:
+            break
+        first, fewest = as_of, min(fewest, rows)
+    return first, fewest
+
+
 def _names(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
     yield "model", plan.name, None
     yield "owner", "nobody yet", None
@@ -42,6 +65,8 @@ def _data(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
     yield "data.fingerprint", None, None
     by_content = "a hash of what is read of a row: no column names one"
     yield "data.entity", plan.entity.name, None if plan.entity.source else by_content
+    own = "names a row; those of one entity are kept together" if plan.key.source else by_content
+    yield "data.row_key", plan.row.name if plan.row else None, own if plan.row else None
     yield (
         "data.target",
         plan.target_name,
@@ -64,7 +89,9 @@ def _data(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
 
 
 def _gates(plan: Plan, found: TrainingSet) -> Iterator[tuple[str, Any, str | None]]:
-    yield "validate.min_rows", _round_down(0.7 * found.rows), f"the table gave {found.rows:,}: far fewer is a broken load"
+    first, fewest = smallest_pin(plan, found)
+    since = f"pins from {first} on have {fewest:,} and more" if first else f"the table gave {found.rows:,}"
+    yield "validate.min_rows", _round_down(0.7 * fewest), f"{since}: far fewer is a broken load"
     small = found.rows < SMALL
     few = "of few rows each model is to see as many as can be" if small else "a model for each, which does not see its entities"
     yield "split.folds", 8 if small else 5, few

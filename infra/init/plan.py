@@ -54,6 +54,7 @@ class Time:
 class Plan:
     """What the files will say.
 
+    row: what names a row where the entity has several and there is no time; None where the entity does, with its day.
     features: what the query returns beside keys and target, protected, personal and excluded columns among them; these are
     named by our names in `protected`, `personal` and `exclude`; `known_after` is not read. distinct: rows that repeat
     another as a whole are one.
@@ -62,6 +63,7 @@ class Plan:
     name: str
     relation: Relation
     entity: Entity
+    row: Entity | None
     target: Target
     target_name: str
     features: tuple[Feature, ...]
@@ -75,6 +77,11 @@ class Plan:
     time: Time | None = None
     horizon_days: int = 0
     distinct: bool = False
+
+    @property
+    def key(self) -> Entity:
+        """By what scores and outcomes are kept."""
+        return self.row or self.entity
 
     @property
     def learnt(self) -> list[Feature]:

@@ -28,8 +28,8 @@ class Column:
     """A column of the source. Counts are of the rows looked at.
 
     filled: not NULL. missing: of those, texts that mean nothing; spellings: how they are written. nones: the word none,
-    which may be a category. numbers, codes, dates,
-    other_dates, other_numbers: texts that look like one. later: dates after the row's own day. distinct: of values.
+    which may be a category. numbers, codes, dates, other_dates, other_numbers: texts that look like one. fractions: numbers
+    that are not whole. later: dates after the row's own day. distinct: of values.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Column:
     other_dates: int = 0
     other_numbers: int = 0
     longest: int = 0
+    fractions: int = 0
     not_finite: int = 0
     later: int = 0
     lowest: str | None = None
@@ -209,10 +210,15 @@ def _of_kind(column: Column) -> Iterator[tuple[str, str]]:
         patterns = {"numbers": NUMBER, "codes": CODE, "dates": DATE, "other_dates": OTHER_DATE, "other_numbers": OTHER_NUMBER}
         for key, pattern in patterns.items():
             yield key, f"sum(n) filter (where trim(v) ~ {literal(pattern)} and {bare} not in ({tokens}))"
+        number = f"case when trim(v) ~ {literal(NUMBER)} then trim(v)::numeric end"
+        yield "lowest", f"min({number})::text"
+        yield "highest", f"max({number})::text"
+        yield "fractions", f"sum(n) filter (where {number} <> trunc({number}))"
     elif column.kind in ("number", "date", "timestamp"):
         yield "lowest", "min(v)::text"
         yield "highest", "max(v)::text"
         if column.kind != "number":
             yield "not_finite", "sum(n) filter (where not isfinite(v))"
         elif column.type in ("real", "double precision", "numeric"):
+            yield "fractions", "sum(n) filter (where v <> trunc(v))"
             yield "not_finite", "sum(n) filter (where v::text in ('NaN', 'Infinity', '-Infinity'))"

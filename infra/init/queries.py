@@ -51,7 +51,8 @@ def training_set(plan: Plan) -> str:
 
 def fingerprint(plan: Plan) -> str:
     """A hash of the rows that the training query reads, in the columns that it reads."""
-    sources = [plan.target.source, plan.entity.source, plan.time and plan.time.source, *(one.source for one in plan.features)]
+    keys = [plan.target.source, plan.entity.source, plan.key.source, plan.time and plan.time.source]
+    sources = [*keys, *(one.source for one in plan.features)]
     read = [identifier(source) for source in dict.fromkeys(filter(None, sources))]
     columns = f"            row(\n{_listed(read, 16)}\n            )::text\n"
     digests = f"digests as (\n    select\n        md5(\n{columns}        ) as digest\n"
@@ -82,7 +83,7 @@ def outcomes(plan: Plan) -> str:
         "the label is final; where the table says when it was known, write that instead.",
     )
     selected = [_as(expression, name) for expression, name in _keys_and_label(plan, snapshot=plan.time.day)]
-    if plan.entity.source is None:  # the key is made of the features, so they are needed here as well
+    if plan.key.source is None:  # the key is made of the features, so they are needed here as well
         selected += [_as(one.expression, _own(plan, one.name)) for one in plan.features]
     where = (
         f"\n    where\n        {plan.time.day} = any(cast(:score_days as date []))\n        and {due} <= cast(:as_of as date)"
@@ -92,7 +93,8 @@ def outcomes(plan: Plan) -> str:
 
 
 def _grain(plan: Plan) -> str:
-    who = f"one row a {plan.entity.name}" if plan.entity.source else "one row a different row of the table"
+    who = f"one row a {plan.key.name}" if plan.key.source else "one row a different row of the table"
+    who += f"; a {plan.entity.name} may have several" if plan.row else ""
     day = "" if not plan.time else f" and day, {SNAPSHOT}" if plan.time.grain == "day" else ""
     month = plan.time and plan.time.grain == "month"
     seen = f", as it was on its own day; {SNAPSHOT} is the end of that month" if month else ""
@@ -101,7 +103,7 @@ def _grain(plan: Plan) -> str:
         "A text that means nothing, such as a blank or a question mark, becomes NULL, and numbers and dates in texts get their "
         "own type. What is left out, and why, stands beside what is read.",
         _time_note(plan.time.grain) if plan.time else NO_TIME,
-        *([] if plan.entity.source else [NO_KEY]),
+        *([] if plan.key.source else [NO_KEY]),
     )
 
 
@@ -151,17 +153,15 @@ def _where(plan: Plan, *, labelled: bool = False) -> str:
         conditions.append(f"{plan.time.day} between (select first_day from pin) and (select last_day from pin)")
     if labelled:
         conditions.append(f"{plan.target.expression} is not null")
-    if plan.entity.source:
-        conditions.append(f"{identifier(plan.entity.source)} is not null")
+    conditions += [f"{identifier(source)} is not null" for source in _key_sources(plan)]
     joined = "\n        and ".join(conditions)
     return f"\n    where\n        {joined}" if conditions else ""
 
 
 def _keys_and_label(plan: Plan, snapshot: str = "") -> Iterable[tuple[str, str]]:
-    if plan.entity.source:
-        yield identifier(plan.entity.source), _own(plan, plan.entity.name)
+    yield from ((identifier(source), _own(plan, name)) for source, name in _key_sources(plan).items())
     if plan.time:
-        yield plan.time.day, "own_day" if not plan.entity.source else SNAPSHOT if snapshot else "own_day"
+        yield plan.time.day, "own_day" if not plan.key.source else SNAPSHOT if snapshot else "own_day"
     yield plan.target.expression, _own(plan, plan.target_name)
 
 
@@ -171,19 +171,25 @@ def _final(plan: Plan, *, outcomes: bool = False) -> str:
     extra = ["known_at"] if outcomes else []
     snapshot = _snapshot(plan, outcomes) if plan.time else []
     condition = f"where {label} is not null" + ("" if outcomes else " or (select is_scoring from pin)")
-    if plan.entity.source:
+    keys = [_own(plan, name) for name in _key_sources(plan).values()]
+    if plan.key.source:
         word = "select distinct" if plan.distinct else "select"
-        listed = [_own(plan, plan.entity.name), *snapshot, label, *([] if outcomes else features), *extra]
+        listed = [*keys, *snapshot, label, *([] if outcomes else features), *extra]
         return f"{word}\n{_listed(listed, 4)}\nfrom cleaned\n{condition}\n"
-    alike = [*(["own_day"] if plan.time else []), *features]
-    key = f"md5(\n        row(\n{_listed(alike, 12)}\n        )::text\n    ) as {plan.entity.name}"
-    listed = [key, *snapshot, f"(avg({label}) >= 0.5)::int as {label}", *([] if outcomes else features), *extra]
+    alike = [*keys, *(["own_day"] if plan.time else []), *features]
+    key = f"md5(\n        row(\n{_listed(alike, 12)}\n        )::text\n    ) as {plan.key.name}"
+    listed = [*keys, key, *snapshot, f"(avg({label}) >= 0.5)::int as {label}", *([] if outcomes else features), *extra]
     return f"select\n{_listed(listed, 4)}\nfrom cleaned\n{condition}\ngroup by\n{_listed([*alike, *extra], 4)}\n"
+
+
+def _key_sources(plan: Plan) -> dict[str, str]:
+    """Columns of the source that name the entity and the row, and our names of them."""
+    return {one.source: one.name for one in (plan.entity, plan.key) if one.source}
 
 
 def _snapshot(plan: Plan, outcomes: bool) -> list[str]:
     if outcomes:
-        return [SNAPSHOT if plan.entity.source else f"own_day as {SNAPSHOT}"]
+        return [SNAPSHOT if plan.key.source else f"own_day as {SNAPSHOT}"]
     if plan.time.grain == "day":
         return [f"own_day as {SNAPSHOT}"]
     month_end = "(date_trunc('month', own_day::timestamp) + interval '1 month')::date - 1"

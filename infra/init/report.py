@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from infra.init.columns import Advice
 from infra.init.measure import TrainingSet
-from infra.init.names import quoted
+from infra.init.names import quoted, tidy
+from infra.init.parameters import smallest_pin
 from infra.init.plan import SNAPSHOT, Plan
 from infra.init.survey import Survey
 
@@ -26,13 +27,12 @@ def decided(plan: Plan, survey: Survey, found: TrainingSet) -> Iterator[str]:
         yield f"{plan.target.absent:,} rows without a label are scored, and not learnt from."
     yield from _key(plan, survey, found)
     yield from _time(plan, found)
+    yield _limits(plan, found)
     kinds = [feature.kind for feature in plan.learnt]
     listed = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("number", "text", "boolean") if kind in kinds)
     yield f"a model sees {len(kinds)} columns ({listed}); their names here are lower-case: {_renamed(plan)}."
     if plan.protected:
-        hidden = "audited, and not seen by a model unless you take them out of features.exclude"
-        why = "hidden, they can leave scores off within a group, and the gate asks for calibration in each: docs/groups.md"
-        yield f"protected {', '.join(plan.protected)}: {hidden}; {why}."
+        yield from _protected(plan)
     if plan.personal:
         yield f"personal {', '.join(plan.personal)}: no model sees them, and no page shows them."
     for one in plan.left_out:
@@ -41,11 +41,11 @@ def decided(plan: Plan, survey: Survey, found: TrainingSet) -> Iterator[str]:
 
 def to_check(plan: Plan, survey: Survey, advice: Sequence[Advice]) -> Iterator[str]:
     """One line a doubt."""
-    if plan.entity.adopted:
-        yield (
-            f"{quoted(plan.entity.source)} looks like an id and became the key. Is a row about something that comes in other "
-            "rows too, such as a customer? Then name that by --id: it must not be on both sides of the split."
-        )
+    if plan.key.adopted:
+        other = "--id" if plan.time else "--group"
+        asked = f" Is a row about something that comes in other rows too, such as a customer? Then name that by {other}: it"
+        asked += " must not be on both sides of the split."
+        yield f"{quoted(plan.key.source)} looks like an id and became the key.{'' if plan.row else asked}"
     if plan.time:
         lag = f"within {plan.horizon_days} days after" if plan.horizon_days else "on"
         yield f"known when? A row's label counts as known {lag} its {quoted(plan.time.source)} (--horizon)."
@@ -56,8 +56,8 @@ def to_check(plan: Plan, survey: Survey, advice: Sequence[Advice]) -> Iterator[s
         yield f"{quoted(plan.time.source)}: {survey.clock.future:,} rows lie in the future, and are not read before their day."
     if survey.clock and survey.clock.absent:
         yield f"{quoted(plan.time.source)}: {survey.clock.absent:,} rows have no day, and are left out."
-    if survey.key and plan.entity.source and survey.key[0] < survey.profile.rows:
-        yield f"{quoted(plan.entity.source)}: {survey.profile.rows - survey.key[0]:,} rows have no key, and are left out."
+    if survey.key and plan.key.source and survey.key[0] < survey.profile.rows:
+        yield f"{quoted(plan.key.source)}: {survey.profile.rows - survey.key[0]:,} rows have no key, and are left out."
     for one in advice:
         yield f"{one.about}: {one.says}"
     if plan.left_out:
@@ -65,12 +65,17 @@ def to_check(plan: Plan, survey: Survey, advice: Sequence[Advice]) -> Iterator[s
 
 
 def _key(plan: Plan, survey: Survey, found: TrainingSet) -> Iterator[str]:
-    if plan.entity.source:
-        yield f"key {plan.entity.name}: {quoted(plan.entity.source)}{f', with {SNAPSHOT}' if plan.time else ''}."
+    if plan.row:
+        yield (
+            f"group {plan.entity.name}: {quoted(plan.entity.source)} may have several rows, which stay on one side of a split; "
+            f"intervals resample groups. Scores are of rows, kept by {plan.row.name}."
+        )
+    if plan.key.source:
+        yield f"key {plan.key.name}: {quoted(plan.key.source)}{f', with {SNAPSHOT}' if plan.time else ''}."
         if plan.distinct:
             yield f"{survey.key[0] - survey.key[1]:,} rows repeat another as a whole: each counts once."
         return
-    yield f"key {plan.entity.name}: no column names a row, so it is a hash of what is read of it."
+    yield f"key {plan.key.name}: no column names a row, so it is a hash of what is read of it."
     alike = plan.target.positives + plan.target.negatives - found.rows
     if alike and not plan.time:
         yield (
@@ -79,9 +84,31 @@ def _key(plan: Plan, survey: Survey, found: TrainingSet) -> Iterator[str]:
         )
 
 
+def _limits(plan: Plan, found: TrainingSet) -> str:
+    first, fewest = smallest_pin(plan, found)
+    if not first:
+        return f"validate.min_rows is 70% of the {found.rows:,} rows."
+    return (
+        f"validate.min_rows is 70% of {fewest:,}, the fewest rows of a pin from {first} on. An earlier one has too few to "
+        "learn from."
+    )
+
+
+def _protected(plan: Plan) -> Iterator[str]:
+    listed = ", ".join(plan.protected)
+    yield (
+        f"protected {listed}: taken from the models (features.exclude), and the audit and the gate judge each of their groups. "
+        "What such a group differs in, and no other column shows, a model then cannot know: it may be found too seldom, or "
+        "expected too little. Where a model may see the column, take it out of features.exclude."
+    )
+    for feature in plan.features:
+        if feature.name in plan.protected and feature.name == f"{tidy(feature.source)}_band":
+            yield f"{quoted(feature.source)} is read as the groups of {feature.name} alone: the number itself is not."
+
+
 def _time(plan: Plan, found: TrainingSet) -> Iterator[str]:
     if not plan.time:
-        yield "no time: rows are split by a hash of the key alone, and nothing can be said about time."
+        yield f"no time: rows are split by a hash of {plan.entity.name} alone, and nothing can be said about time."
         return
     days = f"{len(found.snapshots)} {'months' if plan.time.grain == 'month' else 'different days'}"
     yield (

@@ -22,6 +22,7 @@ class Options:
     target: str
     positive: str | None = None
     id: str | None = None
+    group: str | None = None
     time: str | None = None
     horizon: int = 0
     protected: tuple[str, ...] = ()
@@ -37,8 +38,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is. day: the expression of a row's own day; value: that of the target, with its `values`. key: columns of
-    the entity, by rows, keys (with the day) and entities; unique: the columns that have a value of their own in every row."""
+    """What there is. day: the expression of a row's own day; value: that of the target, with its `values`. key: of what
+    names a row, the rows, keys (with the day) and entities; unique: the columns that have a value of their own in every row."""
 
     profile: Profile
     value: str
@@ -63,6 +64,7 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
         target=names.find(options.target, found, "--target"),
         positive=options.positive,
         id=options.id and names.find(options.id, found, "--id"),
+        group=options.group and names.find(options.group, found, "--group"),
         time=options.time and names.find(options.time, found, "--time"),
         horizon=options.horizon,
         protected=all_of("--protected", options.protected),
@@ -72,9 +74,12 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
     )
     if options.horizon and not options.time:
         raise EvergreenError("--horizon counts days from a row's own day: name its column by --time.")
+    if options.group and options.time:
+        raise EvergreenError("--group is for a table without dates: with --time, name who comes again on other days by --id.")
     parts = {
         "--target": [resolved.target],
         "--id": [resolved.id],
+        "--group": [resolved.group],
         "--time": [resolved.time],
         "--known-after": resolved.known_after,
     }
@@ -143,7 +148,7 @@ def _target(reader: Reader, relation: Relation, column: Column) -> tuple[str, ta
 
 def _unique(reader: Reader, relation: Relation, found: Profile, options: Options) -> tuple[str, ...]:
     """Columns that have a value of their own in every row, those that are called an id first."""
-    used = {options.target, options.time, *options.named, *options.known_after}
+    used = {options.target, options.time, options.group, *options.named, *options.known_after}
     like = [column for column in found.columns if column.name not in used and columns.looks_like_id(column)]
     like.sort(key=lambda column: not {*names.tidy(column.name).split("_")} & columns.ID_WORDS)
     counted = {column.name: profile.keys(reader, relation, [identifier(column.name)]) for column in like[:FEW_KEYS]}

@@ -237,3 +237,22 @@ def test_after_an_erasure_the_door_is_closed_again(here):
     with pytest.raises(EvergreenError, match="append-only"), postgres.connect(here.evergreen_url) as owner:
         owner.execute("select evergreen.erase_entity('churn', %s)", [WHO])
         owner.execute("delete from evergreen.outcomes")
+
+
+def test_whoever_has_several_rows_is_forgotten_by_the_keys_of_all_of_them(here: Settings, ledger_url: str) -> None:
+    """A table without a clock: scores and log lines are kept by the row, and the person's rows are known from the tables."""
+    rows = pa.table({"customer_id": [OTHER, WHO, WHO], "visit": ["v1", "v2", "v3"]})
+    pq.write_table(rows, here.folder / "data" / "rows.parquet")
+    plan = predictions.Plan(model="churn", version=2, as_of=DAY, horizon_days=0, embargo_days=0, query_sha256="0")
+    run = predictions.begin(ledger_url, plan)
+    with postgres.connect(ledger_url) as connection:
+        writer = predictions.Writer(connection, run)
+        writer.write(pa.array(["v1", "v2", "v3"]), np.array([0.1, 0.9, 0.8]), np.array([False, True, True]))
+        writer.finish()
+    config = params.read(here.folder / "params.yaml")
+    data = config.data.model_copy(update={"entity": "customer_id", "row_key": "visit", "time": None})
+    found = forgetting.forget(here, config.model, data, WHO, actor="tester")
+    assert found.predictions == 1 + 2 and str(here.folder / "data" / "rows.parquet") in found.files
+    with postgres.connect(ledger_url) as connection:
+        left = connection.execute("select entity from evergreen.predictions order by 1").fetchall()
+    assert left == [(OTHER,), ("v1",)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from infra.selftest import grounds
-from pipelines import features, leakage, params, split
+from pipelines import copies, features, leakage, params, split
 from pipelines.checks import Check
 from pipelines.errors import EvergreenError
 from pipelines.leakage import Sides
@@ -24,7 +25,7 @@ CUSTOMERS, DAYS = 800, [dt.date(2025, month, 28) for month in range(1, 7)]
 SIZE = CUSTOMERS * len(DAYS)
 RANDOM = np.random.default_rng(0)
 LABEL = (RANDOM.random(SIZE) < 0.2).astype(np.int32)
-NOISE = RANDOM.random(SIZE)
+NOISE, OTHER = RANDOM.random(SIZE), RANDOM.random(SIZE)
 
 
 def world(**columns) -> pa.Table:
@@ -34,7 +35,7 @@ def world(**columns) -> pa.Table:
             "customer": np.arange(SIZE) % CUSTOMERS,
             "day": np.repeat(np.array(DAYS, "datetime64[D]"), CUSTOMERS),
             "left": LABEL,
-            "honest": LABEL * 0.3 + NOISE,
+            "honest": LABEL * 0.3 + OTHER,
             **columns,
         }
     )
@@ -54,7 +55,7 @@ def config(**leakage_params) -> params.Params:
 
 def sides(rows: pa.Table, of: params.Params) -> Sides:
     schema = features.learn_schema(rows, of.data, of.features)
-    return leakage.divide(split.split(rows, of.data, of.split), [*schema["numbers"], *schema["categories"]], of)
+    return leakage.divide(split.split(rows, of.data, of.split), schema, of)
 
 
 def failed(rows: pa.Table, of: params.Params | None = None) -> list[Check]:
@@ -119,6 +120,58 @@ def test_a_handful_of_missing_values_is_chance() -> None:
     assert failed(world(total=pa.array(RANDOM.random(SIZE), mask=absent))) == []
 
 
+def filled_later(columns: int, of_positives: float) -> dict[str, pa.Array]:
+    """Columns that are filled in after the outcome, each for some of the positives and for few others."""
+    given = np.random.default_rng(5)
+    shares = np.where(LABEL == 1, of_positives, 0.02)
+    return {f"refund_{n}": pa.array(given.random(SIZE), mask=given.random(SIZE) >= shares) for n in range(columns)}
+
+
+def ranked(auc: float) -> np.ndarray:
+    """A column that ranks by itself with this ROC-AUC."""
+    return LABEL * NormalDist().inv_cdf(auc) * 2**0.5 + np.random.default_rng(6).normal(size=SIZE)
+
+
+def of_type(rows: pa.Table, name: str, of: params.Params | None = None) -> list[Check]:
+    return [one for one in failed(rows, of) if one.type == name]
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+def test_columns_that_are_filled_in_later_are_blocked_together_though_none_tells_the_label_alone(columns) -> None:
+    rows = world(**filled_later(columns, 0.8), **{f"x{n}": RANDOM.random(SIZE) for n in range(4)})
+    names = [f"refund_{n}" for n in range(columns)]
+    found = failed(rows)
+    assert [(one.type, one.column, one.severity) for one in found] == [("together", name, "critical") for name in names]
+    assert f"without {', '.join(names)}" in found[0].observed
+    assert "When is it known?" in found[0].advice and 'leakage.allowed: {refund_0: "' in found[0].advice
+    reason = "the desk pays back before they go"
+    allowed = config(allowed=dict.fromkeys(names, reason))
+    assert failed(rows, allowed) == []
+
+
+def test_a_score_that_carries_the_model_is_a_warning_by_name() -> None:
+    (found,) = failed(world(score=ranked(0.93), **{f"x{n}": RANDOM.random(SIZE) for n in range(4)}))
+    assert (found.type, found.column, found.severity) == ("together", "score", "warning")
+    assert "When is it known?" in found.advice
+
+
+def test_many_columns_that_are_good_together_are_no_block() -> None:
+    strong = {f"x{n}": LABEL * 0.85 + np.random.default_rng(100 + n).normal(size=SIZE) for n in range(20)}
+    found = failed(world(**strong))
+    assert {(one.type, one.severity) for one in found} == {("together", "warning")}
+    assert found[0].observed.startswith("0.99") and len(found) == 3
+    assert failed(world(**strong), config(suspicious_auc=1.0)) == []
+
+
+def test_what_another_check_speaks_of_is_left_out_of_the_whole_model() -> None:
+    assert of_type(world(leak=LABEL), "together") == []
+
+
+def test_few_columns_each_carry_much_and_are_not_blocked() -> None:
+    table = world(x=ranked(0.93), y=LABEL * 2.0 + RANDOM.normal(size=SIZE))
+    assert {one.severity for one in failed(table)} == {"warning"}
+
+
 def test_days_after_the_snapshot_are_blocked_where_a_column_counts_them() -> None:
     rows = world(days_since_change=np.where(NOISE < 0.02, -3.0, 40 * NOISE))
     assert failed(rows) == []
@@ -136,7 +189,7 @@ def test_a_column_that_is_declared_known_later_is_blocked_as_a_feature_only() ->
 def test_an_entity_on_both_sides_is_counted() -> None:
     apart = sides(world(), config())
     mixed = Sides(apart.train, pa.concat_tables([apart.test, apart.train.slice(0, 5).append_column(
-        "newest", pa.array([False] * 5))]), apart.learnt, apart.data)  # fmt: skip
+        "newest", pa.array([False] * 5))]), apart.schema, apart.data)  # fmt: skip
     found = [check for check in leakage.judge(mixed, config()) if not check.success]
     assert [check.observed for check in found if check.type == "entities_apart"] == ["5 on both sides"]
 
@@ -151,21 +204,46 @@ def test_rows_under_another_key_on_the_other_side_are_counted() -> None:
 
 
 def test_rows_that_are_alike_because_columns_are_coarse_are_no_copies() -> None:
-    coarse = world().drop_columns(["honest"]).append_column("plan", pa.array(RANDOM.choice([*"abcdef"], SIZE)))
+    coarse = world(plan=RANDOM.choice([*"abcdef"], SIZE)).drop_columns(["honest"])
+    assert failed(coarse) == []
     of = config()
     (found,) = [check for check in leakage.judge(sides(coarse, of), of) if check.type == "copies"]
-    assert found.success and found.observed.startswith("not judged: chance alone makes 100.00%")
+    assert "(100.00%) have an equal row in training" in found.observed and "(at least 0%)" in found.observed
 
 
-def test_chance_is_that_of_independent_columns() -> None:
-    halves, hundreds = pa.array(["a", "b"] * 5000), pa.array(list(range(5000)) * 2)
-    assert leakage.by_chance(pa.table({"half": halves, "pair": hundreds})) == pytest.approx(0.5, rel=0.01)
-    assert leakage.by_chance(pa.table({"half": halves, "id": pa.array(range(10_000))})) == 0.0
+def test_rows_of_areas_are_no_copies_however_their_columns_depend_on_each_other() -> None:
+    """Ten columns, all of the area: independent ones would never be alike. Areas differ in how often they buy."""
+    area = np.repeat(RANDOM.integers(0, 120, CUSTOMERS), 1)[np.arange(SIZE) % CUSTOMERS]
+    of_area, buys = RANDOM.integers(0, 10, (120, 10)), RANDOM.normal(-1, 1, 120)
+    label = (RANDOM.random(SIZE) < 1 / (1 + np.exp(-buys[area]))).astype(np.int32)
+    columns = {f"a{number}": of_area[area, number] for number in range(10)}
+    rows = world(**columns, left=label).drop_columns(["honest"])
+    assert failed(rows) == []
+
+
+def test_copies_are_told_from_twins_by_their_labels() -> None:
+    """A third of 3,000 held-out rows are copies, a third are twins by chance, and a third are alike to none."""
+    random, size = np.random.default_rng(4), 3000
+    labels = (random.random(size) < 0.3).astype(np.int8)
+    theirs = np.where(np.arange(size) < size // 3, labels, (random.random(size) < 0.3).astype(np.int8))
+    train, test = np.arange(size), np.where(np.arange(size) < 2 * size // 3, np.arange(size), -1 - np.arange(size))
+    found = copies.find(pa.table({"x": train}), labels, pa.table({"x": test}), theirs, lambda at: np.full(len(at), 0.3))
+    assert found.count == 2 * size // 3
+    assert found.copies == pytest.approx(0.5, abs=0.05) and found.low < 0.5
+    assert found.by_chance == pytest.approx(0.58)
+    assert found.agreement == pytest.approx(0.79, abs=0.02)
+    assert found.exceeds(0.25) and not found.exceeds(0.35)
+
+
+def test_without_a_twin_there_is_no_copy() -> None:
+    train, test = pa.table({"x": [1, 2]}), pa.table({"x": [3]})
+    none = copies.find(train, np.array([0, 1]), test, np.array([1]), lambda at: np.full(len(at), 0.5))
+    assert not none.exceeds(0.01) and str(none) == "0 of 1 (0.00%) have an equal row in training"
 
 
 def test_equal_rows_have_equal_digests_in_whichever_table() -> None:
     table = pa.table({"a": [1.5, None, 1.5, 2.0], "b": ["x", "y", "x", None]})
-    whole, part = leakage.digests(table, table.slice(2))
+    whole, part = copies.digests(table, table.slice(2))
     assert whole[0] == whole[2] == part[0] and whole[3] == part[1]
     assert len(set(whole.tolist())) == 3
 

@@ -97,6 +97,15 @@ def test_the_manifest_says_by_which_model_each_customer_is_judged_and_since_when
     assert manifest["present_since"] == "2025-03-31"
 
 
+def test_rows_of_a_group_are_asked_for_by_their_own_key_and_the_card_says_what_is_unknown():
+    config = params.read()
+    of_visits = {"entity": "patient", "row_key": "visit", "time": None, "as_of": params.TIMELESS}
+    visits = config.model_copy(update={"data": config.data.model_copy(update=of_visits)})
+    assert package.for_api(visits, 0.5)["entity"] == "visit"
+    assert package._row(visits.data) == "row, named by `visit`; rows of one `patient` stay together"
+    assert "nothing can be said of how the model does on later rows" in package._window(visits.data, {"rows": 9})
+
+
 def test_the_threshold_and_the_candidate_go_along(made):
     assert json.loads((made / "decision.json").read_text()) == {"candidate": "lightgbm", "threshold": 0.25}
 

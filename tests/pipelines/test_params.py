@@ -40,6 +40,7 @@ def test_a_table_without_a_clock_binds_no_date(tmp_path):
         ("  serve: mean", "  serve: all", r"train\.serve: .*found 'all'"),
         ("snapshots: [1, 2, 4]", "snapshots: [1, 0]", r"recency\.snapshots\.1: .*found 0"),
         ("audit:\n", "audits:\n", r"audit: missing"),
+        ("  row_key: null ", "  row_key: visit ", r"row_key visit names a row where .* there is no clock"),
         ("enabled: {linear: cpu, boosting: cpu, lightgbm: cpu, mlp: gpu}", "enabled: {}", r"candidates\.enabled is empty"),
     ],
 )

@@ -125,6 +125,19 @@ def test_every_prediction_has_an_identifier_of_its_own(source, url, champion):
     assert (count, versions) == (1000, [7])
 
 
+def test_rows_of_a_group_are_scored_by_keys_of_their_own(company_url, url, champion, tmp_path):
+    change(company_url, "create table visits as select i as visit, i % 40 as patient, sin(i) as strong, cos(i) as weak"
+                        " from generate_series(1, 200) as i")  # fmt: skip
+    data = DATA.model_copy(update={"entity": "patient", "row_key": "visit", "time": None})
+    query = "select patient, visit, 0 as churned, strong, weak from visits where cast(:history_days as int) = 0"
+    visits = queried(company_url, tmp_path / "visits", query, data=data)
+    score(visits, url, *champion, as_of=AS_OF)
+    assert {*latest(url)} == {str(number) for number in range(1, 201)}
+    change(company_url, "insert into visits values (7, 1, 0, 0)")
+    with pytest.raises(EvergreenError, match="1 rows repeat the visit of another"):
+        score(visits, url, *champion, as_of=AS_OF, force=True)
+
+
 @pytest.mark.parametrize(
     "entities",
     [

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from pipelines import checks, params, stage, validate
 from pipelines import expectations as owned
-from pipelines import stage, validate
 from pipelines.errors import EvergreenError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -238,3 +238,18 @@ def test_what_a_sample_cannot_show_is_not_judged_on_one(run):
     unique = expect("column_values_to_be_unique", column="age")
     with pytest.raises(EvergreenError, match=r"be_unique \[age\]: expected all rows to be judged, found a sample"):
         run(many, [unique])
+
+
+def test_a_rows_own_key_comes_once_and_its_entity_may_come_again():
+    config = params.read(PARAMS)
+    named = {"entity": "customer", "row_key": "visit", "time": None, "target": "left"}
+    data = config.data.model_copy(update=named)
+
+    def unique(rows: pa.Table, data) -> checks.Check:
+        return next(one for one in checks.check_labels(rows, data, config.validate_) if one.type == "keys_unique")
+
+    rows = pa.table({"customer": ["a", "a", "b"], "visit": [1, 2, 3], "left": [0, 1, 0]})
+    assert unique(rows, data).success
+    assert not unique(rows.set_column(1, "visit", pa.array([1, 2, 2])), data).success
+    told = unique(rows, data.model_copy(update={"row_key": None}))
+    assert not told.success and "data.row_key" in told.advice

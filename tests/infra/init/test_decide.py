@@ -1,6 +1,7 @@
 """Decisions from what is in a source: no database."""
 
 import datetime as dt
+import random
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_what_tells_nothing_is_left_out(found, reason):
         column(distinct=60),  # many categories, and no prose
         column(filled=50, distinct=1),  # the one value is there or not
         column(kind="number", type="bigint", distinct=100, lowest="1", highest="90000"),  # an amount, each once
-        column(kind="number", type="double precision", distinct=100, lowest="0.1", highest="9.5"),
+        column(kind="number", type="double precision", distinct=100, lowest="0.1", highest="9.5", fractions=99),
     ],
 )
 def test_what_may_tell_something_is_read(found):
@@ -246,3 +247,72 @@ def test_labels_that_are_still_to_come_are_noticed():
 def test_doubts_are_told(found, said):
     (advice,) = columns.advice(found, Feature("x", "x", *clean(found)))
     assert said in advice.says
+
+
+RANDOM = random.Random(0)
+
+
+def whole(values, name="x", **facts):
+    """A column of whole numbers, as Postgres would count it."""
+    ordered = sorted(values)
+    quartiles = tuple(float(ordered[len(ordered) * part // 4]) for part in (1, 2, 3))
+    return column(name, kind="number", type="bigint", rows=len(ordered), distinct=len({*ordered}), lowest=str(ordered[0]),
+                  highest=str(ordered[-1]), quartiles=quartiles, **facts)  # fmt: skip
+
+
+def drawn(lowest, highest, rows=2000):
+    return RANDOM.sample(range(lowest, highest), rows)
+
+
+@pytest.mark.parametrize(
+    ("found", "evidence"),
+    [
+        (whole(drawn(700_000_000, 830_000_000)), "whole numbers of 9 digits"),
+        (whole([*drawn(708_000_000, 721_000_000, 1000), *drawn(765_000_000, 828_000_000, 1000)]), "whole numbers of 9 digits"),
+        (whole(drawn(10_000_000, 99_999_999)), "whole numbers of 8 digits"),
+        (whole(drawn(1, 10_000)), "0 of its whole numbers come again, where chance would repeat 200"),
+        (whole(range(100_000, 114_000, 7)), "0 of its whole numbers come again"),
+        (whole([*range(1000, 1990), *range(1000, 1010)]), "10 of its whole numbers come again, where chance would repeat 505"),
+    ],
+    ids=["numbers", "in blocks", "all of 8 digits", "few of many", "in steps", "nearly all"],
+)
+def test_a_key_is_known_by_its_values_whatever_its_name(found, evidence):
+    assert columns.id_evidence(found).startswith(evidence)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        whole({int(RANDOM.lognormvariate(15, 1)) for _ in range(2000)}),
+        whole({int(RANDOM.gauss(50_000_000, 1_000_000)) for _ in range(2000)}),
+        whole({RANDOM.randrange(30_000_000) for _ in range(2000)}),
+        whole({RANDOM.randrange(1_600_000_000, 1_700_000_000) for _ in range(2000)}),
+        whole([RANDOM.randrange(20_000) + 100_000 for _ in range(2000)]),
+        whole([20240000 + 100 * month + day for month in range(1, 13) for day in range(1, 29)]),
+        whole(drawn(700_000_000, 830_000_000), fractions=3),
+    ],
+    ids=["balance", "bell", "seconds from 0", "seconds since 1970", "repeats", "days", "fractions"],
+)
+def test_a_measure_is_no_key_though_nearly_all_of_its_values_differ(found):
+    assert columns.id_evidence(found) is None
+
+
+def of_months(rows, positives):
+    """A plan with a horizon of 30 days, and its training set of so many rows and positives a month."""
+    clock = Clock(dt.date(2024, 1, 31), dt.date(2024, 12, 31), 12, 0, 0)
+    options = Options("churn", time="day", horizon=30)
+    found = plan(column("day", kind="date", type="date"), column("p"), options=options, day='"day"', clock=clock)
+    ends = [dt.date(2024, month + 1, 1) - dt.timedelta(1) for month in range(1, 1 + len(rows))]
+    training = measure.TrainingSet(sum(rows), sum(positives), (), tuple(zip(ends, rows, positives, strict=True)))
+    return found, training
+
+
+def test_limits_hold_from_the_first_pin_that_has_enough():
+    found, training = of_months([100, 100, 200, 400, 400], [5, 20, 40, 100, 100])
+    first, fewest = parameters.smallest_pin(found, training)
+    assert (first, fewest) == (dt.date(2024, 3, 31) + dt.timedelta(30), 400)  # two months have 25 positives
+
+
+def test_limits_hold_for_the_whole_table_where_no_earlier_pin_has_enough():
+    found, training = of_months([100, 100, 400], [5, 5, 30])
+    assert parameters.smallest_pin(found, training) == (None, 600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.workspace import git
+from infra import load_file
 from infra.check_sql import command as check_sql
 from infra.init import command, profile, source, write
 from infra.init.survey import Options
-from pipelines import extract, params, postgres, split, validate
+from pipelines import extract, features, params, postgres, split, validate
 from pipelines.errors import EvergreenError
 from pipelines.expectations import read_expectations
 from pipelines.settings import Settings
@@ -126,6 +128,95 @@ def test_every_odd_name_and_value_gives_rows_that_can_be_learnt_from(project):
     assert "40 rows repeat another as a whole" in said
     assert read_expectations(project.folder / "sql/mine/expectations.yaml")
     assert len(project.score(None)) == 1500  # those without a label too
+
+
+@pytest.mark.parametrize("kind", ["bigint", "double precision", "text"])
+def test_a_number_that_names_customers_is_a_key_whatever_its_name(project, kind):
+    load_file.load(project.url, ROOT.parent / "shared" / "cases" / "CLIENTNUM.csv", "bank.customers")
+    project.execute(f'alter table bank.customers alter "CLIENTNUM" type {kind} using "CLIENTNUM"::{kind}')
+    said = project.init("bank.customers")
+    assert project.params.data.entity == "clientnum"
+    assert 'key clientnum: "CLIENTNUM"' in said and '"CLIENTNUM" looks like an id and became the key' in said
+    project.execute("alter table bank.customers add id serial")
+    said = project.init("bank.customers", id="id", force=True)
+    assert 'left out "CLIENTNUM": looks like an id: whole numbers of 9 digits' in said
+
+
+def test_limits_hold_for_every_pin_that_it_names(events):
+    said = events.init("crm.events", time="day", id="id", horizon=30, known_after=("at",), exclude=("who",))
+    first = dt.date.fromisoformat(re.search(r"rows of a pin from (\S+) on", said)[1])
+    suite = read_expectations(events.folder / "sql/mine/expectations.yaml")
+    assert first < dt.date(2024, 6, 1) and events.params.validate_.min_rows < 300
+    for as_of in (first, first + dt.timedelta(40), dt.date(2024, 8, 15), dt.date(2024, 10, 26)):
+        data = events.pin(str(as_of))
+        rows = events.extract(data)
+        judged = validate.judge_rows(events.folder / "rows.parquet", suite, events.params)
+        assert [check for check in judged.checks if not check.success and check.severity == "critical"] == [], as_of
+        split.split(rows, data, events.params.split)
+
+
+VISITS = """
+    create table crm.visits as
+    select
+        n as visit, 'p' || n % 90 as patient, n % 7 as pills, (array['a', 'b', 'c'])[1 + n % 3] as ward,
+        case when n % 10 = 9 then null when n % 3 = 0 and n % 5 < 3 then 'yes' else 'no' end as churn
+    from generate_series(1, 900) as n"""
+
+
+@pytest.fixture
+def visits(project):
+    project.execute("create schema crm", VISITS)
+    return project
+
+
+@pytest.mark.parametrize("own_key", [True, False])
+def test_rows_of_a_group_have_keys_of_their_own_and_stay_together(visits, own_key):
+    if not own_key:
+        visits.execute("alter table crm.visits alter visit type float8 using (visit * 37 % 1009) / 7.0")
+    said = visits.init("crm.visits", group="patient")
+    data = visits.pin()
+    key = "visit" if own_key else "row_id"
+    assert (data.entity, data.row_key, data.time, data.key_columns) == ("patient", key, None, ["patient", key])
+    assert f"Scores are of rows, kept by {key}" in said and "nothing can be said about time" in said
+    rows = visits.extract(data)
+    assert rows.num_rows == 810 and len({*rows[key].to_pylist()}) == 810 and len({*rows["patient"].to_pylist()}) == 81
+    train, test = split.split(rows, data, visits.params.split)
+    assert train.num_rows and test.num_rows
+    assert not {*train["patient"].to_pylist()} & {*test["patient"].to_pylist()}
+    learnt = features.learn_schema(train, data, visits.params.features)
+    assert {"patient", key}.isdisjoint({*learnt["numbers"], *learnt["categories"]})
+    suite = read_expectations(visits.folder / "sql/mine/expectations.yaml")
+    judged = validate.judge_rows(visits.folder / "rows.parquet", suite, visits.params)
+    assert [check for check in judged.checks if not check.success] == []
+    scored = visits.score(None)
+    assert len(scored) == len({row[key] for row in scored}) == 900
+    assert {row[key] for row in scored} > {*rows[key].to_pylist()}  # the same rows under the same keys
+
+
+def test_rows_of_a_group_that_are_alike_count_once(visits):
+    visits.execute("insert into crm.visits select visit, patient, pills, ward, churn from crm.visits where visit <= 90")
+    visits.execute("alter table crm.visits drop visit")
+    visits.init("crm.visits", group="patient")
+    rows = visits.extract(visits.pin()).to_pylist()
+    seen = [(row["patient"], row["pills"], row["ward"]) for row in rows]
+    assert len(seen) == len({*seen})
+
+
+def test_an_entity_that_comes_again_without_a_day_is_told_of_the_option(visits):
+    with pytest.raises(EvergreenError, match="or name the entity by --group"):
+        visits.init("crm.visits", id="patient")
+    with pytest.raises(EvergreenError, match="--group is for a table without dates"):
+        visits.execute("alter table crm.visits add day date default '2024-01-01'")
+        visits.init("crm.visits", group="patient", time="day")
+
+
+def test_what_protected_does_is_told(customers):
+    said = customers.init("crm.customers", protected=("plan",))
+    assert "protected plan: taken from the models (features.exclude), and the audit and the gate judge" in said
+    assert customers.params.features.exclude == ["plan"]
+    customers.execute("update crm.customers set visits = id")
+    said = customers.init("crm.customers", id="id", protected=("visits",), force=True)
+    assert '"visits" is read as the groups of visits_band alone' in said
 
 
 @pytest.mark.parametrize(
