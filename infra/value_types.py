@@ -67,29 +67,39 @@ class Numbers:
     fits: bool = True
     signs: bool = False  # a value holds the sign, or one that would part thousands
     shown: bool = False  # a value shows that it parts decimals
-    grouped: bool = False
     exact: bool = True
     styles: set[str] = field(default_factory=lambda: set(STYLES))
     decimals: set[int] = field(default_factory=set)
 
     def add(self, cells: pa.Array) -> None:
-        import pyarrow.compute as pc
-
-        if not self.fits or not len(cells):
-            return
-        self.fits = _all(cells, POINT if self.sign == "." else COMMA)
         if not self.fits:
             return
-        self.signs |= _any(cells, "[.,]")
-        self.shown |= _any(cells, SHOWS_POINT if self.sign == "." else SHOWS_COMMA)
-        if self.sign == ",":
-            self.grouped |= _any(cells, "[.]")
-            cells = to_point(cells)
-        self.styles = {style for style in self.styles if _all(cells, STYLES[style])}
-        if "fixed" in self.styles:
-            self.decimals |= set(pc.unique(pc.utf8_length(pc.replace_substring_regex(cells, r"^.*[.]", ""))).to_pylist())
-            self.styles -= {"fixed"} if len(self.decimals) > 1 else set()
-        self.exact = self.exact and _survive(cells)
+        point = to_point(cells) if self.sign == "," else cells
+        self.fits = self.sign == "." or _all(cells, COMMA)
+        if self.fits:
+            self._narrow(point)
+            self.fits = bool(self.styles) or _all(point, POINT)
+        if self.fits:
+            self.signs |= _holds(cells, ".") or _holds(cells, ",")
+            self.shown = self.shown or _any(cells, SHOWS_POINT if self.sign == "." else SHOWS_COMMA)
+            self.exact = self.exact and _survive(point)
+
+    def _narrow(self, cells: pa.Array) -> None:
+        """Take away the styles that some of these numbers are not written in."""
+        import pyarrow.compute as pc
+
+        left: set[str] = set()
+        for style in (style for style in STYLES if style in self.styles):  # what is in the shortest style may have exponents
+            if (style == "exponents" and "shortest" in left) or _all(cells, STYLES[style]):
+                left.add(style)
+        if "fixed" in left:
+            self.decimals |= set(pc.unique(pc.subtract(pc.utf8_length(cells), pc.find_substring(cells, "."))).to_pylist())
+            left -= {"fixed"} if len(self.decimals) > 1 else set()
+        self.styles = left
+
+    def add_whole(self) -> None:
+        """Values that a bigint holds: written as either sign's shortest form has them."""
+        self.styles &= {"shortest", "exponents"}
 
     @property
     def type(self) -> str | None:
@@ -105,7 +115,7 @@ class Numbers:
 
 @dataclass
 class Column:
-    """What is known of a column's values, batch after batch. place: of its name in the file's header."""
+    """What is known of a column's values, batch after batch."""
 
     name: str
     possible: dict[str, str] = field(default_factory=lambda: {"bigint": BIGINT, "boolean": BOOLEAN, **TIMES})
@@ -141,8 +151,9 @@ class Column:
         if not (self.possible or self.point.fits or self.comma.fits):
             return
         self.padded |= pc.any(pc.not_equal(cells, bare)).as_py()
-        self.point.add(bare)
-        self.comma.add(bare)
+        whole = _all(bare, BIGINT)
+        for numbers in (self.point, self.comma):
+            numbers.add_whole() if whole else numbers.add(bare)
         if self.odd is None and self.like_numbers:
             self.odd = _first(bare, lines, f"{STYLES['shortest']}|{STYLES['python']}")
         dates = bare
@@ -310,9 +321,8 @@ def _survive(cells: pa.Array) -> bool:
     """Whether doubles keep all digits of these numbers, written with a point."""
     import pyarrow.compute as pc
 
-    digits = pc.replace_substring_regex(cells, r"^-?0?[.]?0*|[.]|[eE].*$", "")
-    long = cells.filter(pc.greater(pc.utf8_length(digits), EXACT_DIGITS)).to_pylist()
-    return all(_prints_back(text) for text in long)
+    long = cells.filter(pc.greater(pc.utf8_length(cells), EXACT_DIGITS))
+    return all(map(_prints_back, long.filter(pc.invert(pc.match_substring_regex(long, "[eE]"))).to_pylist()))
 
 
 def _prints_back(text: str) -> bool:
@@ -332,6 +342,12 @@ def _all(cells: pa.Array, pattern: str) -> bool:
     import pyarrow.compute as pc
 
     return pc.all(pc.match_substring_regex(cells, rf"^({pattern})$"), min_count=0).as_py()
+
+
+def _holds(cells: pa.Array, text: str) -> bool:
+    import pyarrow.compute as pc
+
+    return pc.any(pc.match_substring(cells, text), min_count=0).as_py()
 
 
 def _any(cells: pa.Array, pattern: str) -> bool:
