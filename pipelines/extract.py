@@ -66,7 +66,7 @@ def pin(url: str, queries: Queries, data: params.DataParams, as_of: str | None =
     Raises:
         EvergreenError: the date is later than that, not a date, or pins no rows.
     """
-    with postgres.snapshot(url) as source:
+    with postgres.snapshot(url, data.timezone) as source:
         complete = watermark(source, queries)
         chosen = _chosen(as_of, complete)
         pinned = data.model_copy(update={"as_of": date.fromisoformat(chosen) if complete else params.TIMELESS})
@@ -91,7 +91,7 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
     if data.as_of is None or data.fingerprint is None:
         raise EvergreenError("Nothing is pinned (data.as_of in params.yaml is null): run `evergreen pin`, then `dvc repro`.")
     statement = postgres.bind(queries.training_set, data.binds)
-    with postgres.snapshot(url) as source:
+    with postgres.snapshot(url, data.timezone) as source:
         found = _fingerprint(source, queries, data)
         if found != data.fingerprint:
             raise EvergreenError(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import EvergreenError
 
@@ -44,6 +45,15 @@ class DataParams(Section):
     history_days: Annotated[int, Field(ge=0)]
     horizon_days: Annotated[int, Field(ge=0)]
     embargo_days: Annotated[int, Field(ge=0)]
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        """Names as of the IANA database, which Python and Postgres share."""
+        if name not in available_timezones():
+            raise ValueError("no time zone of this name: write one such as UTC or Europe/Berlin")
+        return name
 
     @model_validator(mode="after")
     def _nobody_is_a_group(self) -> DataParams:

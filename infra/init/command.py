@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import available_timezones
 
 import typer
 
@@ -29,6 +30,7 @@ def init(
     personal: Annotated[str, typer.Option(help="columns that name a person: no model and no page sees them")] = "",
     known_after: Annotated[str, typer.Option(help="columns known only after the outcome: they are not read")] = "",
     exclude: Annotated[str, typer.Option(help="columns that no model may see; pages show them")] = "",
+    timezone: Annotated[str, typer.Option(help="whose days moments fall into, such as Europe/Berlin: data.timezone")] = "UTC",
     force: Annotated[bool, typer.Option(help="overwrite params.yaml and the files of sql/NAME")] = False,
 ) -> None:
     """Write params.yaml and sql/NAME/ for a table, and say what was decided and what to check."""
@@ -48,6 +50,7 @@ def init(
         personal=tuple(names.listed(personal)),
         known_after=tuple(names.listed(known_after)),
         exclude=tuple(names.listed(exclude)),
+        timezone=timezone,
     )
     run(settings.load(), name, table or sql, options, force=force, say=typer.echo)
 
@@ -69,8 +72,10 @@ def run(here: Settings, name: str, place: str | Path, options: Options, *, force
     folder = here.folder
     if not re.fullmatch(params.NAME, name):
         raise EvergreenError(f"{name!r} cannot name a model: write lower-case letters, digits, - and _, a letter first.")
+    if options.timezone not in available_timezones():
+        raise EvergreenError(f"--timezone {options.timezone!r}: no time zone of this name; write one such as Europe/Berlin.")
     template = write.template(folder, name, queries.FILES, force=force)
-    with source.reading(here.source_url) as reader:
+    with source.reading(here.source_url, options.timezone) as reader:
         relation = source.of_table(reader, place) if isinstance(place, str) else source.of_file(place)
         found, options = survey.survey(reader, relation, options)
         plan = decide.decide(name, relation, found, options)

@@ -48,6 +48,7 @@ def decide(name: str, relation: Relation, found: Survey, options: Options) -> Pl
         time=time,
         horizon_days=options.horizon,
         distinct=_repeats(found),
+        timezone=options.timezone,
     )
     check_something_is_left(plan)
     return plan

@@ -43,7 +43,7 @@ def read(url: str, plan: Plan, found: TrainingSet) -> tuple[pa.Table, float]:
     if share < 1:
         place = f"('x' || substr(md5({identifier(plan.entity.name)}::text), 1, 8))::bit(32)::bigint"
         statement = f"select * from ({statement}) as training where {place} < {int(share * 2**32)}"
-    with postgres.snapshot(url) as source, source.batches(statement) as batches:
+    with postgres.snapshot(url, plan.timezone) as source, source.batches(statement) as batches:
         return batches.read_all(), share
 
 

@@ -56,6 +56,7 @@ def _names(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
 def _data(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
     yield "data.as_of", None, None
     yield "data.fingerprint", None, None
+    yield "data.timezone", plan.timezone, None
     by_content = "a hash of what is read of a row: no column names one"
     yield "data.entity", plan.entity.name, None if plan.entity.source else by_content
     yield (

@@ -75,6 +75,7 @@ class Plan:
     time: Time | None = None
     horizon_days: int = 0
     distinct: bool = False
+    timezone: str = "UTC"  # whose days moments fall into
 
     @property
     def learnt(self) -> list[Feature]:

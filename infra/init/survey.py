@@ -28,6 +28,7 @@ class Options:
     personal: tuple[str, ...] = ()
     known_after: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    timezone: str = "UTC"
 
     @property
     def named(self) -> set[str]:
@@ -69,6 +70,7 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
         personal=all_of("--personal", options.personal),
         known_after=all_of("--known-after", options.known_after),
         exclude=all_of("--exclude", options.exclude),
+        timezone=options.timezone,
     )
     if options.horizon and not options.time:
         raise EvergreenError("--horizon counts days from a row's own day: name its column by --time.")
