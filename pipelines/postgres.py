@@ -134,6 +134,11 @@ class Snapshot:
             raise EvergreenError(f"Expected one row of one column, found {len(rows)} rows: {statement[:200]}")
         return rows[0][0]
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """All rows of a statement, which are few."""
+        with self._executed(statement) as cursor:
+            return cursor.fetchall()
+
     def row(self, statement: str) -> tuple[Any, ...]:
         """The first row of a statement."""
         with self._executed(statement) as cursor:

@@ -5,6 +5,7 @@ Two kinds of checks, one verdict: the pipeline's own (checks.py) and the owner's
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -28,12 +29,14 @@ from pipelines.checks import (
     Facts,
     Source,
     absent,
+    check_account,
     check_columns,
     check_days,
     check_labels,
     check_shape,
     declared,
     kind,
+    plain,
     survey,
 )
 from pipelines.expectations import OFFERED, Expectation, ask_great_expectations, line_of, read_expectations, sample, sort_out
@@ -50,8 +53,9 @@ class Judged:
     rows: pa.Table | None
 
 
-def main(*, rows: Path, manifest: Path, expectations: Path, verdict: Path, docs: Path) -> None:
+def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verdict: Path, docs: Path) -> None:
     """Judge `rows`; write the verdict and the pages in `docs`, and only then fail if a critical check is red."""
+    account = json.loads(left_out.read_text("utf-8"))
     params = parameters.read()
     owned, described = read_expectations(expectations), json.loads(manifest.read_text("utf-8"))
     advice = f"{LOOK} Or change {expectations}."
@@ -64,7 +68,8 @@ def main(*, rows: Path, manifest: Path, expectations: Path, verdict: Path, docs:
         for item, answer in zip(judged.asked, answers, strict=True):
             if item.type not in counted:
                 checks.append(line_of(item, answer, advice, params.data.target))
-    conclude(checks, judged.total, checked, page, verdict, docs)
+    checks += check_account(judged.total, account)
+    conclude(checks, judged.total, checked, page, verdict, docs, account)
 
 
 def judge_rows(
@@ -155,8 +160,10 @@ def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
     return wished | dict.fromkeys([*vital, *declared(data)], "critical")
 
 
-def conclude(checks: list[Check], total: int, checked: int, owner_page: str, verdict: Path, docs: Path) -> None:
-    """The verdict and its pages; Great Expectations' own beside ours.
+def conclude(
+    checks: list[Check], total: int, checked: int, owner_page: str, verdict: Path, docs: Path, account: dict[str, Any]
+) -> None:
+    """The verdict and its pages; Great Expectations' own beside ours. account: of the source's rows, as stage extract has it.
 
     Raises:
         EvergreenError: a critical check failed; all of them are listed.
@@ -169,7 +176,21 @@ def conclude(checks: list[Check], total: int, checked: int, owner_page: str, ver
         (docs / "great_expectations.html").unlink(missing_ok=True)  # of an earlier run: not about these rows
     told = f"{total:,} rows, all counted; the newest snapshot by itself as well. "
     told += link if owner_page else "Great Expectations was not asked."
-    check_page.conclude("Validation", checks, {"rows": total, "checked_rows": checked}, told, verdict, docs)
+    told += _where_rows_went(account, total)
+    found = {"rows": total, "checked_rows": checked, "source_rows": account}
+    check_page.conclude("Validation", checks, found, told, verdict, docs)
+
+
+def _where_rows_went(account: dict[str, Any], total: int) -> str:
+    """From the source's rows to those of the training set, as a table; a reason may hold a name of the source's."""
+    if not account:
+        return " Rows that the query leaves out are not counted: the dataset has no left_out.sql."
+    lines = [("in the source", account["source"])]
+    lines += [(f"left out: {plain(reason)}", -rows) for reason, rows in account["left_out"].items()]
+    lines += [("alike, counted as one", total - account["read"])] if total != account["read"] else []
+    lines += [("in the training set", total)]
+    listed = "".join(f"<tr><td>{html.escape(what)}</td><td>{rows:,}</td></tr>" for what, rows in lines)
+    return f'</p><table class="account"><tr><th>Rows</th><th>Number</th></tr>{listed}</table><p>'
 
 
 def offline(page: str) -> str:

@@ -60,7 +60,8 @@ def _entity(found: Survey, options: Options) -> Entity:
         return Entity(ROW_ID, None)
     if found.key and not found.key[0]:
         raise EvergreenError(f"--id {quoted(source)}: no row has one.")
-    return Entity(names.tidy_all([options.target, source])[source], source, adopted=options.id is None)
+    is_text = found.profile.column(source).is_free_text
+    return Entity(names.tidy_all([options.target, source])[source], source, options.id is None, is_text)
 
 
 def _repeats(found: Survey) -> bool:

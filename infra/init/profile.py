@@ -60,6 +60,11 @@ class Column:
         return self.filled - self.missing
 
     @property
+    def is_free_text(self) -> bool:
+        """Whether any text can stand in it, an empty one among them: no uuid and no enum."""
+        return self.type.startswith(("text", "character"))
+
+    @property
     def is_number_as_text(self) -> bool:
         return self.kind == "text" and 0 < self.numbers == self.known - self.nones and not self.codes
 

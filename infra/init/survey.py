@@ -105,11 +105,16 @@ def survey(reader: Reader, relation: Relation, options: Options, most: int = pro
     value, values = _target(reader, relation, found.column(options.target))
     unique = _unique(reader, relation, found, options) if options.id is None else ()
     entity = options.id or (unique[0] if unique else None)
-    key = profile.keys(reader, relation, [identifier(entity), *([day] if day else [])]) if entity else None
+    key = profile.keys(reader, relation, [_key(found.column(entity)), *([day] if day else [])]) if entity else None
     clock = profile.clock(reader, relation, day) if day else None
     if clock and clock.last is None:
         raise EvergreenError(f"--time {quoted(options.time)}: no row has a day.")
     return Survey(found, value, values, day, clock, key, unique), options
+
+
+def _key(column: Column) -> str:
+    """The expression of an entity: an empty text names none."""
+    return f"nullif({identifier(column.name)}, '')" if column.is_free_text else identifier(column.name)
 
 
 def _day(reader: Reader, relation: Relation, column: Column, most: int) -> str:

@@ -18,7 +18,9 @@ TRAINING = """
     select booking, booked_at::date as day, cancelled, price::text as price, big::text as big,
         (booked_at - timestamptz '2023-01-01')::text as since, '\\x41'::bytea::text as bytes, unqualified() as path
     from tz.bookings where booked_at::date <= cast(:as_of as date)"""
-FINGERPRINT = "select md5(string_agg(row(b.*)::text, ' ' order by booking)) from tz.bookings as b where booked_at::date <= :as_of"
+FINGERPRINT = (
+    "select md5(string_agg(row(b.*)::text, ' ' order by booking)) from tz.bookings as b where booked_at::date <= :as_of"
+)
 HOSTILE = {
     "timezone": "'Pacific/Auckland'", "datestyle": "'German, DMY'", "intervalstyle": "'iso_8601'", "extra_float_digits": "-10",
     "bytea_output": "'escape'", "search_path": "tz_other",
@@ -26,7 +28,7 @@ HOSTILE = {
 
 
 @pytest.fixture
-def source(company_url, tmp_path, monkeypatch):
+def source(company_url, tmp_path):
     """URL of a role with settings of its own, a dataset's queries, and an environment that would move days."""
     with postgres.connect(company_url) as connection:
         connection.execute(TABLE)
@@ -71,8 +73,8 @@ def test_a_pin_is_the_same_whatever_environment_and_role_say(source, tmp_path, m
     with postgres.connect(source) as connection:
         shown = {name: connection.execute(f"show {name}").fetchone()[0] for name in (*HOSTILE, "client_encoding")}
     assert shown == {
-        "timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "1", "bytea_output": "hex",
-        "search_path": '"$user", public', "client_encoding": "UTF8",
+        "timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "1",
+        "bytea_output": "hex", "search_path": '"$user", public', "client_encoding": "UTF8",
     }  # fmt: skip
 
 
