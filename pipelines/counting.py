@@ -130,7 +130,7 @@ def _greater(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
 def _sums(tally: Tally, columns: list[pa.Array], _: dict[str, Any]) -> None:
     (cells,) = columns
     tally.present += len(cells) - cells.null_count
-    numbers = cells.cast(pa.float64())
+    numbers = cells.cast(pa.float64(), safe=False)
     tally.total += pc.sum(numbers).as_py() or 0.0
     tally.squares += pc.sum(pc.multiply(numbers, numbers)).as_py() or 0.0
     found = pc.min_max(cells).as_py()

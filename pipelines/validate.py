@@ -42,6 +42,9 @@ from pipelines.checks import (
 from pipelines.expectations import OFFERED, Expectation, ask_great_expectations, line_of, read_expectations, sample, sort_out
 from pipelines.params import DataParams, Params, ValidateParams
 
+COUNTED = {*counting.COUNTED, *counting.SAMPLED}  # types that are judged by ourselves
+MOST_ASKED = 300  # expectations that Great Expectations is shown
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -59,17 +62,44 @@ def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verd
     params = parameters.read()
     owned, described = read_expectations(expectations), json.loads(manifest.read_text("utf-8"))
     advice = f"{LOOK} Or change {expectations}."
+    stage.say(f"{described['rows']:,} rows, {len(described['columns']):,} columns, {len(owned):,} expectations.")
     judged = judge_rows(rows, owned, params, described | {"digest": stage.sha256(rows)}, advice)
-    checks, page, checked = judged.checks, "", 0
+    checks, page, seen = judged.checks, "", ""
     if judged.rows is not None and judged.asked:
-        checked = judged.rows.num_rows
-        answers, page = ask_great_expectations(judged.rows.to_pandas(), judged.asked, advice)
-        counted = {*counting.COUNTED, *counting.SAMPLED}
-        for item, answer in zip(judged.asked, answers, strict=True):
-            if item.type not in counted:
+        asked = shown(judged.asked, checks)
+        stage.say(f"{len(checks):,} checks are counted. Great Expectations judges {len(asked):,} of {len(judged.asked):,}.")
+        columns = _columns(asked, None) or judged.rows.column_names[:1]
+        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked, advice)
+        for item, answer in zip(asked, answers, strict=True):
+            if item.type not in COUNTED:
                 checks.append(line_of(item, answer, advice, params.data.target))
+        seen = _seen(judged, len(asked))
     checks += check_account(judged.total, account)
-    conclude(checks, judged.total, checked, page, verdict, docs, account)
+    checked = judged.rows.num_rows if seen and judged.rows is not None else 0
+    conclude(checks, judged.total, checked, (seen, page), verdict, docs, account)
+
+
+def shown(asked: list[Expectation], checks: list[Check]) -> list[Expectation]:
+    """Those that Great Expectations is asked, in their order: what it alone can judge, what failed, and others up to
+    MOST_ASKED. Each takes it about 20 ms and more the more there are; a table of 1,000 columns has thousands."""
+    failed = {(check.type, check.column, check.expected) for check in checks if not check.success}
+
+    def rank(item: Expectation) -> int:
+        is_failed = (item.type, ", ".join(item.columns) or None, item.expected) in failed
+        return 0 if item.type not in COUNTED else 1 if is_failed else 2
+
+    alone = sum(item.type not in COUNTED for item in asked)
+    chosen = sorted(range(len(asked)), key=lambda number: rank(asked[number]))[: max(alone, MOST_ASKED)]
+    return [asked[number] for number in sorted(chosen)]
+
+
+def _seen(judged: Judged, asked: int) -> str:
+    """What Great Expectations saw, in words."""
+    assert judged.rows is not None
+    few = judged.rows.num_rows
+    rows = "all of them" if few == judged.total else f"a sample of {few}, drawn evenly over the file; so did quantiles"
+    some = "" if asked == len(judged.asked) else f", {asked:,} of the {len(judged.asked):,} expectations that it knows"
+    return f"{rows}{some}"
 
 
 def judge_rows(
@@ -161,14 +191,18 @@ def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
 
 
 def conclude(
-    checks: list[Check], total: int, checked: int, owner_page: str, verdict: Path, docs: Path, account: dict[str, Any]
+    checks: list[Check], total: int, checked: int, owner: tuple[str, str], verdict: Path, docs: Path, account: dict[str, Any]
 ) -> None:
-    """The verdict and its pages; Great Expectations' own beside ours. account: of the source's rows, as stage extract has it.
+    """The verdict and its pages; Great Expectations' own beside ours.
+
+    Args:
+        owner: what Great Expectations saw, in words, and its page; both "" where it was not asked.
+        account: of the source's rows, as stage extract has it.
 
     Raises:
         EvergreenError: a critical check failed; all of them are listed.
     """
-    seen = "all of them" if checked == total else f"a sample of {checked}, drawn evenly over the file; so did quantiles"
+    seen, owner_page = owner
     link = f'<a href="great_expectations.html">Great Expectations</a> saw {seen}.'
     if owner_page:
         stage.write_text(docs / "great_expectations.html", offline(owner_page))

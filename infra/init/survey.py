@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from infra.init import columns, names, profile, target
 from infra.init.names import quoted
@@ -29,6 +29,7 @@ class Options:
     known_after: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     timezone: str = "UTC"
+    keep: tuple[str, ...] = ()
 
     @property
     def named(self) -> set[str]:
@@ -71,6 +72,7 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
         known_after=all_of("--known-after", options.known_after),
         exclude=all_of("--exclude", options.exclude),
         timezone=options.timezone,
+        keep=all_of("--keep", options.keep),
     )
     if options.horizon and not options.time:
         raise EvergreenError("--horizon counts days from a row's own day: name its column by --time.")
@@ -87,7 +89,13 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
     return resolved
 
 
-def survey(reader: Reader, relation: Relation, options: Options, most: int = profile.SAMPLE) -> tuple[Survey, Options]:
+def survey(
+    reader: Reader,
+    relation: Relation,
+    options: Options,
+    most: int = profile.SAMPLE,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Survey, Options]:
     """Counts of the source, in bounded memory, and the options with the columns' very names.
 
     Raises:
@@ -99,7 +107,9 @@ def survey(reader: Reader, relation: Relation, options: Options, most: int = pro
     options = resolve(options, [column.name for column in listed])
     by_name = {column.name: column for column in listed}
     day = _day(reader, relation, by_name[options.time], most) if options.time else None
-    found = profile.profile(reader, relation, listed, day, most)
+    found = profile.profile(reader, relation, listed, day, most, progress)
+    kept = tuple(column.keeping() if column.name in options.keep else column for column in found.columns)
+    found = replace(found, columns=kept)
     if not found.rows:
         raise EvergreenError(f"{relation.described} holds no rows: bring some, then run this again.")
     value, values = _target(reader, relation, found.column(options.target))
