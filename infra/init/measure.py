@@ -80,7 +80,7 @@ def measure(reader: Reader, plan: Plan, most: int = SAMPLE, progress: Callable[[
             _check_scoring(reader, plan)
         for number, one in enumerate(some):
             columns.append(Measured(one.name, tuple((rows, positives) for rows, positives in found[number] or ())))
-        if len(named) > TOGETHER:
+        if len(named) > TOGETHER and (len(columns) % 100 == 0 or len(columns) == len(named)):
             progress(f"{len(columns):,} of {len(named):,} columns of the training set are measured.")
     snapshots = tuple((date.fromisoformat(day), rows, positives) for day, rows, positives in days)
     return TrainingSet(whole["rows"], whole["positives"], tuple(columns), snapshots)
@@ -146,7 +146,8 @@ def _check_scoring(reader: Reader, plan: Plan) -> None:
 def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int) -> str:
     """One statement that runs the training query once: a line WHOLE, a line DAYS, and a line a column, each as JSON."""
     label = identifier(plan.target_name)
-    key = ", ".join(map(identifier, [plan.entity.name, *([SNAPSHOT] if plan.time else [])]))
+    keys = [plan.entity.name, *([SNAPSHOT] if plan.time else [])]
+    key = ", ".join(map(identifier, keys))
     listed = ", ".join([f"{label} as y", *(f"{identifier(one.name)} as c{number}" for number, one in enumerate(named))])
     counts = f"'rows', count(*), 'positives', coalesce(sum({label}), 0), 'keys', count(distinct row({key}))"
     of_day = f"select {SNAPSHOT} as day, count(*) as n, sum({label}) as p from training group by 1 order by 1"
@@ -155,10 +156,10 @@ def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int) -
         f"select {DAYS}, " + (f"(select json_agg(json_build_array(day, n, p)) from ({of_day}) as d)" if plan.time else "null")
     ]
     parts += [f"select {number}, ({_facts(f'c{number}', one.kind)})" for number, one in enumerate(named)]
-    return (
-        f"with training as materialized ({statement}), sample as materialized (select {listed} from training"
-        f" where random() < {most}::float8 / (select count(*) from training)) {' union all '.join(parts)}"
-    )
+    columns = ", ".join(map(identifier, [*keys, plan.target_name, *(one.name for one in named)]))
+    training = f"select {columns} from ({statement}) as whole"
+    sample = f"select {listed} from training where random() < {most}::float8 / (select count(*) from training)"
+    return f"with training as materialized ({training}), sample as materialized ({sample}) {' union all '.join(parts)}"
 
 
 def _facts(column: str, kind: str) -> str:

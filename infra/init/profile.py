@@ -15,7 +15,7 @@ from pipelines.postgres import identifier, literal
 
 SAMPLE = 100_000  # rows behind the counts of columns
 MOST_VALUES = 12  # of a target
-TOGETHER = 100  # columns that one statement counts: the rows of a wide table are long to take apart
+TOGETHER = 25  # columns that one statement counts: each looks them up in rows that are the longer to take apart
 MISSING = ("", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nan", "null", "(null)", "missing", "unknown", "\\n")
 NUMBER = r"^[+-]?([0-9]{1,30}[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$"
 CODE = r"^[+-]?0[0-9]|^[+-]?[0-9]{17}|^[+]|^[0-9]+[eE][0-9]+$"  # a number would not print back so
@@ -142,7 +142,7 @@ def profile(
         found = dict(reader.rows(_question(relation, some, day, sampling(relation, rows, most))))
         looked_at = found.pop(-1)["rows"]
         full += [_column(column, found.get(number), looked_at) for number, column in enumerate(some)]
-        if len(columns) > TOGETHER:
+        if len(columns) > TOGETHER and (len(full) % 100 == 0 or len(full) == len(columns)):
             progress(f"{len(full):,} of {len(columns):,} columns of the source are counted.")
     return Profile(rows, looked_at, tuple(full), reader.reserved())
 

@@ -137,5 +137,5 @@ def test_columns_of_a_wide_table_are_counted_by_hundreds_and_as_in_one(clone, mo
     monkeypatch.setattr("infra.init.profile.TOGETHER", 2)
     monkeypatch.setattr("infra.init.measure.TOGETHER", 1)
     said = clone.init("churn", force=True)
-    assert "2 of 4 columns of the source are counted." in said
+    assert "4 of 4 columns of the source are counted." in said and "2 of 2 columns of the training set" in said
     assert {path.name: path.read_text() for path in clone.queries.folder.iterdir()} == before
