@@ -119,7 +119,19 @@ class LeakageParams(Section):
     allowed: dict[str, Annotated[str, Field(min_length=10)]] = {}
 
 
+class TextRules(Section):
+    """How the SQL of the dataset reads texts, so that whatever scores reads them so as well (pipelines/features.py).
+
+    missing: column -> texts that mean nothing, as they are once blanks are taken off and letters are small.
+    """
+
+    trim: bool = False  # blanks around a text
+    lower: bool = False
+    missing: dict[str, list[str]] = {}
+
+
 class FeaturesParams(Section):
+    texts: TextRules = TextRules()
     exclude: list[str]
     min_category_rows: Annotated[int, Field(ge=1)]
     max_categories: Annotated[int, Field(ge=1)]

@@ -22,13 +22,15 @@ EPOCH = "date '2000-01-01'"
 class Feature:
     """A column of our queries.
 
-    source: its name in the table. expression: over the source's columns. kind: number, text or boolean.
+    source: its name in the table. expression: over the source's columns. kind: number, text or boolean. nothing: texts
+    that are read as NULL.
     """
 
     source: str
     name: str
     expression: str
     kind: str
+    nothing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

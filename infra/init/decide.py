@@ -95,7 +95,7 @@ def _features(
     features, left_out, about, seen = [], [], [], {}
     for column in rest:
         expression, kind = columns.clean(column, time.day if time else None, sampled=found.profile.sampled)
-        feature = Feature(column.name, ours[column.name], expression, kind)
+        feature = Feature(column.name, ours[column.name], expression, kind, tuple(column.spellings))
         if column.name in options.named:
             features.append(_named(feature, column, options))
         elif reason := _reason(column, options, seen, found, time):

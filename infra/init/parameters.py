@@ -87,9 +87,16 @@ def _gates(plan: Plan, found: TrainingSet) -> Iterator[tuple[str, Any, str | Non
     clock = "of the horizon's length, or half of the rows: held out in time as well" if plan.time else "the table has no clock"
     yield "split.newest_snapshots", newest_snapshots(plan, found), clock
     yield "features.exclude", list(plan.exclude), None
+    yield "features.texts", _text_rules(plan), "what training_set.sql does to texts: the API does it too"
     ages = [feature.name for feature in plan.learnt if plan.time and feature.expression.startswith(columns.ago(plan.time.day))]
     yield "leakage.ages", ages, None
     yield "leakage.known_after", list(plan.known_after), None
+
+
+def _text_rules(plan: Plan) -> dict[str, Any]:
+    """As columns.text_or_null has it: blanks are taken off, and each column has its own words for nothing."""
+    said = {one.name: sorted(set(one.nothing) - {""}) for one in plan.learnt if one.kind == "text"}
+    return {"trim": True, "lower": False, "missing": {name: words for name, words in said.items() if words}}
 
 
 def _wording() -> Iterator[tuple[str, Any, str | None]]:
