@@ -215,7 +215,7 @@ def _is_in_source(here: Settings, data: DataParams, entity: str) -> bool | None:
     """Whether the training query, as of now, still gives a row of the person."""
     queries = extract.Queries(here.folder / "sql" / data.dataset)
     try:
-        with postgres.snapshot(here.source_url) as source:
+        with postgres.snapshot(here.source_url, data.timezone) as source:
             binds = data.model_copy(update={"as_of": extract.watermark(source, queries)}).binds
             rows, name = postgres.bind(queries.training_set, binds), postgres.identifier(data.entity)
             wanted = postgres.literal(entity)

@@ -24,7 +24,7 @@ from pipelines.publish import bundle_digests
 from pipelines.settings import Settings
 
 TARGET, EXTRACT = "package", "extract"
-ROWS, MANIFEST = "data/rows.parquet", "data/manifest.json"
+ROWS, MANIFEST, LEFT_OUT = "data/rows.parquet", "data/manifest.json", "data/left_out.json"
 TOLERANCE = 1e-5  # of a probability: what another class of processor may add up otherwise
 Say = Callable[[str], None]
 
@@ -109,6 +109,9 @@ def _bring(here: Settings, version: Version, rows_sha256: str, place: Workspace)
             )
         (place.folder / path).parent.mkdir(exist_ok=True)
         shutil.copyfile(kept, place.folder / path)
+    # only a page shows it, and versions of earlier days have none
+    kept = cached.find(here, outs[LEFT_OUT]) if LEFT_OUT in outs else None
+    stage.write_text(place.folder / LEFT_OUT, kept.read_text(encoding="utf-8") if kept else "{}\n")
     if stage.sha256(place.folder / ROWS) != rows_sha256:
         raise EvergreenError(
             f"The snapshot of {version.model} {version} in the cache is damaged: its SHA-256 is not the manifest's. "

@@ -24,7 +24,7 @@ def watching(here: Settings, say: Say, run_id: str = "") -> Iterator[Watch]:
 def complete_through(here: Settings, watch: Watch) -> date | None:
     """The newest day that the source has complete; None for a table without a clock."""
     queries = extract.Queries(here.folder / "sql" / watch.params.data.dataset)
-    with postgres.snapshot(here.source_url) as opened:
+    with postgres.snapshot(here.source_url, watch.params.data.timezone) as opened:
         return extract.watermark(opened, queries)
 
 

@@ -198,11 +198,15 @@ def scores(out: Annotated[Path, typer.Option(help="a file to write, .csv or .par
 def load(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet")],
     table: Annotated[str, typer.Option(help="schema.table; replaced if it is there")],
+    encoding: Annotated[str | None, typer.Option(help="of a CSV, such as cp1252 or shift_jis; found out by default")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="of a CSV: one character, or tab; found out by default")] = None,
+    types: Annotated[list[str] | None, typer.Option(help="COLUMN=TYPE, such as zip=text; may be repeated")] = None,
 ) -> None:
-    """Bring a file into the source database, with sensible types."""
+    """Bring a file into the source database; what is stored prints back as it was read, or a sentence says so."""
     from infra import load_file
 
-    rows = load_file.load(settings.load().load_url, file, table, typer.echo)
+    options = load_file.Options(encoding, delimiter, load_file.named_types(types or []))
+    rows = load_file.load(settings.load().load_url, file, table, typer.echo, options)
     typer.echo(f"{table} holds {rows:,} rows.")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra import delimited
+from infra import delimited, file_kinds, value_types
 from pipelines import postgres
 from pipelines.errors import EvergreenError
 
@@ -15,34 +17,63 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 50_000
+BATCH_VALUES = 500_000  # of a text file: they are Python objects for a moment
 LONGEST_NAME = 63  # bytes: Postgres cuts a longer one
 
 
-def load(url: str, file: Path, table: str, say: Callable[[str], None] = lambda _: None) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What a person says about a text file. types: column -> Postgres type."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+
+
+def load(url: str, file: Path, table: str, say: Callable[[str], None] = lambda _: None, options: Options = Options()) -> int:
     """Replace `schema.table` by the file's rows, in one transaction; returns how many there are.
 
-    Integers become bigint, other numbers double precision, dates and times their own types, anything else text.
+    What is stored prints back as the file has it, but for what is said: infra/value_types.py chooses the types.
     Readers keep what they had: the role `reader` is granted SELECT where it exists.
 
     Args:
-        say: told what was not plain: an encoding, a delimiter, names that were changed.
+        say: told what was not plain: an encoding, a delimiter, names that were changed, values that are stored otherwise.
 
     Raises:
-        EvergreenError: the file is missing, empty or unreadable, or the table's name has no schema.
+        EvergreenError: the file is missing, empty, no table, or has a line that cannot be read, which is named; or the
+            table's name has no schema.
     """
     schema, _, name = table.partition(".")
     if not schema or not name:
         raise EvergreenError(f"--table {table}: give schema and table, such as telco.customers.")
-    header, types, batches = _parquet(file) if file.suffix == ".parquet" else _delimited(file, say)
-    first = next(batches, None)
-    if first is None:
-        raise EvergreenError(f"{file} holds no rows: nothing was loaded.")
-    names = column_names(header)
-    for before, after in zip(header, names, strict=True):
-        if before != after:
-            say(f"Column {before[:LONGEST_NAME]!r} is called {after!r}.")
-    with postgres.connect(url) as connection:
-        return _replace(connection, (schema, name), dict(zip(names, types, strict=True)), first, batches)
+    with tempfile.TemporaryDirectory(prefix="evergreen-load-") as folder:
+        if file_kinds.is_parquet(file):
+            if options != Options():
+                raise EvergreenError(f"{file} is Parquet, which says itself what its columns are: leave out the options.")
+            header, types, batches = _parquet(file, say)
+        else:
+            header, types, batches = _delimited(file, say, options, Path(folder) / "rows.arrow")
+        first = next(batches, None)
+        if first is None:
+            raise EvergreenError(f"{file} holds no rows: nothing was loaded.")
+        names = column_names(header)
+        for before, after in zip(header, names, strict=True):
+            if before != after:
+                say(f"Column {before[:LONGEST_NAME]!r} is called {after!r}.")
+        with postgres.connect(url) as connection:
+            return _replace(connection, (schema, name), dict(zip(names, types, strict=True)), first, batches)
+
+
+def named_types(entries: Sequence[str]) -> dict[str, str]:
+    """COLUMN=TYPE as a mapping; a name may hold a =, and a type does not.
+
+    Raises:
+        EvergreenError: an entry is written otherwise.
+    """
+    pairs = [entry.rpartition("=") for entry in entries]
+    if wrong := [entry for entry, (name, _, kind) in zip(entries, pairs, strict=True) if not name or not kind]:
+        raise EvergreenError(f"--types {wrong[0]}: write COLUMN=TYPE, such as zip=text.")
+    return {name: kind.strip().lower() for name, _, kind in pairs}
 
 
 def column_names(header: Sequence[str]) -> list[str]:
@@ -82,35 +113,101 @@ def _replace(connection: Any, table: tuple[str, str], columns: dict[str, str], f
     return rows
 
 
-def _delimited(file: Path, say: Callable[[str], None]) -> tuple[list[str], list[str], Iterator[pa.RecordBatch]]:
+def _delimited(
+    file: Path, say: Callable[[str], None], options: Options, staged: Path
+) -> tuple[list[str], list[str], Iterator[pa.RecordBatch]]:
+    """Read once, into `staged`, while the types are found out; then from there."""
+    found = delimited.layout(file, options.encoding, options.delimiter)
+    value_types.check_forced(options.types, found.header)
+    account, columns = delimited.Account(), [value_types.Column(name) for name in found.header]
+    _stage(file, found, account, columns, staged)
+    delimited.check_account(file, account, found)
+    kinds, sentences = value_types.decide(columns, found.delimiter, options.types)
+    for sentence in [*_layout_sentences(file, found, options), *sentences, *delimited.swallowed(account)]:
+        say(sentence)
+    say(f"{file.name} has {delimited.explained(account, found)}")
+    if not account.rows:
+        return list(found.header), [], iter(())
+    return list(found.header), [kind.postgres for kind in kinds], _typed(file, staged, found.header, kinds, options.types)
+
+
+def _layout_sentences(file: Path, found: delimited.Layout, options: Options) -> Iterator[str]:
+    if found.encoding != "utf-8" and not options.encoding:
+        yield f"{file.name} is no UTF-8: read as {found.encoding}. If letters come out wrong, name its --encoding."
+    if found.delimiter != "," and not options.delimiter:
+        yield f"{file.name} is parted by {found.delimiter!r}."
+    if len(found.header) == 1:
+        yield f"{file.name} has one column, {found.header[0][:LONGEST_NAME]!r}. Has it more? Say what parts them: --delimiter."
+    if found.skipped:
+        yield f"{file.name}: the header is line {found.header_line}; nothing above it was read."
+
+
+def _stage(
+    file: Path, found: delimited.Layout, account: delimited.Account, columns: Sequence[value_types.Column], staged: Path
+) -> None:
+    """The rows as text, with the line of each in a column of its own, the last."""
     import pyarrow as pa
 
-    found = delimited.layout(file)
-    if found.encoding != "utf-8":
-        say(f"{file.name} is no UTF-8: read as {found.encoding}.")
-    if found.delimiter != ",":
-        say(f"{file.name} is parted by {found.delimiter!r}.")
-    rows, kinds = delimited.types(file, found)
-    batches = (
-        pa.RecordBatch.from_arrays([delimited.typed(cells, kind) for cells, kind in zip(batch.columns, kinds, strict=True)],
-                                   names=batch.schema.names)
-        for batch in delimited.strings(file, found) if batch.num_rows
-    )  # fmt: skip
-    return list(found.header), [delimited.postgres_type(kind) for kind in kinds], batches if rows else iter(())
+    names = [*(f"c{number}" for number in range(len(columns))), "line"]
+    schema = pa.schema([(name, pa.string()) for name in names[:-1]] + [("line", pa.int64())])
+    with pa.ipc.new_file(staged, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        for lines, rows in _chunks(delimited.records(file, found, account)):
+            cells = [pa.array(values, pa.string()) for values in zip(*rows, strict=True)]
+            numbers = pa.array(lines, pa.int64())
+            for column, values in zip(columns, cells, strict=True):
+                column.add(values, numbers)
+            writer.write_batch(pa.RecordBatch.from_arrays([*cells, numbers], schema=schema))
 
 
-def _parquet(file: Path) -> tuple[list[str], list[str], Iterator[pa.RecordBatch]]:
+def _chunks(records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """As many rows at once as have about BATCH_VALUES values."""
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    for line, row in records:
+        lines.append(line)
+        rows.append(row)
+        if len(rows) * len(row) >= BATCH_VALUES:
+            yield lines, rows
+            lines, rows = [], []
+    if rows:
+        yield lines, rows
+
+
+def _typed(
+    file: Path, staged: Path, header: Sequence[str], kinds: Sequence[value_types.Type], named: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
+    """The staged rows as Postgres is to read them.
+
+    Raises:
+        EvergreenError: a value is none of the type that --types names.
+    """
+    import pyarrow as pa
+
+    with pa.ipc.open_file(staged) as opened:
+        for number in range(opened.num_record_batches):
+            *cells, lines = opened.get_batch(number).columns
+            stored = [value_types.stored(values, kind) for values, kind in zip(cells, kinds, strict=True)]
+            for name, values in zip(header, stored, strict=True):
+                if name in named and (odd := value_types.unfit(values, lines, named[name])):
+                    raise EvergreenError(
+                        f"{file}, line {odd[0]}: {odd[1]!r} in column {name!r} is no {named[name]}, which --types asks for. "
+                        f"{delimited.NOTHING}"
+                    )
+            yield pa.RecordBatch.from_arrays(stored, names=[f"c{place}" for place in range(len(stored))])
+
+
+def _parquet(file: Path, say: Callable[[str], None]) -> tuple[list[str], list[str], Iterator[pa.RecordBatch]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         opened = pq.ParquetFile(file)
-    except FileNotFoundError:
-        raise EvergreenError(f"{file} is missing.") from None
     except pa.ArrowInvalid:
         raise EvergreenError(f"{file} is no Parquet file that can be read. Nothing was loaded.") from None
     schema = pa.schema([field.with_type(_plain(field.type)) for field in opened.schema_arrow])
     types = [_type(field) for field in schema]
+    if fine := [field.name for field in schema if pa.types.is_timestamp(field.type) and field.type.unit == "ns"]:
+        say(f"Times in {', '.join(fine[:10])} are kept to the microsecond, as Postgres has them.")
     batches = (
         pa.RecordBatch.from_arrays(
             [cells.cast(of) for cells, of in zip(batch.columns, schema.types, strict=True)], schema=schema

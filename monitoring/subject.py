@@ -102,7 +102,7 @@ class Subject:
         if columns is not None:
             names = ", ".join(postgres.identifier(name) for name in [ENTITY, *columns])
             statement = f"select {names} from ({statement}) as wanted"
-        with postgres.snapshot(self.source.url) as opened, opened.batches(statement) as batches:
+        with postgres.snapshot(self.source.url, self.source.data.timezone) as opened, opened.batches(statement) as batches:
             yield of_size(batches, CHUNK_ROWS)
 
     def sample(self, days: Sequence[date], size: int, seed: int) -> pa.Table | None:

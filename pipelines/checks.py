@@ -130,6 +130,19 @@ def _check_manifest(total: int, facts: dict[str, Facts], manifest: dict[str, Any
     )
 
 
+def check_account(total: int, account: dict[str, Any] | None) -> list[Check]:
+    """The rows of the source are those left out and those read; of these some may have been alike, and count as one."""
+    if not account:
+        return []
+    left_out = sum(account["left_out"].values())
+    merged = account["read"] - total
+    adds_up = account["source"] == left_out + account["read"] and merged >= 0
+    alike = f", {merged:,} of them like others" if merged else ""
+    found = f"{account['source']:,} in the source, {left_out:,} left out, {account['read']:,} read{alike}, {total:,} here"
+    advice = "training_set.sql and left_out.sql do not leave out the same rows: change them together."
+    return [Check("rows_accounted", None, "every row of the source", found, adds_up, "warning", advice, "rows")]
+
+
 def check_columns(total: int, facts: dict[str, Facts]) -> list[Check]:
     """Every column that a model or the audit may see can be used; one line a failure, or one for all."""
     types = {name: f"{fact.type}" for name, fact in facts.items() if not kind(fact.type)}
@@ -191,13 +204,16 @@ def check_labels(table: pa.Table, data: DataParams, params: ValidateParams) -> l
             ),
         ]
     counts = {int(value): int(count) for value, count in labels.to_pandas().value_counts().items()}
-    strange = len(labels) - counts.get(0, 0) - counts.get(1, 0)
+    other = len(labels) - labels.null_count - counts.get(0, 0) - counts.get(1, 0)
+    strange = other + labels.null_count
+    found = f"{other} of a value that is none of the two, {labels.null_count} NULL"
+    respelt = "Is a value of the label spelt otherwise now? Let training_set.sql say which of the two it is."
     known = f"labels are all {min(counts)}" if len(counts) == 1 else f"{counts.get(1, 0)} labels of 1, {counts.get(0, 0)} of 0"
     learnable = counts.get(0, 0) > 0 and counts.get(1, 0) >= params.min_positives
     later = "Are the labels already known at data.as_of? See horizon_days and embargo_days, and the query's label."
     return [
         *checks,
-        Check("labels", data.target, "0 or 1 in every row", f"{strange} NULL or of another value", not strange, kind="labels"),
+        Check("labels", data.target, "0 or 1 in every row", found, not strange, advice=respelt, kind="labels"),
         Check(
             "both_classes",
             data.target,

@@ -76,7 +76,7 @@ def _judge_cells(tally: Tally, kwargs: dict[str, Any], newest: bool) -> Result:
 
 
 def _between(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
-    (cells,) = columns
+    cells = _comparable(columns[0])
     above, below = _limits(kwargs)
     inside = pc.is_valid(cells)
     if above is not None:
@@ -84,6 +84,11 @@ def _between(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
     if below is not None:
         inside = pc.and_(inside, (pc.less if kwargs.get("strict_max") else pc.less_equal)(cells, below))
     return pc.if_else(pc.is_valid(cells), inside, pa.scalar(None, pa.bool_()))
+
+
+def _comparable(cells: pa.Array) -> pa.Array:
+    """Whole numbers as floats: Arrow refuses to compare those above 2^53 with a float, for the digits that are lost."""
+    return cells.cast(pa.float64(), safe=False) if pa.types.is_integer(cells.type) else cells
 
 
 def _lengths(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
@@ -113,7 +118,7 @@ def _not(of: Callable[[list[pa.Array], dict[str, Any]], pa.Array]) -> Callable[[
 
 
 def _greater(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
-    first, second = columns
+    first, second = map(_comparable, columns)
     found = (pc.greater_equal if kwargs.get("or_equal") else pc.greater)(first, second)
     ignored = kwargs.get("ignore_row_if", "both_values_are_missing")
     absent = {
@@ -130,7 +135,7 @@ def _greater(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
 def _sums(tally: Tally, columns: list[pa.Array], _: dict[str, Any]) -> None:
     (cells,) = columns
     tally.present += len(cells) - cells.null_count
-    numbers = cells.cast(pa.float64())
+    numbers = cells.cast(pa.float64(), safe=False)
     tally.total += pc.sum(numbers).as_py() or 0.0
     tally.squares += pc.sum(pc.multiply(numbers, numbers)).as_py() or 0.0
     found = pc.min_max(cells).as_py()

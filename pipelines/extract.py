@@ -37,6 +37,10 @@ class Queries:
         return self.folder / "fingerprint.sql"
 
     @property
+    def left_out(self) -> Path:
+        return self.folder / "left_out.sql"
+
+    @property
     def watermark(self) -> Path:
         return self.folder / "watermark.sql"
 
@@ -76,7 +80,7 @@ def pin(
     Raises:
         EvergreenError: the date is later than that, not a date, or pins no rows.
     """
-    with postgres.snapshot(url) as source:
+    with postgres.snapshot(url, data.timezone) as source:
         complete = watermark(source, queries)
         chosen = _chosen(as_of, complete)
         pinned = data.model_copy(update={"as_of": date.fromisoformat(chosen) if complete else params.TIMELESS})
@@ -85,7 +89,7 @@ def pin(
             return Pin(chosen, fingerprint)
         statement = postgres.bind(queries.training_set, pinned.binds)
         target, entity = postgres.identifier(data.target), postgres.identifier(data.entity)
-        counted = f"count(*), coalesce(sum({target}::int), 0)::bigint, count(distinct {entity})"
+        counted = f"count(*), count(*) filter (where {target}::int = 1), count(distinct {entity})"
         rows, positives, entities = source.row(f"select {counted} from ({statement}) as pinned")
         if not rows:
             raise EvergreenError(f"0 rows are known as of {chosen}: pin a later date, or check {queries.training_set}.")
@@ -110,8 +114,10 @@ def _newest(
     return rows, entities
 
 
-def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> dict[str, Any]:
-    """Write the pinned rows to `rows`, whole or not at all; returns the manifest.
+def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write the pinned rows to `rows`, whole or not at all; returns the manifest, and what was left out, by reason.
+
+    What was left out is no part of the manifest: it moves on with the source, and equal pins must give equal manifests.
 
     Raises:
         EvergreenError: nothing is pinned, or the source's rows under the pin are no longer those that were pinned.
@@ -119,7 +125,7 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
     if data.as_of is None or data.fingerprint is None:
         raise EvergreenError("Nothing is pinned (data.as_of in params.yaml is null): run `evergreen pin`, then `dvc repro`.")
     statement = postgres.bind(queries.training_set, data.binds)
-    with postgres.snapshot(url) as source:
+    with postgres.snapshot(url, data.timezone) as source:
         found = _fingerprint(source, queries, data)
         if found != data.fingerprint:
             raise EvergreenError(
@@ -128,7 +134,8 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
             )
         with source.batches(statement, order_by=data.key_columns) as batches:  # one pin, one order, whatever the plan
             count, schema = _write(batches, rows)
-    return {
+        account = left_out(source, queries, data)
+    manifest = {
         "rows": count,
         "rows_sha256": stage.sha256(rows),
         "columns": {field.name: str(field.type) for field in schema},
@@ -137,6 +144,27 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
         "fingerprint": found,
         "sql_sha256": hashlib.sha256(queries.training_set.read_bytes()).hexdigest(),
     }
+    return manifest, account
+
+
+def left_out(source: postgres.Snapshot, queries: Queries, data: params.DataParams) -> dict[str, Any]:
+    """Rows of the source that are not in the training set, by reason, as left_out.sql counts them; {} without that file.
+
+    Returns:
+        `source`: all rows; `left_out`: reason -> rows; `read`: rows without a reason.
+    """
+    if not queries.left_out.exists():
+        return {}
+    statement = f"select reason::text, rows::bigint from ({postgres.bind(queries.left_out, data.binds)}) as counted"
+    counted = dict(source.rows(statement))
+    read = counted.pop(None, 0)
+    return {"source": read + sum(counted.values()), "left_out": counted, "read": read}
+
+
+def told(account: dict[str, Any]) -> str:
+    """What was left out, in one line."""
+    reasons = ", ".join(f"{rows:,} ({reason})" for reason, rows in account["left_out"].items()) or "none"
+    return f"{account['source']:,} rows in the source; left out: {reasons}; read: {account['read']:,}."
 
 
 def watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
@@ -223,12 +251,15 @@ def _write_behind(batches: pa.RecordBatchReader, writer: Any, schema: pa.Schema)
     return count
 
 
-def main(*, queries: Path, rows: Path, manifest: Path) -> None:
-    """Extract the pinned rows of a dataset with their manifest."""
+def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
+    """Extract the pinned rows of a dataset with their manifest, and count what was left out."""
     source, data = settings.load().source_url, params.read().data
     with stage.phase("read"):
-        found = extract(source, Queries(queries), data, rows)
+        found, account = extract(source, Queries(queries), data, rows)
     stage.write_json(manifest, found)
+    stage.write_json(left_out, account)
+    if account:
+        stage.say(told(account))
     stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
 
 

@@ -6,6 +6,7 @@ ones and sends every other to the unknown bucket.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import EvergreenError
@@ -23,7 +24,8 @@ def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> d
 
     Returns:
         `numbers`: names in order; `categories`: name -> known values in order, the most frequent
-        `max_categories` of those with at least `min_category_rows` rows; `ranges`: name -> [lowest, highest].
+        `max_categories` of those with at least `min_category_rows` rows; `ranges`: name -> [lowest, highest]; `texts`: how
+        texts are read, where there are rules.
 
     Raises:
         EvergreenError: a column is neither number, boolean nor text, or nothing is left to learn from.
@@ -39,7 +41,7 @@ def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> d
         if types.is_integer(field.type) or types.is_floating(field.type) or types.is_boolean(field.type):
             numbers.append(field.name)
         elif types.is_string(field.type) or types.is_large_string(field.type):
-            categories[field.name] = _known(train[field.name], params)
+            categories[field.name] = _known(_read(train[field.name], field.name, params.texts.model_dump()), params)
         else:
             raise EvergreenError(
                 f"Column {field.name!r} is {field.type}: a feature is a number, a boolean or text. "
@@ -47,7 +49,8 @@ def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> d
             )
     if not numbers and not categories:
         raise EvergreenError("No feature is left: training_set.sql returns only keys, the target and excluded columns.")
-    return {"numbers": numbers, "categories": categories, "ranges": {name: _range(train[name]) for name in numbers}}
+    rules = {"texts": params.texts.model_dump()} if params.texts.model_dump(exclude_defaults=True) else {}
+    return {"numbers": numbers, "categories": categories, "ranges": {name: _range(train[name]) for name in numbers}} | rules
 
 
 def inputs(rows: pa.Table, schema: dict[str, Any]) -> dict[str, NDArray]:
@@ -78,7 +81,7 @@ def texts(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.object_]:
 
     matrix = np.empty((rows.num_rows, len(schema["categories"])), dtype=object)
     for index, name in enumerate(schema["categories"]):
-        matrix[:, index] = rows[name].cast("string").fill_null("").to_numpy(zero_copy_only=False)
+        matrix[:, index] = _read(rows[name], name, schema.get("texts")).to_numpy(zero_copy_only=False)
     return matrix
 
 
@@ -90,9 +93,37 @@ def codes(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.float32]:
 
     matrix = np.empty((rows.num_rows, len(schema["categories"])), dtype=np.float32)
     for index, (name, known) in enumerate(schema["categories"].items()):
-        values = rows[name].cast("string").fill_null("")
+        values = _read(rows[name], name, schema.get("texts"))
         matrix[:, index] = pc.index_in(values, pa.array(["", *known])).fill_null(-1).to_numpy() + 1
     return matrix
+
+
+def read_text(text: str, name: str, rules: Mapping[str, Any] | None) -> str:
+    """A text of column `name` as the dataset's SQL reads it; "" is missing. trim() of SQL takes blanks alone off."""
+    if not rules or not text:
+        return text
+    text = text.strip(" ") if rules["trim"] else text
+    text = "".join(map(_small, text)) if rules["lower"] else text
+    return "" if text in rules["missing"].get(name, ()) else text
+
+
+def _small(letter: str) -> str:
+    """As Postgres' lower() has it: a letter stays one letter, wherever it stands."""
+    small = letter.lower()
+    return small if len(small) == 1 else letter
+
+
+def _read(column: pa.ChunkedArray, name: str, rules: Mapping[str, Any] | None) -> pa.ChunkedArray:
+    """`read_text` of a whole column, by its different values; NULL is ""."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = column.cast("string").fill_null("")
+    if not rules:
+        return values
+    different = pc.unique(values)
+    read = pa.array([read_text(text, name, rules) for text in different.to_pylist()], pa.string())
+    return read.take(pc.index_in(values, different)) if len(read) else values
 
 
 def _known(column: pa.ChunkedArray, params: FeaturesParams) -> list[str]:

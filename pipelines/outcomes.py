@@ -72,7 +72,7 @@ def pull(
     with postgres.connect(url) as ours:
         days = query(ours, "score_days", model=model, known_by=known_by, as_of_from=as_of_from, as_of_to=as_of_to)
     labels = recorded = 0
-    with postgres.snapshot(source.url) as theirs:
+    with postgres.snapshot(source.url, source.data.timezone) as theirs:
         for some in _together(days):
             with _arriving(source, theirs, some, known_by) as batches:
                 for day, of_day in _by_day(batches, some, source):

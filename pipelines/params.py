@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
 from pipelines.errors import EvergreenError
 
@@ -45,6 +46,15 @@ class DataParams(Section):
     history_days: Annotated[int, Field(ge=0)]
     horizon_days: Annotated[int, Field(ge=0)]
     embargo_days: Annotated[int, Field(ge=0)]
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        """Names as of the IANA database, which Python and Postgres share."""
+        if name not in available_timezones():
+            raise ValueError("no time zone of this name: write one such as UTC or Europe/Berlin")
+        return name
 
     @model_validator(mode="after")
     def _nobody_is_a_group(self) -> DataParams:
@@ -131,7 +141,19 @@ class LeakageParams(Section):
     allowed: dict[str, Annotated[str, Field(min_length=10)]] = {}
 
 
+class TextRules(Section):
+    """How the SQL of the dataset reads texts, so that whatever scores reads them so as well (pipelines/features.py).
+
+    missing: column -> texts that mean nothing, as they are once blanks are taken off and letters are small.
+    """
+
+    trim: bool = False  # blanks around a text
+    lower: bool = False
+    missing: dict[str, list[str]] = {}
+
+
 class FeaturesParams(Section):
+    texts: TextRules = TextRules()
     exclude: list[str]
     min_category_rows: Annotated[int, Field(ge=1)]
     max_categories: Annotated[int, Field(ge=1)]

@@ -28,12 +28,31 @@ QUOTED = r"'(?:[^']|'')*'|\"[^\"]*\""
 PLACEHOLDER = re.compile(rf"({QUOTED}|::)|(?<!\w):([A-Za-z_]\w*)")
 
 
+# What a session's text of dates, numbers and bytes depends on, and what a name without a schema means. It is set after
+# connecting: libpq's environment (PGTZ, PGDATESTYLE), options in the URL and a role's own settings would win otherwise.
+SESSION = {
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "search_path": '"$user", public',
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "xmlbinary": "base64",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+}
+
+
 @contextmanager
-def connect(url: str, *, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> Iterator[psycopg.Connection]:
-    """A connection that commits when the block succeeds, and is closed in any case.
+def connect(url: str, *, statement_timeout_s: int = STATEMENT_TIMEOUT_S, timezone: str = "UTC") -> Iterator[psycopg.Connection]:
+    """A connection that commits when the block succeeds, and is closed in any case; its session is SESSION's.
 
     Args:
         url: as SQLAlchemy writes it, `postgresql+psycopg://...`.
+        timezone: whose days a moment falls into, where SQL makes a day of it: data.timezone for queries of the source.
 
     Raises:
         EvergreenError: the server is out of reach, refuses, ends the connection, or has no such table or column.
@@ -41,7 +60,9 @@ def connect(url: str, *, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> Iter
     import psycopg
 
     try:
-        with psycopg.connect(**_arguments(url, statement_timeout_s)) as connection:
+        with psycopg.connect(**_arguments(url, statement_timeout_s), autocommit=True) as connection:
+            connection.execute(_session(timezone))
+            connection.autocommit = False
             yield connection
     except psycopg.Error as error:
         raise _explained(url, error) from None
@@ -113,6 +134,11 @@ class Snapshot:
             raise EvergreenError(f"Expected one row of one column, found {len(rows)} rows: {statement[:200]}")
         return rows[0][0]
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """All rows of a statement, which are few."""
+        with self._executed(statement) as cursor:
+            return cursor.fetchall()
+
     def row(self, statement: str) -> tuple[Any, ...]:
         """The first row of a statement."""
         with self._executed(statement) as cursor:
@@ -152,8 +178,8 @@ class Snapshot:
 
 
 @contextmanager
-def snapshot(url: str) -> Iterator[Snapshot]:
-    """A read-only snapshot of the source; ends, reading nothing more, with the block."""
+def snapshot(url: str, timezone: str = "UTC") -> Iterator[Snapshot]:
+    """A read-only snapshot of the source, in a session as of `connect`; ends, reading nothing more, with the block."""
     import adbc_driver_manager.dbapi as dbapi
     import adbc_driver_postgresql.dbapi as driver
 
@@ -161,14 +187,24 @@ def snapshot(url: str) -> Iterator[Snapshot]:
     uri = arguments.pop("conninfo")
     query = urlencode(arguments, quote_via=quote)
     try:
-        connection = driver.connect(f"{uri}{'&' if '?' in uri else '?'}{query}")
+        connection = driver.connect(f"{uri}{'&' if '?' in uri else '?'}{query}", autocommit=True)
     except dbapi.Error as error:
         raise _explained(url, error) from None
     with connection:
         opened = Snapshot(url, connection)
+        opened.row(_session(timezone))
+        connection.adbc_connection.set_autocommit(False)
         with opened._executed("set transaction isolation level repeatable read read only"):
             pass
         yield opened
+
+
+def _session(timezone: str) -> str:
+    """One statement that makes a session ours; it is for the session, so no transaction may be open that could roll back."""
+    settings = {**SESSION, "timezone": timezone}
+    return "select " + ", ".join(
+        f"pg_catalog.set_config({literal(name)}, {literal(value)}, false)" for name, value in settings.items()
+    )
 
 
 def _cast(field: pa.Field) -> str:
@@ -195,9 +231,7 @@ def _arguments(url: str, statement_timeout_s: int) -> dict[str, Any]:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
-        # ISO dates and UTC: the text of a date, which a fingerprint hashes, must not depend on a server's settings
-        "options": f"-c statement_timeout={statement_timeout_s * 1000} -c lock_timeout={LOCK_TIMEOUT_S * 1000}"
-        " -c datestyle=ISO -c timezone=UTC -c extra_float_digits=1",
+        "options": f"-c statement_timeout={statement_timeout_s * 1000} -c lock_timeout={LOCK_TIMEOUT_S * 1000}",
     }
 
 

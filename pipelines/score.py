@@ -75,7 +75,7 @@ def day(source: Source, as_of: str | None, today: date) -> date:
         chosen = date.fromisoformat(as_of) if as_of else None
     except ValueError:
         raise EvergreenError(f"as_of {as_of!r} is not a date: write YYYY-MM-DD.") from None
-    with postgres.snapshot(source.url) as opened:
+    with postgres.snapshot(source.url, source.data.timezone) as opened:
         complete = extract.watermark(opened, source.queries)
     if complete is None:
         return chosen or today
@@ -122,7 +122,7 @@ def score(
             say(f"{run.run_key}: going on behind {run.row_count:,} rows.")
         statement = source.statement(as_of, run.last_entity)
         with (
-            postgres.snapshot(source.url) as opened,
+            postgres.snapshot(source.url, source.data.timezone) as opened,
             opened.batches(statement, order_by=[source.data.scored_key]) as batches,
             postgres.connect(url) as connection,
         ):

@@ -28,6 +28,7 @@ CODES = 10  # different numbers, at most, that are a scale of their own: a new o
 LEAST_SNAPSHOTS = 3  # to learn from, beside the newest
 MOST_SNAPSHOTS = 24  # that are compared: two turns of the seasons
 RULE_ROWS, MOST_RULES = 1000, 20  # both numbers there, to call it a rule; and as many are proposed
+FEW_ROWS = 400  # that pairs of columns are tried on, before all rows are
 RULE_SURPRISE = 0.05  # of pairs of rows drawn apart from each other break it: else it holds by the columns' ranges alone
 GARBLED = (
     "[\u0080-\u009f\ufffd]|\u00c3[\u00a0-\u00bf]|\u00c2[\u00a0-\u00bf]|\u00e2\u20ac"  # UTF-8 that was read as something else
@@ -49,8 +50,8 @@ class Column:
 
     @cached_property
     def numbers(self) -> np.ndarray:
-        """As floats, NaN where missing."""
-        return self.cells.cast(pa.float64()).to_numpy()
+        """As floats, NaN where missing; of whole numbers above 2^53 the last digits are lost."""
+        return self.cells.cast(pa.float64(), safe=False).to_numpy()
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -177,13 +178,14 @@ def _range(column: Column, limits: ValidateParams) -> Iterator[Expectation]:
     values = column.present()
     low, high = float(values.min()), float(values.max())
     if column.distinct <= CODES:
-        ends, mostly = {"min_value": rounded(low, 1), "max_value": rounded(high, 1)}, 0.99
+        ends, mostly = {"min_value": whole(low), "max_value": whole(high)}, 0.99
     else:
         highs, lows = column.of_snapshots(np.max), column.of_snapshots(np.min)
         spare = limits.range_spare * (high - low)
         floor = low - spare - max(0.0, lows[0] - lows[-1])
         floor = 0.0 if low >= 0 > floor else floor
-        ends = {"min_value": rounded(floor, spare), "max_value": rounded(high + spare + max(0.0, highs[-1] - highs[0]), spare)}
+        top = high + spare + max(0.0, highs[-1] - highs[0])
+        ends = {"min_value": min(rounded(floor, spare), whole(low)), "max_value": max(rounded(top, spare), whole(high))}
         mostly = 0.999
     yield _entry("values_to_be_between", "critical", {"column": column.name, **ends, "mostly": mostly})
 
@@ -248,21 +250,35 @@ def _sameness(column: Column, limits: ValidateParams) -> Iterator[Expectation]:
 def _rules(columns: list[Column]) -> Iterator[Expectation]:
     """Pairs of numbers of which one is never the smaller, though by their ranges it could be."""
     found: list[tuple[float, str, str]] = []
-    for first in columns:
-        for second in columns:
-            if first is second:
-                continue
-            a, b = first.numbers, second.numbers
-            both = ~np.isnan(a) & ~np.isnan(b)
-            if both.sum() < RULE_ROWS or not (a[both] >= b[both]).all():
-                continue
-            surprise = float((a[both] < np.roll(b[both], len(b) // 2 + 1)).mean())
-            if surprise >= RULE_SURPRISE:
-                found.append((surprise, first.name, second.name))
+    for first, second in _candidates(columns):
+        a, b = first.numbers, second.numbers
+        both = ~np.isnan(a) & ~np.isnan(b)
+        if both.sum() < RULE_ROWS or not (a[both] >= b[both]).all():
+            continue
+        surprise = float((a[both] < np.roll(b[both], len(b) // 2 + 1)).mean())
+        if surprise >= RULE_SURPRISE:
+            found.append((surprise, first.name, second.name))
     for _, first_name, second_name in sorted(found, reverse=True)[:MOST_RULES]:
         pair = {"column_A": first_name, "column_B": second_name, "or_equal": True, "ignore_row_if": "either_value_is_missing"}
         for severity, mostly in (("critical", 0.95), ("warning", 0.999)):
             yield _entry("pair_values_a_to_be_greater_than_b", severity, pair | {"mostly": mostly})
+
+
+def _candidates(columns: list[Column]) -> Iterator[tuple[Column, Column]]:
+    """Ordered pairs that may be rules, by some rows: the first is never the smaller, and the ranges alone do not say so."""
+    if len(columns) < 2 or len(columns[0].cells) < RULE_ROWS:
+        return
+    drawn = np.linspace(0, len(columns[0].cells) - 1, FEW_ROWS).astype(int)
+    values = np.stack([column.numbers[drawn] for column in columns], axis=1)
+    other = np.roll(values, FEW_ROWS // 2, axis=0)
+    possible = ~np.eye(len(columns), dtype=bool)
+    surprises = np.zeros((len(columns), len(columns)), dtype=np.int16)
+    for row, apart in zip(values, other, strict=True):
+        possible &= ~(row[:, None] < row[None, :])
+        surprises += row[:, None] < apart[None, :]
+    possible &= surprises > RULE_SURPRISE * FEW_ROWS / 5  # of few rows, of which some miss a value: the rest is counted
+    for first, second in np.argwhere(possible):
+        yield columns[first], columns[second]
 
 
 def _snapshots(rows: pa.Table, time: str | None) -> list[np.ndarray]:
@@ -291,5 +307,9 @@ def rounded(number: float, width: float) -> float | int:
     """To a hundredth of a width or so: more digits would be a figure and no tolerance."""
     if not width or not math.isfinite(number):
         return number
-    found = round(number, 2 - math.floor(math.log10(abs(width))))
-    return int(found) if found == int(found) and abs(found) < 1e15 else found
+    return whole(round(number, 2 - math.floor(math.log10(abs(width)))))
+
+
+def whole(number: float) -> float | int:
+    """A number as it is; one without decimals as an integer."""
+    return int(number) if number == int(number) and abs(number) < 1e15 else number

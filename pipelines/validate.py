@@ -5,6 +5,7 @@ Two kinds of checks, one verdict: the pipeline's own (checks.py) and the owner's
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -28,16 +29,21 @@ from pipelines.checks import (
     Facts,
     Source,
     absent,
+    check_account,
     check_columns,
     check_days,
     check_labels,
     check_shape,
     declared,
     kind,
+    plain,
     survey,
 )
 from pipelines.expectations import OFFERED, Expectation, ask_great_expectations, line_of, read_expectations, sample, sort_out
 from pipelines.params import DataParams, Params, ValidateParams
+
+COUNTED = {*counting.COUNTED, *counting.SAMPLED}  # types that are judged by ourselves
+MOST_ASKED = 300  # expectations that Great Expectations is shown
 
 
 @dataclass(frozen=True)
@@ -50,21 +56,50 @@ class Judged:
     rows: pa.Table | None
 
 
-def main(*, rows: Path, manifest: Path, expectations: Path, verdict: Path, docs: Path) -> None:
+def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verdict: Path, docs: Path) -> None:
     """Judge `rows`; write the verdict and the pages in `docs`, and only then fail if a critical check is red."""
+    account = json.loads(left_out.read_text("utf-8"))
     params = parameters.read()
     owned, described = read_expectations(expectations), json.loads(manifest.read_text("utf-8"))
     advice = f"{LOOK} Or change {expectations}."
+    stage.say(f"{described['rows']:,} rows, {len(described['columns']):,} columns, {len(owned):,} expectations.")
     judged = judge_rows(rows, owned, params, described | {"digest": stage.sha256(rows)}, advice)
-    checks, page, checked = judged.checks, "", 0
+    checks, page, seen = judged.checks, "", ""
     if judged.rows is not None and judged.asked:
-        checked = judged.rows.num_rows
-        answers, page = ask_great_expectations(judged.rows.to_pandas(), judged.asked, advice)
-        counted = {*counting.COUNTED, *counting.SAMPLED}
-        for item, answer in zip(judged.asked, answers, strict=True):
-            if item.type not in counted:
+        asked = shown(judged.asked, checks)
+        stage.say(f"{len(checks):,} checks are counted. Great Expectations judges {len(asked):,} of {len(judged.asked):,}.")
+        columns = _columns(asked, None) or judged.rows.column_names[:1]
+        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked, advice)
+        for item, answer in zip(asked, answers, strict=True):
+            if item.type not in COUNTED:
                 checks.append(line_of(item, answer, advice, params.data.target))
-    conclude(checks, judged.total, checked, page, verdict, docs)
+        seen = _seen(judged, len(asked))
+    checks += check_account(judged.total, account)
+    checked = judged.rows.num_rows if seen and judged.rows is not None else 0
+    conclude(checks, judged.total, checked, (seen, page), verdict, docs, account)
+
+
+def shown(asked: list[Expectation], checks: list[Check]) -> list[Expectation]:
+    """Those that Great Expectations is asked, in their order: what it alone can judge, what failed, and others up to
+    MOST_ASKED. Each takes it about 20 ms and more the more there are; a table of 1,000 columns has thousands."""
+    failed = {(check.type, check.column, check.expected) for check in checks if not check.success}
+
+    def rank(item: Expectation) -> int:
+        is_failed = (item.type, ", ".join(item.columns) or None, item.expected) in failed
+        return 0 if item.type not in COUNTED else 1 if is_failed else 2
+
+    alone = sum(item.type not in COUNTED for item in asked)
+    chosen = sorted(range(len(asked)), key=lambda number: rank(asked[number]))[: max(alone, MOST_ASKED)]
+    return [asked[number] for number in sorted(chosen)]
+
+
+def _seen(judged: Judged, asked: int) -> str:
+    """What Great Expectations saw, in words."""
+    assert judged.rows is not None
+    few = judged.rows.num_rows
+    rows = "all of them" if few == judged.total else f"a sample of {few}, drawn evenly over the file; so did quantiles"
+    some = "" if asked == len(judged.asked) else f", {asked:,} of the {len(judged.asked):,} expectations that it knows"
+    return f"{rows}{some}"
 
 
 def judge_rows(
@@ -155,13 +190,19 @@ def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
     return wished | dict.fromkeys([*vital, *declared(data)], "critical")
 
 
-def conclude(checks: list[Check], total: int, checked: int, owner_page: str, verdict: Path, docs: Path) -> None:
+def conclude(
+    checks: list[Check], total: int, checked: int, owner: tuple[str, str], verdict: Path, docs: Path, account: dict[str, Any]
+) -> None:
     """The verdict and its pages; Great Expectations' own beside ours.
+
+    Args:
+        owner: what Great Expectations saw, in words, and its page; both "" where it was not asked.
+        account: of the source's rows, as stage extract has it.
 
     Raises:
         EvergreenError: a critical check failed; all of them are listed.
     """
-    seen = "all of them" if checked == total else f"a sample of {checked}, drawn evenly over the file; so did quantiles"
+    seen, owner_page = owner
     link = f'<a href="great_expectations.html">Great Expectations</a> saw {seen}.'
     if owner_page:
         stage.write_text(docs / "great_expectations.html", offline(owner_page))
@@ -169,7 +210,21 @@ def conclude(checks: list[Check], total: int, checked: int, owner_page: str, ver
         (docs / "great_expectations.html").unlink(missing_ok=True)  # of an earlier run: not about these rows
     told = f"{total:,} rows, all counted; the newest snapshot by itself as well. "
     told += link if owner_page else "Great Expectations was not asked."
-    check_page.conclude("Validation", checks, {"rows": total, "checked_rows": checked}, told, verdict, docs)
+    told += _where_rows_went(account, total)
+    found = {"rows": total, "checked_rows": checked, "source_rows": account}
+    check_page.conclude("Validation", checks, found, told, verdict, docs)
+
+
+def _where_rows_went(account: dict[str, Any], total: int) -> str:
+    """From the source's rows to those of the training set, as a table; a reason may hold a name of the source's."""
+    if not account:
+        return " Rows that the query leaves out are not counted: the dataset has no left_out.sql."
+    lines = [("in the source", account["source"])]
+    lines += [(f"left out: {plain(reason)}", -rows) for reason, rows in account["left_out"].items()]
+    lines += [("alike, counted as one", total - account["read"])] if total != account["read"] else []
+    lines += [("in the training set", total)]
+    listed = "".join(f"<tr><td>{html.escape(what)}</td><td>{rows:,}</td></tr>" for what, rows in lines)
+    return f'</p><table class="account"><tr><th>Rows</th><th>Number</th></tr>{listed}</table><p>'
 
 
 def offline(page: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import scoring
 from pipelines.errors import EvergreenError
+from pipelines.features import read_text
 from serving.columns import Columns, example
 from serving.decoding import Requests
 
@@ -94,6 +95,16 @@ class Served:
         return {name: frozenset(["", *values]) for name, values in self.model.schema["categories"].items()}
 
     @cached_property
+    def _readers(self) -> list[Callable[[str], str]]:
+        """For each text, how the version's SQL reads it; one that the model knows is so already."""
+        rules = self.model.schema.get("texts")
+
+        def reader(name: str, known: frozenset[str]) -> Callable[[str], str]:
+            return lambda text: text if text in known else read_text(text, name, rules)
+
+        return [reader(name, known) for name, known in self.known.items()]
+
+    @cached_property
     def windows(self) -> tuple[int, int]:
         """Days that it looks ahead, and days more until that is surely known; 0 for a table without time."""
         binds = self.description["manifest"]["data"].get("binds", {})
@@ -113,14 +124,16 @@ class Served:
         if numbers:
             feeds["numbers"] = np.array([row[:numbers] for row in rows], dtype=np.float32)
         if features > numbers:
-            feeds["categories"] = np.array([[text or "" for text in row[numbers:features]] for row in rows], dtype=object)
+            readers = self._readers
+            texts = [[read(text or "") for read, text in zip(readers, row[numbers:features], strict=True)] for row in rows]
+            feeds["categories"] = np.array(texts, dtype=object)
         return feeds
 
     def unknown(self, row: Sequence[Any]) -> list[str]:
         """Names of the texts whose value the model does not know."""
         texts = row[len(self.model.schema["numbers"]) : len(self.columns.kinds)]
-        known = zip(self.known.items(), texts, strict=True)
-        return [name for (name, values), text in known if text is not None and text not in values]
+        known = zip(self.known.items(), self._readers, texts, strict=True)
+        return [name for (name, values), read, text in known if text is not None and read(text) not in values]
 
 
 def described(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:

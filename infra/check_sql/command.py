@@ -75,9 +75,12 @@ def run(here: Settings, config: Params, folder: Path, request: Request, say: Cal
     known = known_at.read(file)
     pin = max(request.days) if request.days else _pinned(here.source_url, queries, data)
     training = postgres.bind(queries.training_set, data.binds | {"as_of": pin})
-    with _source(here.source_url) as source:  # by itself: what is wrong with the query is said of the source
+    with _source(here.source_url, data.timezone) as source:  # by itself: what is wrong with the query is said of the source
         slow, place = plans.explain(source, training, analyze=request.analyze), scratch.locale(source)
-    with scratch.database(here, place) as ours, _source(here.source_url) as source:
+    with (
+        scratch.database(here, place, data.timezone) as ours,
+        _source(here.source_url, data.timezone) as source,
+    ):
         statements = [training, *([_outcomes(queries, data, pin, [pin])] if queries.outcomes.exists() else [])]
         reading = relations.find(ours, source, statements, known)
         history.check(source, reading, known, str(file))
@@ -149,7 +152,7 @@ def _pinned(url: str, queries: Queries, data: DataParams) -> date:
 
     if isinstance(data.as_of, date):
         return data.as_of
-    with postgres.snapshot(url) as source:
+    with postgres.snapshot(url, data.timezone) as source:
         complete = extract.watermark(source, queries)
     if complete is None:
         raise EvergreenError("Nothing is pinned, and the dataset has no watermark.sql: give a day by --as-of.")
@@ -157,11 +160,11 @@ def _pinned(url: str, queries: Queries, data: DataParams) -> date:
 
 
 @contextmanager
-def _source(url: str) -> Iterator[psycopg.Connection]:
+def _source(url: str, timezone: str) -> Iterator[psycopg.Connection]:
     """A connection in one snapshot that can change nothing, whatever its role may do."""
     from infra.check_sql.scratch import connected
 
-    with connected(url) as connection:
+    with connected(url, timezone) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
         yield connection
 

@@ -25,13 +25,14 @@ PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
 @contextmanager
-def database(settings: Settings, like: Mapping[str, Any]) -> Iterator[psycopg.Connection]:
+def database(settings: Settings, like: Mapping[str, Any], timezone: str) -> Iterator[psycopg.Connection]:
     """A connection to an empty database, in autocommit; dropped with the block, also after Ctrl-C.
 
     A schema would not do: the queries name the source's schemas, and ours may have some of the same name.
 
     Args:
         like: the source's row of pg_database. With its collation texts sort alike in both.
+        timezone: of the session in which the queries run: data.timezone.
 
     Raises:
         EvergreenError: the role may not create databases; with the grant that it needs.
@@ -45,7 +46,7 @@ def database(settings: Settings, like: Mapping[str, Any]) -> Iterator[psycopg.Co
             admin.autocommit = True
             _sweep(admin)
             _create(admin, name, owner, like)
-        with connected(on_database(settings.evergreen_url, name)) as scratch:
+        with connected(on_database(settings.evergreen_url, name), timezone) as scratch:
             scratch.autocommit = True
             yield scratch
     finally:
@@ -100,11 +101,11 @@ def _sweep(admin: psycopg.Connection) -> None:
 
 
 @contextmanager
-def connected(url: str) -> Iterator[psycopg.Connection]:
+def connected(url: str, timezone: str = "UTC") -> Iterator[psycopg.Connection]:
     """A connection that Ctrl-C finds whole: a server with one that is half open drops no database until that times out."""
     with ExitStack() as opened:
         with _undisturbed():
-            connection = opened.enter_context(postgres.connect(url))
+            connection = opened.enter_context(postgres.connect(url, timezone=timezone))
         yield connection
 
 

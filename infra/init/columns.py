@@ -33,13 +33,15 @@ EPOCH = "date '2000-01-01'"
 class Feature:
     """A column of our queries.
 
-    source: its name in the table. expression: over the source's columns. kind: number, text or boolean.
+    source: its name in the table. expression: over the source's columns. kind: number, text or boolean. nothing: texts
+    that are read as NULL.
     """
 
     source: str
     name: str
     expression: str
     kind: str
+    nothing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def text_or_null(column: Column) -> str:
     name = identifier(column.name)
     bare = f"trim({name}{'' if column.type in ('text', 'character varying') else '::text'})"
     nothing = {*column.spellings} | ({"None", "none", "NONE"} if column.is_number_as_text and column.nones else set())
+    nothing |= {*column.zero_dates} if column.is_date_as_text else set()
     if not nothing:
         return f"nullif({bare}, '')"
     if len(nothing) == 1:
@@ -181,16 +184,31 @@ def advice(column: Column, feature: Feature) -> Iterator[Advice]:
         )
     if feature.kind == "text" and column.other_dates == column.known:
         yield Advice(about, "dates that are written in another way than 2024-12-31: read as categories. Use to_date(...).")
-    elif feature.kind == "text" and column.known > column.other_numbers + column.numbers > 0.9 * column.known:
-        odd = column.known - column.other_numbers - column.numbers
+    elif feature.kind == "text" and column.known > column.number_like > 0.9 * column.known:
+        odd = column.known - column.number_like
         yield Advice(about, f"numbers but for {odd:,} rows: read as categories. Turn those into NULL, and cast the rest.")
-    elif feature.kind == "text" and column.codes < column.known == column.other_numbers + column.numbers > column.numbers:
+    elif feature.kind == "text" and column.doubled and column.known == column.numbers:
+        yield Advice(about, "numbers of which some are written in two ways, as 1.1 and 1.10: read as categories. Cast them?")
+    elif feature.kind == "text" and column.codes < column.known == column.number_like > column.numbers:
         yield Advice(about, "numbers with separators or signs: read as categories. Take those out by replace(...) and cast.")
     if column.kind in ("date", "timestamp") or column.is_date_as_text:
         told = "days since 2000, which only grow" if grows(feature) else "days before the row's own day"
         yield Advice(about, f"a date, read as {told}: known by then?")
+    yield from _nothing_known(column)
     if 0 < column.known < 0.05 * column.rows:
         yield Advice(about, f"{column.rows - column.known:,} of {column.rows:,} rows have no value: worth its place?")
+
+
+def _nothing_known(column: Column) -> Iterator[Advice]:
+    """Values that are read as NULL, by how they are written: one of them may mean something."""
+    said = {word: rows for word, rows in column.spellings.items() if word}
+    if said:
+        listed = ", ".join(f"{word} in {rows:,} rows" for word, rows in said.items())
+        yield Advice(quoted(column.name), f"read as nothing known: {listed}. Are they values (NA for Namibia)? --keep.")
+    if column.zero_dates and column.is_date_as_text:
+        yield Advice(quoted(column.name), f"dates of zeros (0000-00-00) in {sum(column.zero_dates.values()):,} rows are NULL.")
+    if column.not_finite:
+        yield Advice(quoted(column.name), f"infinity or NaN in {column.not_finite:,} rows is read as NULL.")
 
 
 def bands(feature: Feature, column: Column) -> Feature:

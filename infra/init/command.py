@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import available_timezones
 
 import typer
 
@@ -34,6 +35,8 @@ def init(
     personal: Annotated[str, typer.Option(help="columns that name a person: no model and no page sees them")] = "",
     known_after: Annotated[str, typer.Option(help="columns known only after the outcome: they are not read")] = "",
     exclude: Annotated[str, typer.Option(help="columns that no model may see; pages show them")] = "",
+    keep: Annotated[str, typer.Option(help="columns in which NA, unknown and the like are values, and not NULL")] = "",
+    timezone: Annotated[str, typer.Option(help="whose days moments fall into, such as Europe/Berlin: data.timezone")] = "UTC",
     force: Annotated[bool, typer.Option(help="overwrite params.yaml and the files of sql/NAME")] = False,
 ) -> None:
     """Write params.yaml and sql/NAME/ for a table, and say what was decided and what to check."""
@@ -54,6 +57,8 @@ def init(
         personal=tuple(names.listed(personal)),
         known_after=tuple(names.listed(known_after)),
         exclude=tuple(names.listed(exclude)),
+        timezone=timezone,
+        keep=tuple(names.listed(keep)),
     )
     run(settings.load(), name, table or sql, options, force=force, say=typer.echo)
 
@@ -75,21 +80,26 @@ def run(here: Settings, name: str, place: str | Path, options: Options, *, force
     folder = here.folder
     if not re.fullmatch(params.NAME, name):
         raise EvergreenError(f"{name!r} cannot name a model: write lower-case letters, digits, - and _, a letter first.")
-    template = write.template(folder, name, queries.FILES, force=force)
-    with source.reading(here.source_url) as reader:
+    if options.timezone not in available_timezones():
+        raise EvergreenError(f"--timezone {options.timezone!r}: no time zone of this name; write one such as Europe/Berlin.")
+    write.check_name(name)
+    with source.reading(here.source_url, options.timezone) as reader:
         relation = source.of_table(reader, place) if isinstance(place, str) else source.of_file(place)
-        found, options = survey.survey(reader, relation, options)
+        found, options = survey.survey(reader, relation, options, progress=say)
         plan = decide.decide(name, relation, found, options)
-        training = measure.measure(reader, plan)
+        template = write.template(folder, name, queries.FILES, force=force)  # a mistake in an option is told before
+        training = measure.measure(reader, plan, progress=say)
         while leaking := leaks.certain(plan, training):  # a key of the content changes with what is read
             plan = plan.without(leaking)
-            training = measure.measure(reader, plan)
+            training = measure.again(reader, plan, training)
     files = {folder / "sql" / name / file: text for file, text in queries.files(plan).items()}
     if plan.time:
         files[folder / "sql" / name / "known_at.yaml"] = known.written(plan)
     text = parameters.written(template, write.PARAMS, plan, training)
     rows, share = expectations.read(here.source_url, plan, training)
-    proposed, learnt_from = expectations.propose(rows, share, params.parse(text, write.PARAMS))
+    config = params.parse(text, write.PARAMS)
+    proposed, learnt_from = expectations.propose(rows, share, config)
+    proposed, untrue = expectations.tried(proposed, rows, share, config)
     expected = expectations.written(plan.relation.described, proposed, learnt_from, plan.target_name)
     files[folder / "sql" / name / "expectations.yaml"] = expected
     files[folder / write.PARAMS] = text
@@ -98,6 +108,6 @@ def run(here: Settings, name: str, place: str | Path, options: Options, *, force
     for line in report.decided(plan, found, training):
         say(f"  {line}")
     say("\nLook at these, and change the files where they are wrong:")
-    for line in report.to_check(plan, found, [*plan.advice, *leaks.suspicious(plan, training)]):
+    for line in report.to_check(plan, found, [*plan.advice, *leaks.suspicious(plan, training), *untrue]):
         say(f"  {line}")
     say(f"\nNext: `evergreen pin`, `dvc repro`, `evergreen publish`; then commit, `evergreen deploy`, and retrain/{name} runs.")

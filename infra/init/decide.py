@@ -49,6 +49,7 @@ def decide(name: str, relation: Relation, found: Survey, options: Options) -> Pl
         time=time,
         horizon_days=options.horizon,
         distinct=_repeats(found),
+        timezone=options.timezone,
     )
     check_something_is_left(plan)
     return plan
@@ -60,8 +61,12 @@ def _entities(found: Survey, options: Options) -> tuple[Entity, Entity | None]:
     ours = names.tidy_all(_sources(options.target, options.group, source))
     if found.key and not found.key[0]:
         raise EvergreenError(f"--id {quoted(source or '')}: no row has one.")
-    key = Entity(ours[source], source, adopted=options.id is None) if source else Entity(ROW_ID, None)
-    return (Entity(ours[options.group], options.group), key) if options.group else (key, None)
+
+    def entity(named: str, *, adopted: bool = False) -> Entity:
+        return Entity(ours[named], named, adopted, found.profile.column(named).is_free_text)
+
+    key = entity(source, adopted=options.id is None) if source else Entity(ROW_ID, None)
+    return (entity(options.group), key) if options.group else (key, None)
 
 
 def _sources(*named: str | None) -> list[str]:
@@ -99,7 +104,7 @@ def _features(
     features, left_out, about, seen = [], [], [], {}
     for column in rest:
         expression, kind = columns.clean(column, time.day if time else None, sampled=found.profile.sampled)
-        feature = Feature(column.name, ours[column.name], expression, kind)
+        feature = Feature(column.name, ours[column.name], expression, kind, tuple(column.spellings))
         if column.name in options.named:
             features.append(_named(feature, column, options))
         elif reason := _reason(column, options, seen, found, time):

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.init import measure, queries
+from infra.init.columns import Advice
 from infra.init.measure import TrainingSet
 from infra.init.plan import Plan
 from infra.init.profile import SAMPLE
 from infra.init.yaml_text import flow
-from pipelines import postgres, suite
+from pipelines import postgres, suite, validate
 from pipelines.errors import EvergreenError
 from pipelines.expectations import OFFERED, Expectation, sample
 from pipelines.params import Params
@@ -43,7 +44,7 @@ def read(url: str, plan: Plan, found: TrainingSet) -> tuple[pa.Table, float]:
     if share < 1:
         place = f"('x' || substr(md5({identifier(plan.entity.name)}::text), 1, 8))::bit(32)::bigint"
         statement = f"select * from ({statement}) as training where {place} < {int(share * 2**32)}"
-    with postgres.snapshot(url) as source, source.batches(statement) as batches:
+    with postgres.snapshot(url, plan.timezone) as source, source.batches(statement) as batches:
         return batches.read_all(), share
 
 
@@ -71,6 +72,38 @@ def propose(rows: pa.Table, share: float, params: Params) -> tuple[list[Expectat
         kept = learnt.num_rows < rows.num_rows
         words += f" of {ends['min']} to {ends['max']}" + (", without the newest snapshots" if kept else "")
     return suite.propose(learnt, params.data, params.validate_, share=share), words
+
+
+def tried(
+    proposed: Sequence[Expectation], rows: pa.Table, share: float, params: Params
+) -> tuple[list[Expectation], list[Advice]]:
+    """The proposals that hold on the rows that they were learnt from, and what is to be said of those that do not hold on
+    these, which are left out, or on the newest ones, at which the first `dvc repro` would stop."""
+    learnt = suite.window(rows, params.data, params.split.newest_snapshots)
+    broken = _broken(proposed, learnt, share, params)
+    kept = [item for item in proposed if item not in broken]
+    said = [
+        Advice(", ".join(item.columns), f"{item.type} does not hold on the rows it was learnt from, and was left out.")
+        for item in broken
+    ]
+    if learnt.num_rows < rows.num_rows:
+        said += [
+            Advice(
+                ", ".join(item.columns) or "rows",
+                f"the newest snapshots are not like those before: {item.type} fails there ({item.severity}).",
+            )
+            for item in _broken(kept, rows, share, params)
+        ]
+    return kept, said
+
+
+def _broken(proposed: Sequence[Expectation], rows: pa.Table, share: float, params: Params) -> list[Expectation]:
+    written = pa.BufferOutputStream()
+    pq.write_table(rows, written)
+    whole = [item for item in proposed if item.columns or share == 1]  # a sample has fewer rows
+    checks = validate.judge_rows(pa.BufferReader(written.getvalue()), whole, params).checks
+    failed = {(check.type, check.column, check.expected) for check in checks if not check.success}
+    return [item for item in whole if (item.type, ", ".join(item.columns) or None, item.expected) in failed]
 
 
 def written(described: str, proposed: Sequence[Expectation], learnt_from: str, target: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from infra.init import queries
 from infra.init.columns import Feature
 from infra.init.names import quoted
 from infra.init.plan import SNAPSHOT, Plan
-from infra.init.profile import SAMPLE
+from infra.init.profile import SAMPLE, TOGETHER
 from infra.init.source import Reader
 from infra.init.target import LEAST
 from pipelines.errors import EvergreenError
@@ -59,7 +59,7 @@ def binds(plan: Plan) -> dict[str, Any]:
     return {"as_of": plan.time.watermark, **windows}
 
 
-def measure(reader: Reader, plan: Plan, most: int = SAMPLE) -> TrainingSet:
+def measure(reader: Reader, plan: Plan, most: int = SAMPLE, progress: Callable[[str], None] = lambda _: None) -> TrainingSet:
     """Run the training query of a plan, and look at what it gives.
 
     Raises:
@@ -67,17 +67,31 @@ def measure(reader: Reader, plan: Plan, most: int = SAMPLE) -> TrainingSet:
     """
     statement = bind_text(queries.training_set(plan), binds(plan), "training_set.sql")
     named = [feature for feature in plan.features if feature.name not in plan.personal]
-    reader.row("select setseed(0.5)")
-    found = dict(reader.rows(_question(plan, statement, named, most)))
-    whole, days = found.pop(WHOLE), found.pop(DAYS) or ()
-    _check(plan, **whole)
-    _check_scoring(reader, plan)
-    columns = tuple(
-        Measured(one.name, tuple((rows, positives) for rows, positives in found[number] or ()))
-        for number, one in enumerate(named)
-    )
+    columns: list[Measured] = []
+    whole: dict[str, int] = {}
+    days: list[tuple[str, int, int]] = []
+    for start in range(0, max(1, len(named)), TOGETHER):
+        some = named[start : start + TOGETHER]
+        reader.row("select setseed(0.5)")  # the same rows for all columns
+        found = dict(reader.rows(_question(plan, statement, some, most)))
+        if not whole:
+            whole, days = found[WHOLE], found[DAYS] or []
+            _check(plan, **whole)
+            _check_scoring(reader, plan)
+        for number, one in enumerate(some):
+            columns.append(Measured(one.name, tuple((rows, positives) for rows, positives in found[number] or ())))
+        if len(named) > TOGETHER and (len(columns) % 100 == 0 or len(columns) == len(named)):
+            progress(f"{len(columns):,} of {len(named):,} columns of the training set are measured.")
     snapshots = tuple((date.fromisoformat(day), rows, positives) for day, rows, positives in days)
-    return TrainingSet(whole["rows"], whole["positives"], columns, snapshots)
+    return TrainingSet(whole["rows"], whole["positives"], tuple(columns), snapshots)
+
+
+def again(reader: Reader, plan: Plan, before: TrainingSet) -> TrainingSet:
+    """What `measure` gives for a plan that leaves out more columns; counted anew only where they are the key."""
+    if plan.entity.source is None:
+        return measure(reader, plan)
+    names = {feature.name for feature in plan.features}
+    return replace(before, columns=tuple(one for one in before.columns if one.name in names))
 
 
 def auc(buckets: Sequence[Bucket]) -> float:
@@ -134,7 +148,8 @@ def _check_scoring(reader: Reader, plan: Plan) -> None:
 def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int) -> str:
     """One statement that runs the training query once: a line WHOLE, a line DAYS, and a line a column, each as JSON."""
     label = identifier(plan.target_name)
-    key = ", ".join(map(identifier, [plan.key.name, *([SNAPSHOT] if plan.time else [])]))
+    keys = [plan.key.name, *([SNAPSHOT] if plan.time else [])]
+    key = ", ".join(map(identifier, keys))
     listed = ", ".join([f"{label} as y", *(f"{identifier(one.name)} as c{number}" for number, one in enumerate(named))])
     counts = f"'rows', count(*), 'positives', coalesce(sum({label}), 0), 'keys', count(distinct row({key}))"
     of_day = f"select {SNAPSHOT} as day, count(*) as n, sum({label}) as p from training group by 1 order by 1"
@@ -143,10 +158,10 @@ def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int) -
         f"select {DAYS}, " + (f"(select json_agg(json_build_array(day, n, p)) from ({of_day}) as d)" if plan.time else "null")
     ]
     parts += [f"select {number}, ({_facts(f'c{number}', one.kind)})" for number, one in enumerate(named)]
-    return (
-        f"with training as materialized ({statement}), sample as materialized (select {listed} from training"
-        f" where random() < {most}::float8 / (select count(*) from training)) {' union all '.join(parts)}"
-    )
+    columns = ", ".join(map(identifier, [*keys, plan.target_name, *(one.name for one in named)]))
+    training = f"select {columns} from ({statement}) as whole"
+    sample = f"select {listed} from training where random() < {most}::float8 / (select count(*) from training)"
+    return f"with training as materialized ({training}), sample as materialized ({sample}) {' union all '.join(parts)}"
 
 
 def _facts(column: str, kind: str) -> str:

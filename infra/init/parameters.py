@@ -63,6 +63,7 @@ def _names(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
 def _data(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
     yield "data.as_of", None, None
     yield "data.fingerprint", None, None
+    yield "data.timezone", plan.timezone, None
     by_content = "a hash of what is read of a row: no column names one"
     yield "data.entity", plan.entity.name, None if plan.entity.source else by_content
     own = "names a row; those of one entity are kept together" if plan.key.source else by_content
@@ -96,9 +97,16 @@ def _gates(plan: Plan, found: TrainingSet) -> Iterator[tuple[str, Any, str | Non
     few = "of few rows each model is to see as many as can be" if small else "a model for each, which does not see its entities"
     yield "split.folds", 8 if small else 5, few
     yield "features.exclude", list(plan.exclude), None
+    yield "features.texts", _text_rules(plan), "what training_set.sql does to texts: the API does it too"
     ages = [feature.name for feature in plan.learnt if plan.time and feature.expression.startswith(columns.ago(plan.time.day))]
     yield "leakage.ages", ages, None
     yield "leakage.known_after", list(plan.known_after), None
+
+
+def _text_rules(plan: Plan) -> dict[str, Any]:
+    """As columns.text_or_null has it: blanks are taken off, and each column has its own words for nothing."""
+    said = {one.name: sorted(set(one.nothing) - {""}) for one in plan.learnt if one.kind == "text"}
+    return {"trim": True, "lower": False, "missing": {name: words for name, words in said.items() if words}}
 
 
 def _wording() -> Iterator[tuple[str, Any, str | None]]:

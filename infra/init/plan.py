@@ -12,6 +12,7 @@ from infra.init.names import quoted
 from infra.init.source import Relation
 from infra.init.target import Target
 from pipelines.errors import EvergreenError
+from pipelines.postgres import identifier
 
 HISTORY = 1096  # days: three turns of the seasons, where the table goes back further
 ROW_ID, SNAPSHOT = "row_id", "snapshot_date"
@@ -24,6 +25,13 @@ class Entity:
     name: str
     source: str | None
     adopted: bool = False  # nobody named it: it looks like an id
+    is_text: bool = False
+
+    @property
+    def present(self) -> str:
+        """The condition that a row has one: an empty text is none."""
+        assert self.source is not None
+        return identifier(self.source) + (" <> ''" if self.is_text else " is not null")
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Plan:
     time: Time | None = None
     horizon_days: int = 0
     distinct: bool = False
+    timezone: str = "UTC"  # whose days moments fall into
 
     @property
     def key(self) -> Entity:

@@ -7,10 +7,18 @@ import textwrap
 from collections.abc import Iterable
 
 from infra.init.names import quoted
-from infra.init.plan import SNAPSHOT, Plan
-from pipelines.postgres import identifier
+from infra.init.plan import SNAPSHOT, Entity, Plan
+from pipelines.postgres import identifier, literal
 
-FILES = ("training_set.sql", "fingerprint.sql", "watermark.sql", "outcomes.sql", "known_at.yaml", "expectations.yaml")
+FILES = (
+    "training_set.sql",
+    "fingerprint.sql",
+    "left_out.sql",
+    "watermark.sql",
+    "outcomes.sql",
+    "known_at.yaml",
+    "expectations.yaml",
+)
 NO_TIME = (
     "The table has no dates: nothing can be said about time. All windows at 0 mean scoring, which reads rows without a label "
     "as well."
@@ -34,7 +42,7 @@ from digests
 
 def files(plan: Plan) -> dict[str, str]:
     """File name -> content."""
-    written = {"training_set.sql": training_set(plan), "fingerprint.sql": fingerprint(plan)}
+    written = {"training_set.sql": training_set(plan), "fingerprint.sql": fingerprint(plan), "left_out.sql": left_out(plan)}
     return written | ({"watermark.sql": watermark(plan), "outcomes.sql": outcomes(plan)} if plan.time else {})
 
 
@@ -63,6 +71,31 @@ def fingerprint(plan: Plan) -> str:
     )
     pin = f"{_pin(plan)},\n\n" if plan.time else ""
     return f"{note}\n\nwith {pin}{_source(plan)},\n\n{digests}\n\n{HASH}"
+
+
+def left_out(plan: Plan) -> str:
+    """Where the source's rows go: one row a reason, with its number of rows; NULL is the reason of those that are read."""
+    note = _comment(
+        "Grain: one row a reason why rows of the source are not in the training set, and one without a reason for those that "
+        "are; with their number. Shown on the page of stage validate; who changes conditions in training_set.sql changes them "
+        "here."
+    )
+    reasons = []
+    reasons += [(f"({one.present}) is not true", f"no {one.name}") for one in _keys(plan)]
+    if plan.time:
+        day = _bracketed(plan.time.day)
+        reasons += [
+            (f"{day} is null or not isfinite({day})", f"no day in {plan.time.source}"),
+            (f"{day} < (select first_day from pin)", "older than data.history_days"),
+            (f"{day} > (select last_day from pin)", "label not due by the pin"),
+        ]
+    reasons.append((f"{plan.target.expression} is null", f"no label in {plan.target.source}"))
+    cases = "\n".join(f"            when {condition} then {literal(reason)}" for condition, reason in reasons)
+    pin = f"{_pin(plan)},\n\n" if plan.time else ""
+    return (
+        f"{note}\n\nwith {pin}{_source(plan)},\n\nreasons as (\n    select\n        case\n{cases}\n        end as reason\n"
+        "    from source\n)\n\nselect reason, count(*) as rows from reasons group by reason order by reason\n"
+    )
 
 
 def watermark(plan: Plan) -> str:
@@ -101,7 +134,8 @@ def _grain(plan: Plan) -> str:
     return _comment(
         f"Grain: {who}{day}{seen}. Written by `evergreen init` for {plan.relation.described}; yours to change.",
         "A text that means nothing, such as a blank or a question mark, becomes NULL, and numbers and dates in texts get their "
-        "own type. What is left out, and why, stands beside what is read.",
+        "own type. What is left out, and why, stands beside what is read. A label of -1 is a value that is none of the two: "
+        "stage validate stops at it, until this query says which of them it is.",
         _time_note(plan.time.grain) if plan.time else NO_TIME,
         *([] if plan.key.source else [NO_KEY]),
     )
@@ -153,7 +187,7 @@ def _where(plan: Plan, *, labelled: bool = False) -> str:
         conditions.append(f"{plan.time.day} between (select first_day from pin) and (select last_day from pin)")
     if labelled:
         conditions.append(f"{plan.target.expression} is not null")
-    conditions += [f"{identifier(source)} is not null" for source in _key_sources(plan)]
+    conditions += [one.present for one in _keys(plan)]
     joined = "\n        and ".join(conditions)
     return f"\n    where\n        {joined}" if conditions else ""
 
@@ -178,13 +212,18 @@ def _final(plan: Plan, *, outcomes: bool = False) -> str:
         return f"{word}\n{_listed(listed, 4)}\nfrom cleaned\n{condition}\n"
     alike = [*keys, *(["own_day"] if plan.time else []), *features]
     key = f"md5(\n        row(\n{_listed(alike, 12)}\n        )::text\n    ) as {plan.key.name}"
-    listed = [*keys, key, *snapshot, f"(avg({label}) >= 0.5)::int as {label}", *([] if outcomes else features), *extra]
+    shared = f"case when min({label}) < 0 then min({label}) else (avg({label}) >= 0.5)::int end as {label}"
+    listed = [*keys, key, *snapshot, shared, *([] if outcomes else features), *extra]
     return f"select\n{_listed(listed, 4)}\nfrom cleaned\n{condition}\ngroup by\n{_listed([*alike, *extra], 4)}\n"
 
 
+def _keys(plan: Plan) -> list[Entity]:
+    """Who a row is about and what names it, where they have columns in the source."""
+    return [one for one in dict.fromkeys((plan.entity, plan.key)) if one.source]
+
+
 def _key_sources(plan: Plan) -> dict[str, str]:
-    """Columns of the source that name the entity and the row, and our names of them."""
-    return {one.source: one.name for one in (plan.entity, plan.key) if one.source}
+    return {one.source: one.name for one in _keys(plan) if one.source}
 
 
 def _snapshot(plan: Plan, outcomes: bool) -> list[str]:
@@ -194,6 +233,10 @@ def _snapshot(plan: Plan, outcomes: bool) -> list[str]:
         return [f"own_day as {SNAPSHOT}"]
     month_end = "(date_trunc('month', own_day::timestamp) + interval '1 month')::date - 1"
     return [f"case when (select is_scoring from pin) then own_day else {month_end} end as {SNAPSHOT}"]
+
+
+def _bracketed(expression: str) -> str:
+    return expression if re.fullmatch(r'"[^"]*"', expression) else f"({expression})"
 
 
 def _own(plan: Plan, name: str) -> str:

@@ -115,6 +115,8 @@ def _time(plan: Plan, found: TrainingSet) -> Iterator[str]:
         f"time {SNAPSHOT}: {quoted(plan.time.source)}, {days} from {found.snapshots[0][0]} to {found.snapshots[-1][0]}; "
         f"the source counts as complete up to {plan.time.watermark}."
     )
+    if plan.time.moment:
+        yield f"a day of {quoted(plan.time.source)} is one of {plan.timezone} (--timezone, data.timezone)."
 
 
 def _renamed(plan: Plan) -> str:

@@ -67,9 +67,9 @@ class Reader:
 
 
 @contextmanager
-def reading(url: str) -> Iterator[Reader]:
-    """A reader of the source; it can change nothing, whatever the role may do."""
-    with postgres.connect(url) as connection:
+def reading(url: str, timezone: str = "UTC") -> Iterator[Reader]:
+    """A reader of the source; it can change nothing, whatever the role may do. timezone: whose days moments fall into."""
+    with postgres.connect(url, timezone=timezone) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
         connection.execute("set local synchronize_seqscans = off")  # equal scans give equal samples
         yield Reader(connection)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from infra.init import columns, names, profile, target
 from infra.init.names import quoted
@@ -29,6 +29,8 @@ class Options:
     personal: tuple[str, ...] = ()
     known_after: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    keep: tuple[str, ...] = ()
 
     @property
     def named(self) -> set[str]:
@@ -71,6 +73,8 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
         personal=all_of("--personal", options.personal),
         known_after=all_of("--known-after", options.known_after),
         exclude=all_of("--exclude", options.exclude),
+        timezone=options.timezone,
+        keep=all_of("--keep", options.keep),
     )
     if options.horizon and not options.time:
         raise EvergreenError("--horizon counts days from a row's own day: name its column by --time.")
@@ -90,7 +94,13 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
     return resolved
 
 
-def survey(reader: Reader, relation: Relation, options: Options, most: int = profile.SAMPLE) -> tuple[Survey, Options]:
+def survey(
+    reader: Reader,
+    relation: Relation,
+    options: Options,
+    most: int = profile.SAMPLE,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Survey, Options]:
     """Counts of the source, in bounded memory, and the options with the columns' very names.
 
     Raises:
@@ -102,17 +112,24 @@ def survey(reader: Reader, relation: Relation, options: Options, most: int = pro
     options = resolve(options, [column.name for column in listed])
     by_name = {column.name: column for column in listed}
     day = _day(reader, relation, by_name[options.time], most) if options.time else None
-    found = profile.profile(reader, relation, listed, day, most)
+    found = profile.profile(reader, relation, listed, day, most, progress)
+    kept = tuple(column.keeping() if column.name in options.keep else column for column in found.columns)
+    found = replace(found, columns=kept)
     if not found.rows:
         raise EvergreenError(f"{relation.described} holds no rows: bring some, then run this again.")
     value, values = _target(reader, relation, found.column(options.target))
     unique = _unique(reader, relation, found, options) if options.id is None else ()
     entity = options.id or (unique[0] if unique else None)
-    key = profile.keys(reader, relation, [identifier(entity), *([day] if day else [])]) if entity else None
+    key = profile.keys(reader, relation, [_key(found.column(entity)), *([day] if day else [])]) if entity else None
     clock = profile.clock(reader, relation, day) if day else None
     if clock and clock.last is None:
         raise EvergreenError(f"--time {quoted(options.time)}: no row has a day.")
     return Survey(found, value, values, day, clock, key, unique), options
+
+
+def _key(column: Column) -> str:
+    """The expression of an entity: an empty text names none."""
+    return f"nullif({identifier(column.name)}, '')" if column.is_free_text else identifier(column.name)
 
 
 def _day(reader: Reader, relation: Relation, column: Column, most: int) -> str:

@@ -11,6 +11,7 @@ from infra.init.profile import Column
 from pipelines.errors import EvergreenError
 from pipelines.postgres import literal
 
+UNKNOWN = -1  # a label that is none of the two values
 LEAST = 50  # rows of either class: validate.min_positives of the template
 # which of two is the positive, where nobody has to be asked
 AFFIRMATIVE = ({"1", "0"}, {"1", "-1"}, {"yes", "no"}, {"y", "n"}, {"true", "false"}, {"t", "f"})
@@ -19,7 +20,7 @@ Values = Sequence[tuple[str | None, int]]
 
 @dataclass(frozen=True)
 class Target:
-    """expression: 1, 0 or NULL, over the source's columns. positive: as the table writes it. Counts are of all rows."""
+    """expression: 1, 0, UNKNOWN or NULL, over the source's columns. positive: as the table has it. Counts are of all rows."""
 
     source: str
     expression: str
@@ -67,8 +68,9 @@ def choose(column: Column, values: Values, expression: str, positive: str | None
             f"{about}: {chosen!r} stands in {known[chosen]:,} rows and {other!r} in {known[other]:,}. At least {LEAST} of each "
             "are needed to learn and to judge anything: bring more rows."
         )
-    # a third value, should one come, is no label
-    label = f"case {expression} when {literal(chosen)} then 1 when {literal(other)} then 0 end"
+    # a third value, should one come, is kept as -1: the data gate stops at it, where a NULL would be rows lost in silence
+    neither = f"case when {expression} is not null then {UNKNOWN} end"
+    label = f"case {expression} when {literal(chosen)} then 1 when {literal(other)} then 0 else {neither} end"
     absent = sum(rows for text, rows in values if text is None)
     return Target(column.name, label, chosen, other, known[chosen], known[other], absent)
 

@@ -15,6 +15,16 @@ DEMO = "churn"  # the dataset of the params.yaml that the project comes with
 OURS_ALREADY = {"demo", "schema"}  # folders below sql/ that are no datasets
 
 
+def check_name(name: str) -> None:
+    """The name is free for a dataset.
+
+    Raises:
+        EvergreenError: a folder of the project has it.
+    """
+    if name in OURS_ALREADY:
+        raise EvergreenError(f"sql/{name} is part of the project: choose another name.")
+
+
 def template(folder: Path, name: str, files: Mapping[str, str], *, force: bool) -> str:
     """The text of params.yaml to start from, if the files may be written.
 
@@ -27,8 +37,7 @@ def template(folder: Path, name: str, files: Mapping[str, str], *, force: bool) 
     Raises:
         EvergreenError: the name is taken, or there are files of a person's.
     """
-    if name in OURS_ALREADY:
-        raise EvergreenError(f"sql/{name} is part of the project: choose another name.")
+    check_name(name)
     params, committed = folder / PARAMS, _committed(folder)
     text = params.read_text(encoding="utf-8") if params.exists() else committed
     if text is None:

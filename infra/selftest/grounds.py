@@ -150,7 +150,8 @@ def _read(url: str, project: Path, dataset: str, config: Params) -> Ground:
         pinned["history_days"] = HISTORY[dataset]
     data = config.data.model_copy(update=pinned)
     query = extract.Queries(project / "sql" / dataset).training_set
-    with postgres.snapshot(url) as source, source.batches(postgres.bind(query, data.binds)) as batches:
+    statement = postgres.bind(query, data.binds)
+    with postgres.snapshot(url, data.timezone) as source, source.batches(statement) as batches:
         rows = batches.read_all()
     rows = rows.cast(pa.schema([pa.field(one.name, one.type) for one in rows.schema]))
     return Ground(dataset, _fewer(rows, config), config.model_copy(update={"data": data}))

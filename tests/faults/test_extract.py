@@ -15,7 +15,16 @@ from pipelines.stage import TRANSIENT
 from tests.faults.test_source import QUERIES, Source, source, template
 
 __all__ = ["source", "template"]  # fixtures
-PATHS = ("--queries", str(QUERIES.folder), "--rows", "data/rows.parquet", "--manifest", "data/manifest.json")
+PATHS = (
+    "--queries",
+    str(QUERIES.folder),
+    "--rows",
+    "data/rows.parquet",
+    "--manifest",
+    "data/manifest.json",
+    "--left-out",
+    "data/left_out.json",
+)
 
 
 @pytest.fixture
@@ -83,7 +92,7 @@ def test_a_killed_extraction_leaves_no_rows_and_the_next_converges(source: Sourc
     assert not (made / "manifest.json").exists()
     assert source.stage("extract", *PATHS).returncode == 0
     assert scoring.sha256(made / "rows.parquet") == undisturbed
-    assert sorted(file.name for file in made.iterdir()) == ["manifest.json", "rows.parquet"]
+    assert sorted(file.name for file in made.iterdir()) == ["left_out.json", "manifest.json", "rows.parquet"]
 
 
 def test_a_fault_is_named_and_leaves_nothing(source: Source) -> None:

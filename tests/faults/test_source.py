@@ -24,6 +24,7 @@ AS_OF = "2024-12-31"
 PASSWORD = "only-for-tests"  # of the session's server
 QUERIES = extract.Queries(REPOSITORY / "sql" / "churn")
 _numbers = itertools.count()
+MADE = ("--rows", "rows.parquet", "--manifest", "manifest.json", "--left-out", "left_out.json")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Source:
         return found
 
     def extract(self) -> dict:
-        return extract.extract(self.url, QUERIES, self.data, self.folder / "rows.parquet")
+        return extract.extract(self.url, QUERIES, self.data, self.folder / "rows.parquet")[0]
 
     @property
     def data(self) -> params.DataParams:
@@ -138,7 +139,7 @@ def test_a_label_that_became_text_is_stopped_by_the_gate_with_both_types(source:
         text = file.read_text().replace("population.churned,", "population.churned::bool::int::text as churned,")
         (queries.folder / file.name).write_text(text)
     source.pin()
-    made = source.stage("extract", "--queries", "sql", "--rows", "rows.parquet", "--manifest", "manifest.json")
+    made = source.stage("extract", "--queries", "sql", *MADE)
     assert made.returncode == 0, made.stderr
     refused(validated(source), "churned", "an integer, 0 or 1, found text (string)")
 
@@ -160,15 +161,14 @@ def test_an_empty_table_gives_no_pin(source: Source) -> None:
 def test_labels_of_one_class_stop_before_anything_is_fitted(source: Source) -> None:
     source.change("truncate telecom.terminations")
     assert source.pin().positives == 0
-    made = source.stage("extract", "--queries", str(QUERIES.folder), "--rows", "rows.parquet", "--manifest", "manifest.json")
+    made = source.stage("extract", "--queries", str(QUERIES.folder), *MADE)
     assert made.returncode == 0, made.stderr
     refused(validated(source), "labels are all 0", "Are the labels already known at data.as_of?", "docs/index.html")
 
 
 def validated(source: Source) -> str:
     """What a red validation says; its verdict and its docs stay to be read."""
-    paths = {"rows": "rows.parquet", "manifest": "manifest.json", "verdict": "verdict.json", "docs": "docs"}
-    words = [word for name, path in paths.items() for word in (f"--{name}", path)]
+    words = [*MADE, "--verdict", "verdict.json", "--docs", "docs"]
     done = source.stage("validate", *words, "--expectations", str(QUERIES.folder / "expectations.yaml"))
     assert done.returncode == 1, done.stdout
     assert not read_json(source.folder / "verdict.json")["success"]

@@ -2,6 +2,11 @@
 
 import csv
 import datetime
+import re
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import delimited, load_file
+from infra import delimited, file_kinds, load_file
 from pipelines import postgres
 from pipelines.errors import EvergreenError
 
+CASES = Path(__file__).parents[3] / "shared" / "cases"
 ORDERED = "select column_name from information_schema.columns where table_name = 't' order by ordinal_position"
 
 
@@ -48,7 +54,9 @@ def test_a_file_that_cannot_be_read_leaves_the_table(company_url, tmp_path):
     (tmp_path / "good.csv").write_text("a\n1\n")
     (tmp_path / "bad.csv").write_text("a,b\n1\n")
     load_file.load(company_url, tmp_path / "good.csv", "crm.t")
-    with pytest.raises(EvergreenError, match=r"bad\.csv is neither .* Expected 2 columns, got 1\. Nothing was loaded\.$"):
+    with pytest.raises(
+        EvergreenError, match=r"bad\.csv, line 2: 1 value, where the header in line 1 has 2\. Nothing was loaded\.$"
+    ):
         load_file.load(company_url, tmp_path / "bad.csv", "crm.t")
     assert rows(company_url, "select a from crm.t") == [(1,)]
 
@@ -77,30 +85,249 @@ def test_what_is_wrong_is_said(company_url, tmp_path, name, table, said):
     ("values", "kind"),
     [
         (["1", "-2", ""], "bigint"),
-        (["1", "2.5", "1e5", "NA"], "double precision"),
+        (["0.5", "2", "NA"], "double precision"),  # the shortest way to write them
+        (["0.5", "2.0", "1e-05"], "double precision"),  # Python's
+        (["0.50", "2.00", "-0.00"], "double precision"),  # two decimals each
+        (["0.8444218515250481", "0.1"], "double precision"),
+        (["0.12345678901234567890", "0.10000000000000000001"], "numeric"),  # more digits than a double has
+        (["1", "2.5", "1e+05"], "double precision"),  # R writes it, and a sentence says so
+        (["1", "2.5", "1e5"], "text"),  # codes look like that too
+        (["1e5", "2e7"], "text"),
+        (["+3000000001"], "text"),
+        (["1.10", "1.1", "1.2"], "text"),  # versions
+        (["5", "5.0", "2.5"], "text"),
+        (["-0"], "text"),
         (["01", "02"], "text"),  # codes: a number would lose the zero
+        (["0012", "1200"], "text"),
         (["12345678901234567890"], "text"),
+        (["1234567890123456789", "12"], "text"),
         (["True", "false"], "boolean"),
         (["2024-02-29", "2024-03-01"], "date"),
+        (["2024-02-29", "0000-00-00"], "date"),
+        (["0000-00-00", ""], "text"),
+        (["0000-01-01"], "text"),
         (["2024-02-30"], "text"),  # no such day
+        (["31.12.2024"], "text"),
+        (["12/31/2024"], "text"),
         (["2024-02-29", "2024-03-01 10:00:00.5"], "timestamp"),
+        (["2024-03-01 10:00:00.1234567"], "text"),  # Postgres keeps six digits
         (["9999-12-31 00:00"], "timestamp"),
         (["2024-02-29T10:00:00Z"], "timestamptz"),
+        (["2024-02-29 10:00:00+00"], "timestamptz"),
         (["1", " "], "text"),
         (["", ""], "text"),
+        (["NA", ""], "text"),
     ],
 )
-def test_a_type_fits_every_value(tmp_path, values, kind):
+def test_a_type_fits_every_value_and_prints_it_back(tmp_path, values, kind):
     (tmp_path / "t.csv").write_text("".join(f"{value},x\n" for value in ["a", *values]))
-    found = delimited.layout(tmp_path / "t.csv")
-    assert delimited.types(tmp_path / "t.csv", found) == (len(values), [kind, "text"])
+    assert types_of(tmp_path / "t.csv") == {"a": kind, "x": "text"}
 
 
-def test_a_type_is_that_of_all_blocks(company_url, tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+def types_of(file, told=None, **options):
+    header, kinds, _ = load_file._delimited(
+        file, (told if told is not None else []).append, load_file.Options(**options), file.with_suffix(".arrow")
+    )
+    return dict(zip(header, kinds, strict=True))
+
+
+def test_a_type_is_that_of_all_batches(company_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(load_file, "BATCH_VALUES", 1000)
     (tmp_path / "t.csv").write_text("n\n" + "1\n" * 5000 + "2.5\n")
     load_file.load(company_url, tmp_path / "t.csv", "crm.t")
     assert rows(company_url, "select sum(n), count(*) from crm.t") == [(5002.5, 5001)]
+
+
+@given(st.lists(st.sampled_from(["1", "1.5", "1.50", "-2", "007", "1e5", "1e+05", "+1", "2.0", "", "NA", "0.1", "12.25"]),
+                min_size=1, max_size=6), st.booleans())  # fmt: skip
+def test_whatever_a_column_holds_prints_back_or_is_told(tmp_path_factory, values, german):
+    """As numbers of Python, which print as Postgres does: each value, or a sentence about its column."""
+    file = tmp_path_factory.mktemp("any") / "t.csv"
+    written = [value.replace(".", ",") for value in values] if german else values
+    file.write_text("".join(f"{value};x\n" for value in ["a", *written]))
+    told = []
+    kind = types_of(file, told)["a"]
+    about = [line for line in told if "'a'" in line]
+    if kind in ("double precision", "bigint") and not about:
+        decimals = {len(value.partition(".")[2]) for value in values if value}
+        for value in filter(None, values):
+            number = float(value)
+            assert value in (f"{number:g}", repr(number), *(f"{number:.{d}f}" for d in decimals if len(decimals) == 1)), value
+
+
+GERMAN = "kunde;umsatz;rabatt\nK0;1.234;0,5\nK1;17;0,7\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "kind", "values", "said"),
+    [
+        (GERMAN, "umsatz", "double precision", [17, 1234], "Decimal commas in 'rabatt'.*'umsatz'"),
+        (GERMAN.replace("0,", "0."), "umsatz", "double precision", [1.234, 17], None),
+        (GERMAN.replace("0,5", "a").replace("0,7", "b"), "umsatz", "text", ["1.234", "17"], "the file does not tell which"),
+        (GERMAN.replace(";", ",").replace("0,5", "5").replace("0,7", "7"), "umsatz", "double precision", [1.234, 17], None),
+        ("a;umsatz;b\n0,5;1.234;1.5\n0,7;17;2.5\n", "umsatz", "text", ["1.234", "17"], "the file does not tell which"),
+        ('a,umsatz\n1,"1,234"\n2,"17"\n', "umsatz", "text", ["1,234", "17"], "would not come back .*'1,234' in line 2"),
+        ("a;umsatz\n0,5;1.234.567,89\n0,7;17,00\n", "umsatz", "double precision", [17, 1234567.89], "1.234 being 1234"),
+        ("a;umsatz\n0.5;1,234\n0.7;17\n", "umsatz", "text", ["1,234", "17"], "the file does not tell which"),
+    ],
+)
+def test_how_decimals_are_parted_is_the_files_own(company_url, tmp_path, text, column, kind, values, said):
+    (tmp_path / "t.csv").write_text(text)
+    told = []
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", told.append)
+    assert types(company_url, "t")[column] == kind
+    assert [value for (value,) in rows(company_url, f"select {column} from crm.t order by 1")] == values
+    assert (said is None and not [line for line in told if column in line]) or re.search(said, "\n".join(told))
+
+
+OPEN = 'id,churn,note\n1,0,ok\n2,1,"pipe 5 inch\n3,0,ok\n4,1,ok\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (OPEN, {}, "line 3: a quote opens there that is never closed"),
+        (OPEN.replace("2,1,", '2,1,"a\nb",').replace("note", "note,more").replace("ok", "ok,ok"), {}, "line 4: a quote opens"),
+        (OPEN + "1,0,ok\n" * 1000, {}, "line 3: a quote opens there that is never closed"),
+        (OPEN + '5,1,"pipe 6 inch\n', {}, "line 3: a quote opens there that is closed in the middle"),
+        ('a,b\n1,2\n"q" z,3\n', {}, "line 3: a quote opens there that is closed in the middle"),
+        ("a,b\n1,2\n\n1,2,3\n", {}, "line 4: 3 values, where the header in line 1 has 2"),
+        ("a;b\n1;2\n1\n", {}, "line 3: 1 value, where"),
+        ("A report\n\na,b\n1,2\n", {}, "line 3: 2 values, .* Is there text above the header, or another delimiter"),
+        (b"a,b\n1,\xc3\xa9\n2,\xc3\xa9\n3,\xff\n", {}, "line 4: bytes that are no UTF-8, as 2 other lines"),
+        (b"a,b\n1,\xff\n", {"encoding": "utf-8"}, "line 2: bytes that are no utf-8"),
+        ("a,b\n1,2\n", {"encoding": "utf-16"}, "is no utf-16: name its encoding"),
+        ("a,b\n1,2\n", {"encoding": "klingon"}, "'klingon' is not known"),
+        ("a,b\n1,2\n", {"delimiter": "ab"}, "one character is needed"),
+        ("id,市\n1,東京\n".encode("shift_jis"), {}, "line 1: neither UTF-8 nor Windows-1252. .*--encoding"),
+        ("id,город\n1,Москва\n".encode("cp1251"), {}, "neither UTF-8 nor Windows-1252"),
+        ("a,b\n1,2\n".encode("utf-16-le"), {}, "a NUL character"),
+        ("2019,2020,2021\n1,2,3\n", {}, "the header, line 1, is all numbers"),
+        ('{"a": 1}\n{"a": 2}\n', {}, "holds JSON"),
+        ('[\n {"a": 1}\n]\n', {}, "holds JSON"),
+        (b"PK\x03\x04 broken", {}, "is an archive"),
+        (b"\xd0\xcf\x11\xe0 old", {}, "is a workbook"),
+        (b"ARROW1\0\0", {}, "is an Arrow file"),
+        ("a,b\nx,2\n", {"types": {"a": "bigint"}}, "line 2: 'x' in column 'a' is no bigint"),
+        ("a,b\n01/02/2024,2\n", {"types": {"a": "date"}}, "line 2: '01/02/2024' in column 'a' is no date"),
+        ("a,b\nx,2\n", {"types": {"c": "bigint"}}, "has no column 'c'. It has: a, b"),
+        ("a,b\nx,2\n", {"types": {"a": "int"}}, "offered are text, bigint"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named_by_its_line_and_nothing_is_loaded(company_url, tmp_path, content, options, said):
+    (tmp_path / "x.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(EvergreenError, match=said) as error:
+        load_file.load(company_url, tmp_path / "x.csv", "crm.t", lambda _: None, load_file.Options(**options))
+    assert len(str(error.value).splitlines()) == 1
+    assert rows(company_url, "select 1 from information_schema.tables where table_name = 't'") == []
+
+
+def test_a_workbook_an_archive_and_a_folder_get_a_sentence_each(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, member in (("book.xlsx", "xl/workbook.xml"), ("files.zip", "a.csv")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, "a\n1\n")
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with tarfile.open(tmp_path / "files.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "a.csv")
+    (tmp_path / "broken.csv.gz").write_bytes(b"not compressed")
+    for name, said in {
+        "folder": "is a folder", "book.xlsx": "is a workbook", "files.zip": "archive of 1 file", "files.tar.gz": "an archive",
+        "broken.csv.gz": "cannot be decompressed",
+    }.items():  # fmt: skip
+        with pytest.raises(EvergreenError, match=said):
+            file_kinds.is_parquet(tmp_path / name)
+
+
+def test_a_value_that_swallows_rows_gets_a_word_and_every_line_is_accounted_for(tmp_path):
+    (tmp_path / "t.csv").write_text('id,churn,note\n1,0,"pipe\n2,0,ok\n3,1,"\n4,1,"two\nlines"\n\n5,0,ok\n')
+    told = []
+    types_of(tmp_path / "t.csv", told)
+    assert "Line 2: the value of 'note' runs over lines, 2 of which look like rows of their own. Is a quote open there?" in told
+    assert told[-1] == "t.csv has 8 lines: 1 of the header, 3 rows, 3 within values, 1 blank."
+
+
+def test_lines_that_nobody_accounts_for_are_an_error(tmp_path):
+    found = delimited.Layout("utf-8", ",", ("a",), 0, 1)
+    with pytest.raises(EvergreenError, match="has 5 lines, and 4 are accounted for"):
+        delimited.check_account(tmp_path, delimited.Account(lines=5, rows=3), found)
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "above"),
+    [
+        ("sep=;\na;b\n1;2\n", ("a", "b"), 1),
+        ('"sep=|"\na|b\n1|2\n', ("a", "b"), 1),
+        ("# made by hand\n#\n\na,b\n1,2\n", ("a", "b"), 3),
+        ("#a,b\n1,2\n", ("#a", "b"), 0),
+        ("# note, with a comma\n#a\tb\n1\t2\n", ("#a", "b"), 1),
+        ("\n\na;netto, brutto\n1;2\n3;4\n", ("a", "netto, brutto"), 2),
+    ],
+)
+def test_what_stands_above_the_header_is_no_header(tmp_path, text, header, above):
+    (tmp_path / "t.csv").write_text(text)
+    found = delimited.layout(tmp_path / "t.csv")
+    assert (found.header, found.skipped) == (header, above)
+
+
+def test_what_is_stored_otherwise_is_told_by_column(company_url, tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "n,word,day,at,moment,flag\n"
+        "5,\\N,2024-01-31,2024-01-31 10:00:00,2024-01-31 10:00:00+02,a\n"
+        "NA,NA,0000-00-00,0000-00-00 00:00:00,NULL,\\N\n"
+        " 7,x,2024-02-01,2024-01-31 10:00:00,2024-01-31 10:00:00+02,\n"
+    )
+    told = []
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", told.append)
+    assert rows(company_url, "select n, word, day::text, flag from crm.t order by n nulls last, word") == [
+        (5, None, "2024-01-31", "a"), (7, "x", "2024-02-01", ""), (None, "NA", None, None)
+    ]  # fmt: skip
+    for line in (
+        "Column 'n': NULL where it says NA (1 times).",
+        "Column 'n': blanks around its numbers are not kept.",
+        r"Column 'word': NULL where it says \N (1 times).",
+        "Column 'day': 1 dates of zeros (0000-00-00) are NULL.",
+        "Column 'at': 1 dates of zeros (0000-00-00) are NULL.",
+        "Column 'moment': times are kept as moments and print in UTC; the offsets they were written with are not kept.",
+    ):
+        assert line in told
+
+
+def test_a_person_may_say_what_a_file_is(company_url, tmp_path):
+    (tmp_path / "t.csv").write_bytes("zip^市^v\n1^東京^1.10\n2^大阪^1.1\n".encode("shift_jis"))
+    entries = load_file.named_types(["zip=TEXT", "v=double precision"])
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", print, load_file.Options("shift_jis", "^", entries))
+    assert rows(company_url, 'select zip, "市", v from crm.t order by zip') == [("1", "東京", 1.1), ("2", "大阪", 1.1)]
+    with pytest.raises(EvergreenError, match="write COLUMN=TYPE"):
+        load_file.named_types(["zip"])
+
+
+def test_one_mistake_of_a_parquet_files_name_or_options(company_url, tmp_path):
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "table.csv")  # known by its bytes
+    assert load_file.load(company_url, tmp_path / "table.csv", "crm.t") == 1
+    with pytest.raises(EvergreenError, match="says itself what its columns are"):
+        load_file.load(company_url, tmp_path / "table.csv", "crm.t", print, load_file.Options("utf-8"))
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the small inputs lie beside the project")
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("ids.csv", {"zip": "text", "phone": "text", "hexid": "text", "version": "text", "acct19": "text", "upc": "text"}),
+        ("german_thousands.csv", {"kunde": "text", "umsatz": "double precision", "rabatt": "double precision"}),
+        ("zero_dates.csv", {"last_order": "date", "seen_at": "timestamp", "churn": "bigint"}),
+        ("bigint.csv", {"account": "bigint"}),
+        ("unclosed_quote.csv", "line 3: a quote opens there that is never closed"),
+        ("shift_jis.csv", "name the file's encoding by --encoding"),
+    ],
+)
+def test_the_small_inputs(tmp_path, name, kinds):
+    shutil.copy(CASES / name, tmp_path)
+    if isinstance(kinds, str):
+        with pytest.raises(EvergreenError, match=f"(?i){kinds}"):
+            types_of(tmp_path / name)
+    else:
+        assert kinds.items() <= types_of(tmp_path / name).items()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +356,7 @@ def test_names_survive_as_they_are_or_are_told(company_url, tmp_path):
     assert found[:4] == ["Order", "order", "column 3", "50% of :x"]
     assert found[4:6] == [(long + "one")[:63], (long + "two")[:61] + "_2"]
     assert found[6:] == ["ключ", "Order_2"]
-    assert len(told) == 4
+    assert len([line for line in told if "is called" in line]) == 4
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=8))

@@ -344,10 +344,17 @@ def test_a_table_passes_its_own_expectations(company_url, tmp_path, monkeypatch,
     found = extract.pin(company_url, queries(dataset), params.read().data)
     assert (found.rows, found.positives) == COUNTS[dataset]
     params.write_pin(Path("params.yaml"), found.as_of, found.fingerprint)
-    stage.write_json(Path("manifest.json"), extract.extract(company_url, queries(dataset), params.read().data, Path("rows")))
+    made = extract.extract(company_url, queries(dataset), params.read().data, Path("rows"))
+    for name, content in zip(("manifest.json", "left_out.json"), made, strict=True):
+        stage.write_json(Path(name), content)
     expectations, verdict = queries(dataset).folder / "expectations.yaml", Path("verdict.json")
     validate.main(
-        rows=Path("rows"), manifest=Path("manifest.json"), expectations=expectations, verdict=verdict, docs=Path("docs")
+        rows=Path("rows"),
+        manifest=Path("manifest.json"),
+        left_out=Path("left_out.json"),
+        expectations=expectations,
+        verdict=verdict,
+        docs=Path("docs"),
     )
     assert '"success": false' not in verdict.read_text()  # no warning either
 

@@ -36,8 +36,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(
-        table: pa.Table, expectations: list | None = None, manifest_rows: int | None = None, digest: str = "", **limits
-    ) -> dict:
+        table: pa.Table, expectations: list | None = None, manifest_rows: int | None = None, digest: str = "",
+        left_out: dict | None = None, **limits
+    ) -> dict:  # fmt: skip
         values = YAML(typ="safe").load(PARAMS)
         values["data"] |= {"entity": "customer_id", "time": "snapshot_date", "target": "churned", "protected": ["gender"]}
         values["features"]["exclude"] = ["gender"]
@@ -50,7 +51,11 @@ def run(tmp_path, monkeypatch):
         Path("manifest.json").write_text(
             json.dumps({"rows": rows, "columns": types, "rows_sha256": digest or stage.sha256(Path("rows.parquet"))})
         )
-        names = {"rows": "rows.parquet", "manifest": "manifest.json", "expectations": "expectations.yaml"}
+        Path("left_out.json").write_text(json.dumps(left_out or {}))
+        names = {
+            "rows": "rows.parquet", "manifest": "manifest.json", "left_out": "left_out.json",
+            "expectations": "expectations.yaml",
+        }  # fmt: skip
         validate.main(**{k: Path(v) for k, v in names.items()}, verdict=Path("verdict.json"), docs=Path("docs"))
         return json.loads(Path("verdict.json").read_text())
 
@@ -78,7 +83,11 @@ def test_good_rows_pass(run):
         pytest.param(good(churned=[0] * ROWS), "labels are all 0", id="one class, 0"),
         pytest.param(good(churned=[1] * ROWS), "labels are all 1", id="one class, 1"),
         pytest.param(good(churned=[1] * 4 + [0] * 36), "found 4 labels of 1, 36 of 0", id="too few positives"),
-        pytest.param(good(churned=[2, None] + [1, 0] * 19), "found 2 NULL or of another value", id="labels of another value"),
+        pytest.param(
+            good(churned=[2, None] + [1, 0] * 19),
+            "found 1 of a value that is none of the two, 1 NULL",
+            id="labels of another value",
+        ),
         pytest.param(good(churned=["yes", "no"] * 20), "an integer, 0 or 1, found text (string)", id="text labels"),
         pytest.param(good(customer_id=[None, *"a" * 39]), "keys_present [customer_id, snapshot_date]", id="NULL key"),
         pytest.param(good(age=[1.0, float("inf"), float("nan")] + [None] * 37), "[age]: expected finite", id="not finite"),
@@ -253,3 +262,31 @@ def test_a_rows_own_key_comes_once_and_its_entity_may_come_again():
     assert not unique(rows.set_column(1, "visit", pa.array([1, 2, 2])), data).success
     told = unique(rows, data.model_copy(update={"row_key": None}))
     assert not told.success and "data.row_key" in told.advice
+
+
+def test_where_the_sources_rows_went_adds_up_on_the_page(run):
+    account = {"source": 60, "left_out": {"no label in <Churn>": 12, "no id": 5}, "read": 43}
+    verdict = run(good(), left_out=account)
+    assert verdict["success"] and verdict["source_rows"] == account
+    (check,) = [check for check in verdict["checks"] if check["type"] == "rows_accounted"]
+    assert check["success"] and check["observed"] == "60 in the source, 17 left out, 43 read, 3 of them like others, 40 here"
+    page = Path("docs/index.html").read_text()
+    for what, number in {
+        "in the source": 60, "left out: no label in _Churn_": -12, "left out: no id": -5, "alike, counted as one": -3,
+        "in the training set": 40,
+    }.items():  # fmt: skip
+        assert f"<tr><td>{what}</td><td>{number}</td></tr>" in page
+
+
+@pytest.mark.parametrize("account", [{"source": 60, "left_out": {"no id": 5}, "read": 43},
+                                     {"source": 40, "left_out": {"no id": 5}, "read": 35}])  # fmt: skip
+def test_rows_that_nobody_accounts_for_are_a_warning(run, account):
+    (check,) = [check for check in run(good(), left_out=account)["checks"] if check["type"] == "rows_accounted"]
+    assert (check["success"], check["severity"]) == (False, "warning")
+
+
+def test_a_label_that_is_none_of_the_two_is_counted_and_stops_the_run(run):
+    labels = [int(row % 5 == 0) for row in range(ROWS)]
+    labels[1] = labels[2] = -1
+    with pytest.raises(EvergreenError, match=r"found 2 of a value that is none of the two, 0 NULL.*spelt otherwise"):
+        run(good(churned=pa.array(labels, pa.int32())))

@@ -36,9 +36,13 @@ def plan(*others, options=None, **found):
     ("found", "expression", "kind"),
     [
         (column(), "nullif(trim(\"x\"), '')", "text"),
-        (column(missing=2, spellings=("?",)), "nullif(trim(\"x\"), '?')", "text"),
-        (column(missing=2, spellings=("NA", "?")), "case when trim(\"x\") not in ('', '?', 'NA') then trim(\"x\") end", "text"),
-        (column(numbers=98, missing=2, spellings=("?",)), "nullif(trim(\"x\"), '?')::float8", "number"),
+        (column(missing=2, spellings={"?": 2}), "nullif(trim(\"x\"), '?')", "text"),
+        (
+            column(missing=2, spellings={"NA": 1, "?": 1}),
+            "case when trim(\"x\") not in ('', '?', 'NA') then trim(\"x\") end",
+            "text",
+        ),
+        (column(numbers=98, missing=2, spellings={"?": 2}), "nullif(trim(\"x\"), '?')::float8", "number"),
         (column(numbers=98, nones=2), "(case when trim(\"x\") not in ('', 'NONE', 'None', 'none') then", "number"),
         (column(numbers=100, codes=1), "nullif(trim(\"x\"), '')", "text"),
         (column(dates=100), "nullif(trim(\"x\"), '')::date - date '2000-01-01'", "number"),
@@ -69,7 +73,7 @@ def test_what_only_a_sample_says_may_be_wrong_elsewhere():
     [
         (column(kind="other", type="jsonb"), "of type jsonb"),
         (column(filled=0, distinct=0), "no row has a value"),
-        (column(distinct=2, missing=100, spellings=("?", "")), "no row has a value"),
+        (column(distinct=2, missing=100, spellings={"?": 50, "": 50}), "no row has a value"),
         (column(distinct=1), "the same value in every row"),
         (column("y", digest="seen"), 'the same in every row as "before"'),
         (column(distinct=100, longest=36), "looks like an id"),
@@ -239,8 +243,8 @@ def test_labels_that_are_still_to_come_are_noticed():
     [
         (column(distinct=60), "too many categories: 60"),
         (column(other_dates=100), "written in another way"),
-        (column(other_numbers=95), "numbers but for 5 rows"),
-        (column(other_numbers=100), "numbers with separators"),
+        (column(number_like=95), "numbers but for 5 rows"),
+        (column(number_like=100), "numbers with separators"),
         (column(filled=2, distinct=2), "98 of 100 rows have no value"),
     ],
 )

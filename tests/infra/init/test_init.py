@@ -247,7 +247,10 @@ def test_the_tables_of_a_query_are_left_to_a_person(events):
 
 def test_the_files_are_those_that_are_told(customers):
     said = customers.init("crm.customers")
-    written = {"params.yaml", *(f"sql/mine/{name}" for name in ("training_set.sql", "fingerprint.sql", "expectations.yaml"))}
+    written = {
+        "params.yaml",
+        *(f"sql/mine/{name}" for name in ("training_set.sql", "fingerprint.sql", "left_out.sql", "expectations.yaml")),
+    }
     assert customers.files == written
     assert all(name in said for name in written)
     assert (customers.params.model, customers.params.data.dataset, customers.params.data.entity) == ("mine", "mine", "id")
