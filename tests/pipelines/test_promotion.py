@@ -230,6 +230,7 @@ def newer_and_older(now_gains=True, older_gains=True):
 
 
 LENIENT = {"max_calibration_error": 0.9, "max_calibration_loss": 0.9}
+STRICT = LENIENT | {"max_cost_loss": 0.001, "max_auc_loss": 0.001}
 
 
 def test_a_gain_on_the_newest_snapshots_that_costs_nothing_elsewhere_promotes():
@@ -251,10 +252,10 @@ def test_a_gain_on_older_rows_alone_promotes_nobody():
 def test_a_gain_on_the_newest_snapshots_at_a_loss_over_all_rows_is_kept_out():
     now, whole = newer_and_older(older_gains=False)
     older = Pair(whole.labels, whole.champion, whole.challenger, whole.entities).take(np.arange(12_000) < 6000)
-    assert verdict_on(now, whole, **LENIENT).finding == "not as good elsewhere"
-    assert verdict_on(now, None, **LENIENT).finding == "better"
-    assert verdict_on(now, older, **LENIENT).finding == "better"
-    lost = failed(verdict_on(now, whole, **LENIENT))
+    assert verdict_on(now, whole, **STRICT).finding == "not as good elsewhere"
+    assert verdict_on(now, None, **STRICT).finding == "better"
+    assert verdict_on(now, older, **STRICT).finding == "better"
+    lost = failed(verdict_on(now, whole, **STRICT))
     assert set(lost) <= {"cost not inferior", "ROC-AUC not inferior"} and lost
 
 
