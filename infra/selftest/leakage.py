@@ -78,9 +78,9 @@ def _line(table: str, fault: str, checks: list[Check]) -> str:
 
 def blocked(rows: pa.Table, params: Params) -> list[Check]:
     """What is critical and red, after the very split of a retraining."""
-    train, test = split.split(rows, params.data, params.split)
-    schema = features.learn_schema(train, params.data, params.features)
-    sides = leakage.Sides(train, test, schema, params.data)
+    divided = split.split(rows, params.data, params.split)
+    schema = features.learn_schema(divided, params.data, params.features)
+    sides = leakage.divide(divided, schema, params)
     return [check for check in leakage.judge(sides, params) if not check.success and check.severity == "critical"]
 
 
