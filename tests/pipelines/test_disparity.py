@@ -101,3 +101,12 @@ def test_a_group_of_one_class_and_scores_at_the_ends_give_figures_all_the_same()
     raw, explained, added = gap(few, disparity._log_odds(scores), np.where(few, 0, labels))
     assert np.isnan(raw)  # nobody of them is positive: there is no TPR
     assert not np.isinf(added).any() and not np.isinf(explained)
+
+
+def test_another_cut_than_the_curves_is_taken_only_where_the_rows_between_are_shown_to_be_on_its_other_side():
+    """Four bins, the curve's cut above the last but one: of its rows 70 of 100 are positive, or 55, at a threshold of 0.5."""
+    rows = np.full((2, 4), 100.0)
+    positives = np.array([[1.0, 5, 70, 90], [1.0, 5, 55, 90]])
+    share = np.array([[0.0, 0, 0, 1]] * 2)
+    found = disparity._moved(share, rows, positives, 0.5)
+    assert found.tolist() == [[0, 0, 1, 1], [0, 0, 0, 1]]
