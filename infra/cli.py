@@ -185,23 +185,27 @@ def tables(
 
 
 @app.command()
-def scores(out: Annotated[Path, typer.Option(help="a file to write, .csv or .parquet")]) -> None:
+def scores(
+    out: Annotated[Path, typer.Option(help="a file to write, .csv or .parquet")],
+    force: Annotated[bool, typer.Option(help="overwrite the file")] = False,
+) -> None:
     """Write the champion's newest scores to a file, the highest first."""
     from pipelines import params, predictions
 
-    rows = predictions.export(settings.load().watcher_url, params.read().model, out)
+    rows = predictions.export(settings.load().watcher_url, params.read().model, out, force=force)
     typer.echo(f"{out} holds {rows:,} scores.")
 
 
 @app.command()
 def load(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet")],
-    table: Annotated[str, typer.Option(help="schema.table; replaced if it is there")],
+    table: Annotated[str, typer.Option(help="schema.table; a new one")],
+    replace: Annotated[bool, typer.Option("--replace", help="in place of a table that an earlier load made")] = False,
 ) -> None:
     """Bring a file into the source database, with sensible types."""
     from infra import load_file
 
-    rows = load_file.load(settings.load().load_url, file, table, typer.echo)
+    rows = load_file.load(settings.load().load_url, file, table, typer.echo, replace=replace)
     typer.echo(f"{table} holds {rows:,} rows.")
 
 
