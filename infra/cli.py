@@ -79,12 +79,14 @@ def doctor() -> None:
 
 
 @app.command()
-def deploy() -> None:
+def deploy(
+    take_over: Annotated[bool, typer.Option("--take-over", help="deployments of another clone become this one's")] = False,
+) -> None:
     """Put this clone's flows up as Prefect deployments, at its current commit."""
     from infra import deployments
     from pipelines import params
 
-    deployments.deploy(settings.load(), params.read().model, typer.echo)
+    deployments.deploy(settings.load(), params.read().model, typer.echo, take_over=take_over)
 
 
 @app.command()
