@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was erased, and what remains.
+    """What was erased, or would be, and what remains.
 
     logged: lines of the API's log. files: cached tables and files of this clone. kept: files that hold a row and are not ours
     to delete. lost: versions whose snapshot is gone, so that they cannot be rebuilt any more. in_source: whether the source
@@ -47,6 +47,27 @@ class Forgotten:
     in_source: bool | None
 
 
+def preview(here: Settings, model: str, data: DataParams, entity: str) -> Forgotten:
+    """What `forget` would erase if it ran now. Nothing is changed."""
+    names = _names(here, model, data)
+    keys = {entity, *_row_keys(here, data, entity)}
+    with postgres.connect(here.evergreen_url, statement_timeout_s=LONG_S) as owner:
+        of_keys = [query(owner, "count_entity", model=model, entity=key)[0] for key in keys]
+    counted = {name: sum(each[name] for each in of_keys) for name in of_keys[0]}
+    objects = list(_cached_rows(here, names, entity))
+    gone = {md5 for _, md5, _ in objects}  # of an object every copy holds the row
+    held = {md5 for store in cached.stores(here) for md5 in store.paths()}
+    own = [str(path) for path in _own_files(here, names, entity)]
+    return Forgotten(
+        **counted,
+        logged=sum(_is_of(line, key) for line in spool.all_lines(_log(here, model)) for key in keys),
+        files=(*(f"{store.name} {md5}" for store, md5, _ in objects), *own),
+        kept=tuple(path for path in _kept(here, names, entity) if path not in own),
+        lost=_lost(here, model, held - gone),
+        in_source=_is_in_source(here, data, entity),
+    )
+
+
 def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: str) -> Forgotten:
     """Erase a person from what this clone's model keeps. Done twice, the second time finds nothing.
 
@@ -60,7 +81,7 @@ def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: 
     with ledger.retraining_lock(url, model), ledger.keeping_lock(url), ExitStack() as held:
         _hold_scoring(here, model, held)
         keys = {entity, *_row_keys(here, data, entity)}
-        logged = sum(_erase_log(here.home / "serving" / model / "log", key) for key in keys)
+        logged = sum(_erase_log(_log(here, model), key) for key in keys)
         stage.fault("forget:log")
         predictions, outcomes = map(sum, zip(*(_erase_rows(here, model, key) for key in keys), strict=True))
         stage.fault("forget:rows")
@@ -68,7 +89,7 @@ def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: 
         files = [*_erase_cached(here, names, entity), *_erase_files(here, names, entity)]
         stage.fault("forget:files")
         lost, in_source = lost_versions(here, model), _is_in_source(here, data, entity)
-        kept = tuple(str(path) for path in _others(here) if holds(path.open("rb"), names, entity))
+        kept = _kept(here, names, entity)
         if predictions or outcomes or logged or files:
             _note(here, model, actor, predictions, outcomes, len(files), lost)
     return Forgotten(predictions, outcomes, logged, tuple(files), kept, lost, in_source)
@@ -76,7 +97,10 @@ def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: 
 
 def lost_versions(here: Settings, model: str) -> tuple[int, ...]:
     """Versions whose rows neither cache nor remote holds any more; what was made in another clone is that clone's to know."""
-    held = {md5 for store in cached.stores(here) for md5 in store.paths()}
+    return _lost(here, model, {md5 for store in cached.stores(here) for md5 in store.paths()})
+
+
+def _lost(here: Settings, model: str, held: set[str]) -> tuple[int, ...]:
     lost = []
     for version in ledger.versions(here.promoter_url, model):
         rows = cached.outputs(here.folder, version.git_commit).get(ROWS)
@@ -145,14 +169,19 @@ def _hold_scoring(here: Settings, model: str, held: ExitStack) -> None:
 def _erase_log(folder: Path, entity: str) -> int:
     """Blank the lines of a person that the API has written and that may not be sent yet; how many."""
 
-    def is_theirs(line: bytes) -> bool:
-        record = records.read(line)
-        return record is not None and record.entity == entity
-
     count = 0
-    while found := spool.blank(folder, is_theirs):
+    while found := spool.blank(folder, lambda line: _is_of(line, entity)):
         count += found
     return count
+
+
+def _log(here: Settings, model: str) -> Path:
+    return here.home / "serving" / model / "log"
+
+
+def _is_of(line: bytes, entity: str) -> bool:
+    record = records.read(line)
+    return record is not None and record.entity == entity
 
 
 def _erase_rows(here: Settings, model: str, entity: str) -> tuple[int, int]:
@@ -172,23 +201,31 @@ def _names(here: Settings, model: str, data: DataParams) -> frozenset[str]:
 
 def _erase_cached(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
     """Objects of cache and remote that hold a row of the person: a table cannot lose a row and keep its name."""
+    for store, md5, path in _cached_rows(here, names, entity):
+        store.remove(path)
+        yield f"{store.name} {md5}"
+
+
+def _cached_rows(here: Settings, names: frozenset[str], entity: str) -> Iterator[tuple[Store, str, str]]:
     for store in cached.stores(here):
         for md5, path in store.paths().items():
-            if not md5.endswith(cached.FOLDER) and _holds(store, path, names, entity):
-                store.remove(path)
-                yield f"{store.name} {md5}"
-
-
-def _holds(store: Store, path: str, names: frozenset[str], entity: str) -> bool:
-    return holds(store.files.open(path, "rb"), names, entity)
+            if not md5.endswith(cached.FOLDER) and holds(store.files.open(path, "rb"), names, entity):
+                yield store, md5, path
 
 
 def _erase_files(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
-    """Results that lie in this clone, and in workspaces that killed runs left."""
-    for path in _results(here):
-        if holds(path.open("rb"), names, entity):
-            path.unlink()
-            yield str(path)
+    for path in _own_files(here, names, entity):
+        path.unlink()
+        yield str(path)
+
+
+def _own_files(here: Settings, names: frozenset[str], entity: str) -> Iterator[Path]:
+    """Results with a row of the person that lie in this clone, and in workspaces that killed runs left."""
+    return (path for path in _results(here) if holds(path.open("rb"), names, entity))
+
+
+def _kept(here: Settings, names: frozenset[str], entity: str) -> tuple[str, ...]:
+    return tuple(str(path) for path in _others(here) if holds(path.open("rb"), names, entity))
 
 
 def _results(here: Settings) -> Iterator[Path]:

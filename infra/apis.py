@@ -51,7 +51,10 @@ def claim(settings: Settings, say: Callable[[str], None]) -> None:
             say(f"{one.model} is not served any more: {one.clone} {'serves another model' if moved else 'is gone'}")
             (folder / f"{one.model}.json").unlink()
     own = _of(settings)
-    if own and not any(_is_in_the_way(own, one) for one in noted(settings.home)):
+    before = [one for one in noted(settings.home) if own and _is_in_the_way(own, one)]
+    for one in before:
+        say(f"{one.model} is served at {one.url} by {one.clone} already: that serves this clone as well")
+    if own and not before:
         (folder / f"{own.model}.json").write_text(json.dumps(asdict(own), indent=1), encoding="utf-8")
 
 

@@ -79,12 +79,14 @@ def doctor() -> None:
 
 
 @app.command()
-def deploy() -> None:
+def deploy(
+    take_over: Annotated[bool, typer.Option("--take-over", help="deployments of another clone become this one's")] = False,
+) -> None:
     """Put this clone's flows up as Prefect deployments, at its current commit."""
     from infra import deployments
     from pipelines import params
 
-    deployments.deploy(settings.load(), params.read().model, typer.echo)
+    deployments.deploy(settings.load(), params.read().model, typer.echo, take_over=take_over)
 
 
 @app.command()
@@ -186,18 +188,22 @@ def tables(
 
 
 @app.command()
-def scores(out: Annotated[Path, typer.Option(help="a file to write, .csv or .parquet")]) -> None:
+def scores(
+    out: Annotated[Path, typer.Option(help="a file to write, .csv or .parquet")],
+    force: Annotated[bool, typer.Option(help="overwrite the file")] = False,
+) -> None:
     """Write the champion's newest scores to a file, the highest first."""
     from pipelines import params, predictions
 
-    rows = predictions.export(settings.load().watcher_url, params.read().model, out)
+    rows = predictions.export(settings.load().watcher_url, params.read().model, out, force=force)
     typer.echo(f"{out} holds {rows:,} scores.")
 
 
 @app.command()
 def load(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet")],
-    table: Annotated[str, typer.Option(help="schema.table; replaced if it is there")],
+    table: Annotated[str, typer.Option(help="schema.table; a new one")],
+    replace: Annotated[bool, typer.Option("--replace", help="in place of a table that an earlier load made")] = False,
     encoding: Annotated[str | None, typer.Option(help="of a CSV, such as cp1252 or shift_jis; found out by default")] = None,
     delimiter: Annotated[str | None, typer.Option(help="of a CSV: one character, or tab; found out by default")] = None,
     types: Annotated[list[str] | None, typer.Option(help="COLUMN=TYPE, such as zip=text; may be repeated")] = None,
@@ -206,7 +212,7 @@ def load(
     from infra import load_file
 
     options = load_file.Options(encoding, delimiter, load_file.named_types(types or []))
-    rows = load_file.load(settings.load().load_url, file, table, typer.echo, options)
+    rows = load_file.load(settings.load().load_url, file, table, typer.echo, options, replace=replace)
     typer.echo(f"{table} holds {rows:,} rows.")
 
 

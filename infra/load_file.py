@@ -1,4 +1,4 @@
-"""Bring a CSV or Parquet file into Postgres: one table, replaced as a whole, with types from the values."""
+"""Bring a CSV or Parquet file into Postgres: one new table, with types from the values; or one that an earlier load made."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 BATCH_VALUES = 500_000  # of a text file: they are Python objects for a moment
 LONGEST_NAME = 63  # bytes: Postgres cuts a longer one
+MARK = "evergreen load: "  # how the comment on a table begins that a load made; the file's name follows
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,28 @@ class Options:
     types: Mapping[str, str] = field(default_factory=dict)
 
 
-def load(url: str, file: Path, table: str, say: Callable[[str], None] = lambda _: None, options: Options = Options()) -> int:
-    """Replace `schema.table` by the file's rows, in one transaction; returns how many there are.
+def load(
+    url: str,
+    file: Path,
+    table: str,
+    say: Callable[[str], None] = lambda _: None,
+    options: Options = Options(),
+    *,
+    replace: bool = False,
+) -> int:
+    """Make `schema.table` of the file's rows, in one transaction; returns how many there are.
 
     What is stored prints back as the file has it, but for what is said: infra/value_types.py chooses the types.
-    Readers keep what they had: the role `reader` is granted SELECT where it exists.
+    The role `reader` is granted SELECT where it exists.
 
     Args:
-        say: told what was not plain: an encoding, a delimiter, names that were changed, values that are stored otherwise.
+        say: told what was not plain: an encoding, a delimiter, names that were changed, values that are stored otherwise, rows
+            that were replaced.
+        replace: a table that a load made before may be replaced. Nothing else ever is.
 
     Raises:
-        EvergreenError: the file is missing, empty, no table, or has a line that cannot be read, which is named; or the
-            table's name has no schema.
+        EvergreenError: the file is missing, empty, no table, or has a line that cannot be read, which is named; the
+            table's name has no schema; or the table is there and may not be replaced.
     """
     schema, _, name = table.partition(".")
     if not schema or not name:
@@ -61,7 +72,8 @@ def load(url: str, file: Path, table: str, say: Callable[[str], None] = lambda _
             if before != after:
                 say(f"Column {before[:LONGEST_NAME]!r} is called {after!r}.")
         with postgres.connect(url) as connection:
-            return _replace(connection, (schema, name), dict(zip(names, types, strict=True)), first, batches)
+            _make_room(connection, (schema, name), dict(zip(names, types, strict=True)), file.name, replace, say)
+            return _fill(connection, (schema, name), first, batches)
 
 
 def named_types(entries: Sequence[str]) -> dict[str, str]:
@@ -92,15 +104,80 @@ def _cut(name: str, suffix: str = "") -> str:
     return name.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
 
 
-def _replace(connection: Any, table: tuple[str, str], columns: dict[str, str], first: Any, rest: Iterator[Any]) -> int:
+def _make_room(
+    connection: Any, table: tuple[str, str], columns: dict[str, str], source: str, replace: bool, say: Callable[[str], None]
+) -> None:
+    """An empty table with these columns and our mark, in place of none or of one that a load made.
+
+    Where the columns are what they were, the table stays, with its keys, indexes and grants.
+    """
     from psycopg import sql
 
-    where, schema = sql.Identifier(*table), sql.Identifier(table[0])
-    defined = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(of)) for name, of in columns.items())
-    connection.execute(sql.SQL("create schema if not exists {}").format(schema))
-    connection.execute(sql.SQL("drop table if exists {}").format(where))
-    connection.execute(sql.SQL("create table {} ({})").format(where, defined))
-    rows = 0
+    where, shown = sql.Identifier(*table), ".".join(table)
+    before = _columns_of(connection, table)
+    if before is not None:
+        rows = _refuse_to_replace(connection, table, replace)
+        same = before == _plain_types(connection, columns)
+        connection.execute(sql.SQL("truncate {}" if same else "drop table {}").format(where))
+        lost = "" if same else " Its columns are others now, so keys, indexes and grants that it was given are gone."
+        say(f"{shown} held {rows:,} rows of an earlier load: they are replaced.{lost}")
+    if before is None or not same:
+        defined = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(of)) for name, of in columns.items()]
+        connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(table[0])))
+        connection.execute(sql.SQL("create table {} ({})").format(where, sql.SQL(", ").join(defined)))
+    connection.execute(sql.SQL("comment on table {} is {}").format(where, sql.Literal(MARK + source)))
+
+
+def _refuse_to_replace(connection: Any, table: tuple[str, str], replace: bool) -> int:
+    """The rows of a table that may be replaced.
+
+    Raises:
+        EvergreenError: no load made it, or nobody asked for it.
+    """
+    from psycopg import sql
+
+    where, shown = sql.Identifier(*table), ".".join(table)
+    name = where.as_string(connection)
+    comment = connection.execute("select obj_description(%s::regclass, 'pg_class')", (name,)).fetchone()[0] or ""
+    rows: int = connection.execute(sql.SQL("select count(*) from {}").format(where)).fetchone()[0]
+    if not comment.startswith(MARK):
+        raise EvergreenError(
+            f"{shown} is there already, with {rows:,} rows, and `evergreen load` did not make it: nothing was changed. "
+            "Load into a table of another name."
+        )
+    if not replace:
+        source = comment.removeprefix(MARK)
+        raise EvergreenError(
+            f"{shown} is there already, with {rows:,} rows that were loaded from {source}: nothing was changed. "
+            "Pass --replace to put this file's rows in their place, or load into a table of another name."
+        )
+    return rows
+
+
+def _columns_of(connection: Any, table: tuple[str, str]) -> dict[str, str] | None:
+    """Name -> type of a table or view that is there; None where none is."""
+    found = connection.execute(
+        """select coalesce(json_object_agg(attname, atttypid::regtype order by attnum) filter (where attnum > 0), '{}')
+        from pg_class join pg_namespace as schemas on schemas.oid = relnamespace
+        left join pg_attribute on attrelid = pg_class.oid and not attisdropped
+        where nspname = %s and relname = %s group by pg_class.oid""",
+        table,
+    ).fetchone()
+    return found and found[0]
+
+
+def _plain_types(connection: Any, columns: dict[str, str]) -> dict[str, str]:
+    """The types by the names that Postgres gives them."""
+    query = "select name, name::regtype::text from unnest(%s::text[]) as name"
+    named = dict(connection.execute(query, (list(set(columns.values())),)).fetchall())
+    return {name: named[of] for name, of in columns.items()}
+
+
+def _fill(connection: Any, table: tuple[str, str], first: Any, rest: Iterator[Any]) -> int:
+    """Copy the rows into the table, and let readers see it; how many there are."""
+    from psycopg import sql
+
+    where, schema, rows = sql.Identifier(*table), sql.Identifier(table[0]), 0
     with connection.cursor() as cursor, cursor.copy(sql.SQL("copy {} from stdin (format csv)").format(where)) as copy:
         while first is not None:
             copy.write(_csv(first))

@@ -51,17 +51,39 @@ def is_free(port: int) -> bool:
 
 def holder_of(port: int) -> str:
     """The program that listens on a port, such as "python3 (pid 71)"; "" when we may not see it."""
+    process = _listener(port)
+    try:
+        return f"{process.name()} (pid {process.pid})" if process else ""
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def stack_at(port: int) -> Path | None:
+    """The home of the stack whose program listens on a port; None where it is no stack's, or we may not see it."""
+    process = _listener(port)
+    try:
+        if process is None:
+            return None
+        if process.name().startswith("postgres") and (data := Path(process.cwd())).name == "postgres":
+            return data.parent if (data.parent / "stack.json").exists() else None
+        marked = process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        return None
+    return Path(marked) if marked else None
+
+
+def _listener(port: int) -> psutil.Process | None:
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
-        return ""
+        return None
     for connection in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
             try:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return psutil.Process(connection.pid)
             except psutil.NoSuchProcess:
                 continue
-    return ""
+    return None
 
 
 def _belongs(process: psutil.Process, home: Path, programs: Collection[str] | None) -> bool:

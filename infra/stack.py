@@ -95,13 +95,44 @@ def status(settings: Settings) -> list[Row]:
 
 def port_conflicts(settings: Settings) -> dict[str, str]:
     """For each program whose port somebody holds, what to do. To be asked while the stack is stopped."""
-    taken = [one for one in programs(settings).values() if one.port and not processes.is_free(one.port)]
-    holders = {one.name: processes.holder_of(one.port) or "another program" for one in taken}
-    return {
-        one.name: f"Port {one.port}, meant for {one.name}, is taken by {holders[one.name]}. "
-        f"End that program, or set {one.setting} in .env to a free port."
-        for one in taken
-    }
+    found = {}
+    for one in programs(settings).values():
+        if one.port and not processes.is_free(one.port):
+            home = processes.stack_at(one.port)
+            holder = f"the Evergreen whose home is {home}" if home else processes.holder_of(one.port) or "another program"
+            act = f"share it by EVERGREEN_HOME={home} in .env" if home else "end that program"
+            found[one.name] = (
+                f"Port {one.port}, meant for {one.name}, is taken by {holder}. {act[0].upper()}{act[1:]}, or set "
+                f"{one.setting} in .env to a free port."
+            )
+    return found
+
+
+def _refuse_conflicts(settings: Settings) -> None:
+    """Tell of every port that is taken at once, and how to share the stack that holds them, or to have one beside it.
+
+    Raises:
+        EvergreenError
+    """
+    conflicts = port_conflicts(settings)
+    taken = [one for one in programs(settings).values() if one.name in conflicts]
+    if not taken:
+        return
+    lines = list(conflicts.values())
+    for home in sorted({home for one in taken if (home := processes.stack_at(one.port))}):
+        theirs, ours = supervisor_control.noted_addresses(home), _addresses(settings)
+        shared = [f"EVERGREEN_HOME={home}", *(f"{name}={value}" for name, value in theirs.items() if ours.get(name) != value)]
+        lines.append(f"To share that stack, put this into {settings.folder / '.env'}:\n  " + "\n  ".join(shared))
+    beside = dict.fromkeys(_moved(settings, one) for one in taken)
+    lines.append(f"For a stack beside it, put this into {settings.folder / '.env'}:\n  " + "\n  ".join(beside))
+    raise EvergreenError("\n".join(lines))
+
+
+def _moved(settings: Settings, program: Program) -> str:
+    """The line of .env that gives a program the next free port."""
+    free = next(port for port in range(program.port + 1, 65536) if processes.is_free(port))
+    value = {**_addresses(settings), "EVERGREEN_API_URL": settings.api_url}[program.setting]
+    return f"{program.setting}={value.replace(str(program.port), str(free))}"
 
 
 def _check_env_file(settings: Settings) -> None:
@@ -140,8 +171,7 @@ def _check_same_addresses(settings: Settings) -> None:
 def _launch(settings: Settings, chosen: Mapping[str, Program], passwords: Mapping[str, str]) -> None:
     """Start the supervisor on cleared ground: what a killed stack left running is ended first."""
     processes.end(processes.belonging_to(settings.home))
-    for conflict in port_conflicts(settings).values():
-        raise EvergreenError(conflict)
+    _refuse_conflicts(settings)
     store.stamp(settings.home)
     (settings.home / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
     site.folder(settings.home)

@@ -45,7 +45,8 @@ def check_version(home: Path) -> None:
 def stamp(home: Path) -> None:
     """Say whose folder this is, to later versions and to git: wherever it lies, its passwords are not to be committed."""
     (home / "version").write_text(f"{VERSION}\n")
-    (home / ".gitignore").write_text("*\n")
+    if not (home / ".gitignore").exists():
+        (home / ".gitignore").write_text("*\n")
 
 
 def passwords(settings: Settings) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _compare_table(
     (clone / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in here.environment().items()))
     shutil.copyfile(clone / "sql" / table.dataset / "params.yaml", clone / "params.yaml")
     git(clone, "commit", "--quiet", "--all", "--no-verify", "--message", f"Params of {table.dataset}")
-    _run(clone, "infra.cli", "load", str(data / table.file), "--table", table.table)
+    _run(clone, "infra.cli", "load", str(data / table.file), "--table", table.table, "--replace")
     _run(clone, "infra.cli", "deploy")
     _run(clone, "prefect", "deployment", "run", f"retrain/{table.dataset}", "--watch")
     newest = ledger.versions(here.promoter_url, table.dataset)[0]

@@ -279,6 +279,7 @@ ADVICE = [
         "A column has another type than the query takes: compare sql/ with the source's tables.",
     ),
     ({"42501"}, ("permission denied",), "Grant the role of this URL the right, such as SELECT on what the query reads."),
+    ({"2BP01"}, (), "Somebody has built on it: move or drop that first. Nothing was changed."),
     ({"57014"}, (), "The statement ran into its time limit: look for a lock or a missing index."),
     ({"28P01", "28000"}, ("authentication failed",), "Check user and password in SOURCE_URL and EVERGREEN_URL (.env)."),
     ({"3D000"}, ('FATAL:  database "', "percent-encoded"), "Check the address in SOURCE_URL and EVERGREEN_URL (.env)."),

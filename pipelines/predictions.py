@@ -144,18 +144,23 @@ def latest_run(url: str, model: str) -> Run | None:
     return Run(**rows[0]) if rows else None
 
 
-def export(url: str, model: str, out: Path) -> int:
+def export(url: str, model: str, out: Path, *, force: bool = False) -> int:
     """The latest scores as a CSV or Parquet file, highest first, whole or not at all; returns how many.
 
     Columns: entity, as_of, score, decision, version, scored_at, flagged (its window's feed was found to be broken).
 
+    Args:
+        force: a file that is there may be overwritten.
+
     Raises:
-        EvergreenError: the file's name ends otherwise, or there is no score yet.
+        EvergreenError: the file's name ends otherwise, it is there already, or there is no score yet.
     """
     import os
 
     if out.suffix not in {".csv", ".parquet"}:
         raise EvergreenError(f"--out {out}: the name says the format, so it ends with .csv or .parquet.")
+    if out.exists() and not force:
+        raise EvergreenError(f"{out} is there already: name another file, or pass --force to overwrite it.")
     if latest_run(url, model) is None:
         raise EvergreenError(f"{model!r} has no scores yet: `prefect deployment run 'score/{model}' --watch`.")
     statement = postgres.bind(FOLDER / "streams" / "latest_scores.sql", {"model": model})

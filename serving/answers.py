@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from serving.refusals import of
+from serving.version import Served, Warned
 
 if TYPE_CHECKING:
     from serving.metrics import Metrics
     from serving.spool import Spool
-    from serving.version import Served
 
 LARGE = 64  # rows of a request that is scored beside the event loop, so that the small ones do not wait for it
 VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}  # of a UUID (RFC 9562): two bits are given
@@ -36,6 +36,7 @@ class Answer(msgspec.Struct):
     version: int
     scored_at: str  # ISO 8601, UTC
     stale: bool  # the ledger could not be followed for a while: a newer version may be champion
+    warnings: list[Warned]  # what training has not seen of the row; it is scored all the same
 
 
 class Waiting(NamedTuple):
@@ -130,14 +131,17 @@ class Scorer:
         for identity, struct, row, score in zip(identities(now, len(rows)), structs, rows, scores, strict=True):
             if not 0 <= score <= 1:
                 raise of(500, "score_not_finite")
-            for column in served.unknown(row):
-                self._metrics.unknown[column] += 1
+            warnings = served.warnings(row)
+            for warned in warnings:
+                self._metrics.unseen[warned.type, warned.field] += 1
             who = row[-1]
             if who is not None:
                 setattr(struct, served.requests.entity, None)  # the features are noted without it
             decision, entity = score >= served.threshold, identity if who is None else str(who)
             lines.append(encode((identity, micros, version, *windows, score, decision, entity, struct)) + b"\n")
-            answers.append(encode(Answer(identity, score, decision, served.tier(score), model, version, moment, stale)))
+            answers.append(
+                encode(Answer(identity, score, decision, served.tier(score), model, version, moment, stale, warnings))
+            )
         return answers, lines
 
     def _sync(self) -> None:

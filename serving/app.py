@@ -18,7 +18,7 @@ from serving import card
 from serving.explanation import Explainer
 from serving.metrics import Collector, Metrics, exposition, progress
 from serving.predict import Predict, authorize
-from serving.refusals import Fault, RefusedError, of, of_fault
+from serving.refusals import Fault, RefusedError, of, of_fault, words
 
 if TYPE_CHECKING:
     from serving.answers import Scorer
@@ -89,8 +89,8 @@ def _application(api: Api) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, api: Api) -> None:
-    refusals = dict.fromkeys((401, 403, 422), card.REFUSED)
-    every = dict.fromkeys((401, 403, 413, 415, 422, 503), card.REFUSED)
+    refusals = card.refusals(401, 403, 422, 503)
+    every = card.refusals(400, 401, 403, 409, 413, 415, 422, 500, 503)
 
     @app.post("/predict", responses=every, openapi_extra=_secured())
     async def predict(
@@ -165,7 +165,7 @@ def _add_refusals(app: FastAPI, api: Api) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        return answer(RefusedError(422, [Fault(tuple(one["loc"]), one["type"]) for one in error.errors()]))
+        return answer(RefusedError(422, [Fault(tuple(one["loc"]), one["type"], words(one["type"])) for one in error.errors()]))
 
     @app.exception_handler(HTTPException)
     async def other(_request: Request, error: HTTPException) -> Response:

@@ -8,36 +8,35 @@ import msgspec
 
 from serving.answers import Answer
 from serving.columns import example
+from serving.refusals import CODES
 
 if TYPE_CHECKING:
     from serving.version import Served
 
 REFERENCE = "#/components/schemas/{name}"
 FIGURES = ("point", "low", "high")
-REFUSED = {
-    "description": "Refused; `detail` says where and why, and never what was sent.",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["detail"],
-                "properties": {
-                    "detail": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["loc", "type"],
-                            "properties": {
-                                "loc": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
-                                "type": {"type": "string"},
-                            },
-                        },
-                    }
-                },
-            }
-        }
+FAULT = {
+    "type": "object",
+    "required": ["loc", "type", "msg"],
+    "properties": {
+        "loc": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+        "type": {"type": "string"},
+        "msg": {"type": "string"},
     },
 }
+REFUSED = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "array", "items": FAULT}}}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How the OpenAPI document describes these statuses: every `type` that may stand there, and what it means."""
+    return {
+        status: {
+            "description": "Refused; `detail` says where, why, and what would be right, and holds no value that was sent.\n\n"
+            + "\n".join(f"- `{kind}`: {meaning}" for kind, meaning in CODES[status].items()),
+            "content": {"application/json": {"schema": REFUSED}},
+        }
+        for status in statuses
+    }
 
 
 def card(served: Served) -> dict[str, Any]:
@@ -100,7 +99,13 @@ def describe(document: dict[str, Any], served: Served) -> dict[str, Any]:
     predict["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"anyOf": [row, rows]}}}}
     several = {"anyOf": [answer, {"type": "array", "items": answer}]}
     predict["responses"]["200"]["content"] = {"application/json": {"schema": several}}
-    document["info"]["version"] = str(served.champion)
+    champion, predicts = served.champion, served.description["serving"]["target"]
+    document["info"] |= {"version": str(champion), "title": f"Evergreen: {champion.model} {champion}"}
+    document["info"]["description"] = (
+        f"This server answers by **{champion.model} {champion}** ({served.description['decision']['candidate']}, trained as of "
+        f"{served.description['manifest']['data'].get('as_of')}): the probability of `{predicts}`, positive from "
+        f"{served.threshold:.4g} on. GET /model says more of it. A newly promoted version takes over while requests are served."
+    )
     return document
 
 

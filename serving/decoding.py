@@ -15,7 +15,7 @@ import msgspec
 
 from serving import faults
 from serving.columns import INTEGER, LARGEST, LONGEST_ENTITY, LONGEST_TEXT, Columns
-from serving.refusals import Fault, RefusedError, of
+from serving.refusals import Fault, RefusedError, of, words
 
 NUL = b"\\u0000"  # as JSON writes the one character that Postgres holds in no text
 
@@ -84,7 +84,8 @@ def _refuse_odd(body: bytes, columns: Columns) -> None:
 
     found = json.loads(body, object_pairs_hook=pairs)
     if strange := list(_with_nul(found if isinstance(found, list) else [found])):
-        raise RefusedError(422, [Fault(("body", name), "nul_character") for name in dict.fromkeys(strange)])
+        said = words("nul_character")
+        raise RefusedError(422, [Fault(("body", name), "nul_character", said) for name in dict.fromkeys(strange)])
 
 
 def _twice(found: Sequence[tuple[str, Any]], columns: Columns) -> list[str]:

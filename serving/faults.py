@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from serving.columns import INTEGER, LARGEST, LONGEST_ENTITY, LONGEST_TEXT, Columns
-from serving.refusals import MOST_FAULTS, Fault
+from serving.refusals import LONGEST_NAME, MOST_FAULTS, Fault, words
 
 LIKELY = {  # how msgspec's messages begin, where the body cannot be looked at otherwise
     "Number out of range": "out_of_range",
     "Integer value out of range": "out_of_range",
+}
+
+ENTITY = "entity"
+EXPECTED = {  # kind of a column -> what may stand there, with its limits
+    "number": f"A number from {-LARGEST:.8g} to {LARGEST:.8g}, as float32 holds it, or null.",
+    "boolean": "true, false, a number from 0 to 1, or null.",
+    "text": f"A text of at most {LONGEST_TEXT:,} characters, or null.",
+    ENTITY: f"A text of 1 to {LONGEST_ENTITY} characters, an integer from {-INTEGER} to {INTEGER}, or null.",
 }
 
 
@@ -26,15 +35,18 @@ def of_values(body: bytes, columns: Columns, said: str) -> list[Fault]:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # malformed further on, or a number that no float holds
         kind = next((kind for start, kind in LIKELY.items() if said.startswith(start)), "json_invalid")
-        return [Fault(("body", *_field_in(said, columns)), kind)]
+        field = _field_in(said, columns)
+        return [Fault(("body", *field), kind, _expected(field, columns) if kind == "out_of_range" else words(kind))]
     if isinstance(found, list) and not 1 <= len(found) <= columns.max_rows:
-        return [Fault(("body",), "too_few_rows" if not found else "too_many_rows")]
+        limit = f"1 to {columns.max_rows:,} rows a request, and these are {len(found):,}."
+        return [Fault(("body",), "too_few_rows" if not found else "too_many_rows", limit)]
     listed = []
     for fault in _of_body(found, columns):
         listed.append(fault)
         if len(listed) == MOST_FAULTS:
             break
-    return listed or [Fault(("body", *_field_in(said, columns)), "value_error")]
+    field = _field_in(said, columns)
+    return listed or [Fault(("body", *field), "value_error", _expected(field, columns))]
 
 
 def _of_body(found: Any, columns: Columns) -> Iterator[Fault]:
@@ -47,18 +59,32 @@ def _of_body(found: Any, columns: Columns) -> Iterator[Fault]:
 
 def _of_row(row: Any, loc: tuple[str | int, ...], columns: Columns) -> Iterator[Fault]:
     if not isinstance(row, dict):
-        yield Fault(loc, "object_type")
+        yield Fault(loc, "object_type", words("object_type"))
         return
     for name, kind in columns.kinds.items():
         if name not in row:
-            yield Fault((*loc, name), "missing")
+            yield Fault((*loc, name), "missing", f"{words('missing')} {EXPECTED[kind]}")
         elif row[name] is not None and (wrong := KINDS[kind](row[name])):
-            yield Fault((*loc, name), wrong)
+            yield Fault((*loc, name), wrong, EXPECTED[kind])
     entity = row.get(columns.entity)
     if entity is not None and (wrong := _of_entity(entity)):
-        yield Fault((*loc, columns.entity), wrong)
-    if row.keys() - columns.kinds.keys() - {columns.entity}:
-        yield Fault(loc, "extra_forbidden")  # its name is the client's own word
+        yield Fault((*loc, columns.entity), wrong, EXPECTED[ENTITY])
+    known = [*columns.kinds, columns.entity]
+    for name in row:
+        if name not in columns.kinds and name != columns.entity:
+            shown = name[:LONGEST_NAME].encode("utf-8", "replace").decode()
+            yield Fault((*loc, shown), "extra_forbidden", f"{words('extra_forbidden')}{_meant(shown, known)}")
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """The field that was probably meant, if any is near."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f" Did you mean {near[0]}?" if near else " GET /model lists those it reads."
+
+
+def _expected(field: list[str], columns: Columns) -> str:
+    """What may stand in a field; of none that is known, what its type says."""
+    return EXPECTED[columns.kinds.get(field[0], ENTITY)] if field else words("value_error")
 
 
 def _of_number(value: Any) -> str | None:

@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
 BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]  # seconds
 
+UNSEEN = [
+    ("unknown_category", "evergreen_unknown_values", "Values that the model does not know."),
+    ("out_of_training_range", "evergreen_out_of_range_values", "Numbers outside what training saw."),
+]
+
 
 class Metrics:
-    """Counts since the start. unknown: text -> values that the model did not know. refused: status and kind -> requests."""
+    """Counts. unseen: kind and feature -> values that training never saw; refused: status and kind -> requests."""
 
     def __init__(self) -> None:
         self.requests = 0
         self.rows = 0
-        self.unknown: Counter[str] = Counter()
+        self.unseen: Counter[tuple[str, str]] = Counter()
         self.refused: Counter[tuple[int, str]] = Counter()
         self.explained = 0
         self.log_failures = 0
@@ -66,10 +71,11 @@ class Collector:
         yield CounterMetricFamily("evergreen_predict_rows", "Rows answered.", counts.rows)
         yield CounterMetricFamily("evergreen_explained_rows", "Rows whose answer came with reasons.", counts.explained)
         yield CounterMetricFamily("evergreen_log_failures", "Writes to the prediction log that failed.", counts.log_failures)
-        unknown = CounterMetricFamily("evergreen_unknown_values", "Values that the model does not know.", labels=["feature"])
-        for feature, count in counts.unknown.items():
-            unknown.add_metric([feature], count)
-        yield unknown
+        for kind, name, said in UNSEEN:
+            unseen = CounterMetricFamily(name, said, labels=["feature"])
+            for feature, count in [(of, count) for (found, of), count in counts.unseen.items() if found == kind]:
+                unseen.add_metric([feature], count)
+            yield unseen
         refused = CounterMetricFamily("evergreen_refused_requests", "Requests refused.", labels=["status", "kind"])
         for (status, kind), count in counts.refused.items():
             refused.add_metric([str(status), kind], count)

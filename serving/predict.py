@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from serving.refusals import RefusedError, of, of_fault
+from serving.refusals import BODY_BYTES, RefusedError, of, of_fault
 
 if TYPE_CHECKING:
     from serving.answers import Scorer
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from serving.metrics import Metrics
     from serving.version import Served
 
-BODY_BYTES = 2**20  # of a request: 1,000 rows of 100 features
 JSON = (b"content-type", b"application/json")
 AGAIN = ((b"retry-after", b"5"),)
 

@@ -104,6 +104,12 @@ def blank(folder: Path, is_meant: Callable[[bytes], bool]) -> int:
     return count
 
 
+def all_lines(folder: Path) -> Iterator[bytes]:
+    """Whole lines of every segment, oldest first."""
+    for path in segments(folder):
+        yield from path.read_bytes().split(b"\n")[:-1]
+
+
 def lines(path: Path, start: int, limit: int) -> Iterator[tuple[bytes, int]]:
     """Whole lines of a segment from an offset on, about `limit` bytes of them, each with the offset behind it."""
     with path.open("rb") as file:

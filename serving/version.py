@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from pipelines import scoring
 from pipelines.errors import EvergreenError
@@ -22,10 +25,19 @@ if TYPE_CHECKING:
 
     from pipelines.ledger import Champion
 
+MOST_VALUES = 20  # of a text's known values that a warning lists
 DESCRIPTIONS = ("manifest", "decision", "evaluation", "audit", "serving", "background")
 # of versions that were packaged before the API was
 EARLIER = {"entity": "entity", "target": "target", "max_rows": 1000, "explain_orders": 128}
 EARLIER_TIERS = {"low": 0.0, "medium": 0.5, "high": 1.0, "highest": 2.0}
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """What training has not seen of a row that is scored all the same: an unknown value of a text, or a number out of range."""
+
+    field: str
+    type: str
+    msg: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +102,6 @@ class Served:
         return names[bisect.bisect_right(starts, score) - 1]
 
     @cached_property
-    def known(self) -> dict[str, frozenset[str]]:
-        """Text -> the values that the model knows, and "", which is missing."""
-        return {name: frozenset(["", *values]) for name, values in self.model.schema["categories"].items()}
-
-    @cached_property
     def _readers(self) -> list[Callable[[str], str]]:
         """For each text, how the version's SQL reads it; one that the model knows is so already."""
         rules = self.model.schema.get("texts")
@@ -102,7 +109,8 @@ class Served:
         def reader(name: str, known: frozenset[str]) -> Callable[[str], str]:
             return lambda text: text if text in known else read_text(text, name, rules)
 
-        return [reader(name, known) for name, known in self.known.items()]
+        names = self.model.schema["categories"]
+        return [reader(name, known) for name, (known, _) in zip(names, self._known, strict=True)]
 
     @cached_property
     def windows(self) -> tuple[int, int]:
@@ -129,11 +137,38 @@ class Served:
             feeds["categories"] = np.array(texts, dtype=object)
         return feeds
 
-    def unknown(self, row: Sequence[Any]) -> list[str]:
-        """Names of the texts whose value the model does not know."""
+    def warnings(self, row: Sequence[Any]) -> list[Warned]:
+        """What training has not seen of a row; each is made once and for all."""
         texts = row[len(self.model.schema["numbers"]) : len(self.columns.kinds)]
-        known = zip(self.known.items(), self._readers, texts, strict=True)
-        return [name for (name, values), read, text in known if text is not None and read(text) not in values]
+        ranges = zip(*self._ranges, row, strict=False)
+        found = [warned for low, high, warned, value in ranges if value is not None and not low <= value <= high]
+        for (values, warned), read, text in zip(self._known, self._readers, texts, strict=True):
+            if text is not None and text not in values and read(text) not in values:
+                found.append(warned)
+        return found
+
+    @cached_property
+    def _ranges(self) -> tuple[list[float], list[float], list[Warned]]:
+        """Of each number the least and the greatest that training saw; without a range, anything is seen."""
+        lows, highs, warned = [], [], []
+        for name in self.model.schema["numbers"]:
+            low, high = self.model.schema.get("ranges", {}).get(name) or (None, None)
+            lows.append(-math.inf if low is None else low)
+            highs.append(math.inf if high is None else high)
+            said = "" if low is None else f"Outside what training saw: {low:g} to {high:g}."
+            warned.append(Warned(name, "out_of_training_range", said))
+        return lows, highs, warned
+
+    @cached_property
+    def _known(self) -> list[tuple[frozenset[str], Warned]]:
+        """Of each text the values that the model knows, and "", which is missing."""
+        found = []
+        for name, values in self.model.schema["categories"].items():
+            more = f" and {len(values) - MOST_VALUES} others" if len(values) > MOST_VALUES else ""
+            known = f"Known: {', '.join(values[:MOST_VALUES])}{more}."
+            said = f"Training saw too few such values, or none: scored as unknown. {known}"
+            found.append((frozenset(["", *values]), Warned(name, "unknown_category", said)))
+        return found
 
 
 def described(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:

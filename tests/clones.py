@@ -111,8 +111,8 @@ class Clone:
         git(self.folder, "commit", "--quiet", "--no-verify", "--message", message)
         return git(self.folder, "rev-parse", "HEAD")
 
-    def deploy(self) -> None:
-        deployments.deploy(self.settings, self.model, print)
+    def deploy(self, *, take_over: bool = False) -> None:
+        deployments.deploy(self.settings, self.model, print, take_over=take_over)
 
     def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the clone, in a shell without exported variables but `variables`; stderr is in stdout."""

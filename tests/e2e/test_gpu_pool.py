@@ -125,8 +125,8 @@ def machines(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with supervisor_control.conversation(stack.home) as supervisor:
         supervisor.stopProcess("workers:gpu-1")
         forget_worker(stack, "gpu-1")
-        near.deploy()
-        far.deploy()
+        near.deploy(take_over=True)  # stage/cpu and stage/gpu may be another clone's on this stack
+        far.deploy(take_over=True)
         yield Machines(near, far, folder)
         supervisor.startProcess("workers:gpu-1")
 

@@ -72,11 +72,11 @@ def handed_over(project: Project, tmp_path_factory: pytest.TempPathFactory) -> t
     near.deploy()
     far = beside(project, folder / "far", changes={"model": "handed"})
     only_gpu(far, folder / "far-home")
-    far.deploy()
+    far.deploy(take_over=True)
     try:
         yield near, near.retrain(as_of="2024-10-31"), folder / "far-home"
     finally:
-        project.clone.deploy()
+        project.clone.deploy(take_over=True)
 
 
 def spread(clone: Clone) -> None:

@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from flows import cached, forgetting, workspace
+from infra import cli, keeping_commands
 from monitoring import reference
 from pipelines import ledger, params, postgres, predictions, scoring
 from pipelines.errors import EvergreenError
@@ -110,6 +112,39 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(here):
         ]
     second = ledger.version(here.evergreen_url, "churn", 2)
     assert all(cached.find(here, md5) for md5 in cached.outputs(here.folder, second.git_commit).values())
+
+
+def test_a_preview_says_what_goes_and_changes_nothing(here):
+    before = places_with(here, WHO)
+    config = params.read(here.folder / "params.yaml")
+    coming = forgetting.preview(here, config.model, config.data, WHO)
+    assert places_with(here, WHO) == before
+    assert coming == forget(here)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("n\n", "Nothing was erased"), ("", "Nothing was erased"), ("y\n", "1 predictions, 1 outcomes")]
+)
+def test_erasing_is_asked_for_at_the_terminal(here, monkeypatch, answer, said):
+    ended = at_a_terminal(here, monkeypatch, ["forget", WHO], answer)
+    assert said in ended.output + str(ended.exception)
+    assert "would be erased of customer_id C-77" in ended.output and "v1, v3" in ended.output
+    assert bool(places_with(here, WHO)) is (answer != "y\n")
+
+
+def test_without_a_terminal_nothing_is_erased_unless_yes_is_said(here, monkeypatch):
+    monkeypatch.chdir(here.folder)
+    refused = CliRunner().invoke(cli.app, ["forget", WHO])
+    assert isinstance(refused.exception, EvergreenError) and "Pass --yes" in str(refused.exception)
+    assert len(places_with(here, WHO)) > 6
+    assert CliRunner().invoke(cli.app, ["forget", WHO, "--yes"]).exit_code == 0
+    assert places_with(here, WHO) == []
+
+
+def at_a_terminal(here, monkeypatch, words, answer):
+    monkeypatch.chdir(here.folder)
+    monkeypatch.setattr(keeping_commands, "_is_asked", lambda: True)
+    return CliRunner().invoke(cli.app, words, input=answer)
 
 
 def test_the_log_keeps_its_length_and_the_lines_of_others(here):

@@ -108,7 +108,9 @@ def test_what_another_clone_serves_is_not_taken_from_it(stack: Stack) -> None:
         apis.claim(stack.clone("two", "subscribers", EVERGREEN_API_URL="http://127.0.0.1:8000"), print)
     with pytest.raises(EvergreenError, match=r"churn is served at http://127\.0\.0\.1:8000 by .*one"):
         apis.claim(stack.clone("two", "churn", EVERGREEN_API_URL="http://127.0.0.1:8123"), print)
-    apis.claim(stack.clone("two", "churn"), print)  # the same model at the same address: one serves both
+    apis.claim(stack.clone("two", "churn"), stack.said.append)  # the same model at the same address: one serves both
+    one = stack.folder / "one"
+    assert stack.said == [f"churn is served at http://127.0.0.1:8000 by {one} already: that serves this clone as well"]
     assert [(one.model, Path(one.clone).name) for one in apis.noted(stack.folder / "home")] == [("churn", "one")]
 
 

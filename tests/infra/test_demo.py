@@ -173,6 +173,23 @@ def test_a_schema_of_somebody_else_is_not_replaced(company_url, schema):
         assert connection.execute(f"select count(*) from {schema}.precious").fetchone() == (0,)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create table telecom.precious as select 1 as n",
+        "create schema own create view own.precious as select * from telecom.customers",
+    ],
+)
+def test_what_somebody_made_of_the_demo_data_stops_the_next_load(company_url, made):
+    load(company_url)
+    with postgres.connect(company_url) as connection:
+        connection.execute(made)
+    before = contents(company_url)
+    with pytest.raises(EvergreenError, match=r"because other objects depend on .* built on it: move or drop that first"):
+        load(company_url, seed=8)
+    assert contents(company_url) == before
+
+
 def test_the_reader_sees_the_company_and_not_the_answers(company_url):
     with postgres.connect(company_url) as connection:
         if not connection.execute("select 1 from pg_roles where rolname = 'reader'").fetchone():

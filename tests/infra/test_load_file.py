@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_leaves_the_table(company_url, tmp_path):
     with pytest.raises(
         EvergreenError, match=r"bad\.csv, line 2: 1 value, where the header in line 1 has 2\. Nothing was loaded\.$"
     ):
-        load_file.load(company_url, tmp_path / "bad.csv", "crm.t")
+        load_file.load(company_url, tmp_path / "bad.csv", "crm.t", replace=True)
     assert rows(company_url, "select a from crm.t") == [(1,)]
 
 
@@ -370,3 +370,43 @@ def test_categories_of_a_parquet_file_are_texts(company_url, tmp_path):
     pq.write_table(pa.table({"plan": pa.array(["a", None, "b"]).dictionary_encode()}), tmp_path / "t.parquet")
     load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
     assert rows(company_url, "select plan from crm.t order by 1") == [("a",), ("b",), (None,)]
+
+
+@pytest.mark.parametrize("kind", ["table", "view"])
+def test_what_no_load_made_is_never_replaced(company_url, tmp_path, kind):
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    with postgres.connect(company_url) as connection:
+        connection.execute(f"create schema crm; create {kind} crm.t as select n from generate_series(1, 20000) as n")
+        connection.execute("comment on " + kind + " crm.t is 'the customers'")
+    for replace in (False, True):
+        with pytest.raises(EvergreenError, match=r"^crm\.t is there already, with 20,000 rows, and .* nothing was changed"):
+            load_file.load(company_url, tmp_path / "t.csv", "crm.t", replace=replace)
+    assert rows(company_url, "select count(*), max(n) from crm.t") == [(20000, 20000)]
+
+
+def test_an_earlier_load_is_replaced_when_that_is_asked_for(company_url, tmp_path):
+    (tmp_path / "old.csv").write_text("id,a\n1,1\n2,2\n")
+    (tmp_path / "new.csv").write_text("id,a\n3,3\n")
+    load_file.load(company_url, tmp_path / "old.csv", "crm.t")
+    with postgres.connect(company_url) as connection:
+        connection.execute("alter table crm.t add primary key (id); create view crm.v as select a from crm.t")
+    with pytest.raises(
+        EvergreenError, match=r"with 2 rows that were loaded from old\.csv: nothing was changed\. Pass --replace"
+    ):
+        load_file.load(company_url, tmp_path / "new.csv", "crm.t")
+    assert rows(company_url, "select count(*) from crm.t") == [(2,)]
+    told = []
+    load_file.load(company_url, tmp_path / "new.csv", "crm.t", told.append, replace=True)
+    assert rows(company_url, "select a from crm.v") == [(3,)]
+    assert rows(company_url, "select contype::text from pg_constraint where conrelid = 'crm.t'::regclass and contype = 'p'")
+    assert told == ["crm.t held 2 rows of an earlier load: they are replaced."]
+
+
+def test_an_earlier_load_of_other_columns_is_made_anew_and_that_is_told(company_url, tmp_path):
+    (tmp_path / "old.csv").write_text("a\n1\n")
+    (tmp_path / "new.csv").write_text("a\nx\n")
+    load_file.load(company_url, tmp_path / "old.csv", "crm.t")
+    told = []
+    load_file.load(company_url, tmp_path / "new.csv", "crm.t", told.append, replace=True)
+    assert rows(company_url, "select a from crm.t") == [("x",)]
+    assert "keys, indexes and grants that it was given are gone" in told[0]

@@ -73,6 +73,24 @@ def test_a_taken_port_is_named_with_its_holder_and_setting(small: Settings) -> N
         assert part in str(refused.value)
 
 
+def test_another_evergreen_at_the_same_ports_is_named_with_all_conflicts_and_how_to_share_it(small: Settings) -> None:
+    local_stack.up(small, SILENT)
+    folder = small.folder.parent / "second"
+    folder.mkdir()
+    second = replace(small, folder=folder, home=folder / ".evergreen", mlflow_tracking_uri="http://127.0.0.1:1")
+    with pytest.raises(EvergreenError) as refused:
+        local_stack.up(second, SILENT)
+    said = str(refused.value)
+    for port, program in ((small.postgres_port, "postgres"), (small.site_url.rpartition(":")[2], "site")):
+        assert f"Port {port}, meant for {program}, is taken by the Evergreen whose home is {small.home}." in said
+    assert f"EVERGREEN_HOME={small.home}\n  MLFLOW_TRACKING_URI=http://mlflow.invalid\n" in said  # what else differs there
+    beside = dict(line.strip().split("=") for line in said.partition("For a stack beside it")[2].splitlines()[1:])
+    assert {"EVERGREEN_POSTGRES_PORT", "EVERGREEN_SITE_URL", "EVERGREEN_API_URL"} == set(beside)
+    moved = replace(second, postgres_port=int(beside["EVERGREEN_POSTGRES_PORT"]), site_url=beside["EVERGREEN_SITE_URL"],
+                    api_url=beside["EVERGREEN_API_URL"])  # fmt: skip
+    assert "postgres" not in local_stack.port_conflicts(moved)
+
+
 def test_a_store_of_a_newer_version_is_refused(small: Settings) -> None:
     small.home.mkdir()
     (small.home / "version").write_text(f"{store.VERSION + 1}\n")

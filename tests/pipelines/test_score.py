@@ -292,6 +292,10 @@ def test_an_export_that_makes_no_sense_is_refused(url, tmp_path):
         predictions.export(url, "churn", tmp_path / "scores.csv")
     with pytest.raises(EvergreenError, match=r"ends with \.csv or \.parquet"):
         predictions.export(url, "churn", tmp_path / "scores.xlsx")
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(EvergreenError, match=r"mine\.csv is there already"):
+        predictions.export(url, "churn", tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "mine"
 
 
 # nothing half

@@ -124,7 +124,7 @@ def check_invalid(asking, bodies):
     for body, answer in in_turns(asking, bodies):
         assert answer.status == 422, (answer.status, answer.body[:300], body[:300])
         assert len(answer.body) < LONGEST_ANSWER
-        assert {key for fault in answer.json["detail"] for key in fault} == {"loc", "type"}
+        assert {key for fault in answer.json["detail"] for key in fault} == {"loc", "type", "msg"}
 
 
 def check_mangled(asking, numbers):

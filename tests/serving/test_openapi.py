@@ -8,6 +8,7 @@ import warnings
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from serving.refusals import CODES
 from tests.serving import versions
 from tests.serving.asking import ADMIN, KEY, Asking
 from tests.serving.test_fuzz import LONGEST_ANSWER
@@ -30,6 +31,19 @@ def test_the_schema_is_of_the_versions_own_features(document):
     assert row["properties"]["tenure_months"]["description"] == "In training from 0 to 72."
     assert row["properties"]["plan"]["description"].startswith("Known: basic, fiber.")
     assert document["info"]["version"] == "v1"
+
+
+def test_the_page_names_model_and_version_and_says_what_each_code_means(document):
+    assert document["info"]["title"] == "Evergreen: churn v1"
+    assert "answers by **churn v1** (lightgbm, trained as of 2024-12-31)" in document["info"]["description"]
+    found = document["paths"]["/predict"]["post"]["responses"]
+    assert {"200", "400", "401", "403", "409", "413", "415", "422", "500", "503"} <= found.keys()
+    for status, kinds in CODES.items():
+        if str(status) in found:
+            assert all(f"`{kind}`: {meaning}" in found[str(status)]["description"] for kind, meaning in kinds.items())
+    assert found["422"]["content"]["application/json"]["schema"]["properties"]["detail"]["items"]["required"] == [
+        "loc", "type", "msg"
+    ]  # fmt: skip
 
 
 def test_the_example_in_the_document_is_answered(asking, document):

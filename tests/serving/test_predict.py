@@ -61,7 +61,24 @@ def test_a_missing_value_is_null_and_an_unknown_text_is_scored_and_counted(askin
     nothing = dict.fromkeys(ROW)
     [empty, unknown] = asking.predict(nothing, ROW | {"plan": "satellite"})
     assert (empty.status, unknown.status) == (200, 200)
-    assert asking.metrics.unknown == {"plan": 1}
+    assert asking.metrics.unseen == {("unknown_category", "plan"): 1}
+
+
+def test_what_training_has_not_seen_is_scored_with_a_warning(asking):
+    [plain, odd, several] = asking.predict(
+        ROW, ROW | {"plan": "satellite", "tenure_months": 72.5}, [ROW, ROW | {"monthly_charges": 18.0}]
+    )
+    assert plain.json["warnings"] == []
+    assert odd.json["warnings"] == [
+        {"field": "tenure_months", "type": "out_of_training_range", "msg": "Outside what training saw: 0 to 72."},
+        {"field": "plan", "type": "unknown_category",
+         "msg": "Training saw too few such values, or none: scored as unknown. Known: basic, fiber."},
+    ]  # fmt: skip
+    assert [[one["field"] for one in row["warnings"]] for row in several.json] == [[], ["monthly_charges"]]
+    edges = asking.predict(*(ROW | {"tenure_months": months} for months in (0, 72, None)), ROW | {"plan": ""})
+    assert [answer.json["warnings"] for answer in edges] == [[]] * 4
+    assert asking.metrics.unseen["out_of_training_range", "tenure_months"] == 1
+    assert "satellite" not in odd.body.decode()
 
 
 def test_the_record_is_in_the_log_when_the_answer_comes(asking):

@@ -1,9 +1,12 @@
-"""Bad requests: 422 with where and what kind, never what was sent, never a fault of ours."""
+"""Bad requests: 422 with where, what kind and what would be right; no value that was sent, and never a fault of ours."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from serving import refusals
 from serving.refusals import MOST_FAULTS
 from tests.serving.versions import ROW
 
@@ -37,7 +40,9 @@ VALUES = [
     (with_raw("plan", '"a\x00b"'), ["body"], "json_invalid"),
     (with_raw("plan", '"x"').replace(b'"x"', b'"\xff"'), ["body"], "json_invalid"),
     (json.dumps(without("plan")).encode(), ["body", "plan"], "missing"),
-    (json.dumps(ROW | {CANARY: 1}).encode(), ["body"], "extra_forbidden"),
+    (json.dumps(ROW | {"tenure": CANARY}).encode(), ["body", "tenure"], "extra_forbidden"),
+    (json.dumps([ROW | {"Plan": CANARY}]).encode(), ["body", 0, "Plan"], "extra_forbidden"),
+    (json.dumps(ROW | {"x" * 5000: CANARY}).encode(), ["body", "x" * 100], "extra_forbidden"),
     (b'{"plan":"fiber",' + json.dumps(ROW).encode()[1:], ["body", "plan"], "duplicate_field"),
     (json.dumps(ROW | {"customer_id": ""}).encode(), ["body", "customer_id"], "string_too_short"),
     (json.dumps(ROW | {"customer_id": "x" * 201}).encode(), ["body", "customer_id"], "string_too_long"),
@@ -61,6 +66,39 @@ def test_what_is_wrong_is_named_and_not_quoted(asking, body, loc, kind):
     [answer] = asking.predict(body)
     assert (answer.status, answer.faults) == (422, [(loc, kind)])
     assert CANARY.encode() not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (ROW | {"tenure_month": 1}, "The model reads no field of this name. Did you mean tenure_months?"),
+        (ROW | {"zzz": 1}, "The model reads no field of this name. GET /model lists those it reads."),
+        (ROW | {"tenure_months": "5"}, "A number from -3.4028235e+38 to 3.4028235e+38, as float32 holds it, or null."),
+        (ROW | {"senior": 2}, "true, false, a number from 0 to 1, or null."),
+        (ROW | {"plan": "x" * 1001}, "A text of at most 1,000 characters, or null."),
+        (ROW | {"customer_id": "x" * 201}, "A text of 1 to 200 characters, an integer from -9223372036854775807"),
+        ([ROW] * 101, "1 to 100 rows a request, and these are 101."),
+        (without("plan"), "This field is needed; null where the value is not known. A text of at most 1,000 characters"),
+        (b"x", "The body is not JSON in UTF-8"),
+        (with_raw("tenure_months", "1e400"), "A number from -3.4028235e+38"),
+    ],
+)
+def test_what_would_be_right_is_said_with_its_limit(asking, body, said):
+    [answer] = asking.predict(body)
+    [fault] = answer.json["detail"]
+    assert fault["msg"].startswith(said)
+
+
+def test_every_refusal_has_words_of_its_own():
+    """Every type that the code gives stands in CODES under its status, and so in the OpenAPI document."""
+    code = "".join(path.read_text() for path in Path(refusals.__file__).parent.glob("*.py"))
+    given = {(int(status), kind) for status, kind in re.findall(r'\bof\((\d{3}), "(\w+)"', code)}
+    given |= {(401, "key_missing"), (401, "key_invalid")} | {
+        (422, kind) for kind in re.findall(r'"(\w+_type|\w+_range)"', code)
+    }
+    assert len(given) > 20
+    for status, kind in given - {(422, "out_of_training_range"), (422, "content_type")}:
+        assert refusals.CODES[status][kind] != refusals.words("", 0), (status, kind)
 
 
 def test_all_that_is_wrong_is_told_up_to_a_limit(asking):
