@@ -27,7 +27,8 @@ class Block:
     """An earlier window, by the histograms of the version that is watched, and what was said of it.
 
     exceeded: its change was beyond the threshold; alarmed: drift was confirmed in it; broken: its feed was, so it is compared
-    with nothing; learnt: the version was trained as of a later day, so nothing in it is new.
+    with nothing; learnt: nothing in it is new, since the version was trained as of a later day, or since the state that it was
+    quarantined for has been taken as the baseline.
     """
 
     histograms: Histograms
@@ -65,6 +66,13 @@ def look(before: Sequence[Block], now: Histograms, reference: Reference, params:
     news = [block.exceeded and not block.learnt for block in usable]  # what an earlier version suspected, this one has learnt
     alarm = quiet.confirmed([*news, novelty.exceeds], params)
     return Look([*faults, *findings.of_novelty(novelty, alarm, now.rows)], novelty, alarm)
+
+
+def empty() -> Look:
+    """Of a window without a row, which is no fault: nobody came."""
+    says = "No row came. Where that cannot be, see whether a load is missing."
+    novelty = Novelty(quiet.FEW_ROWS, float("nan"), float("nan"), [], 0)
+    return Look([Finding("info", "volume", says, 0, 0)], novelty, alarm=False)
 
 
 def estimated(
@@ -123,5 +131,5 @@ def against_training(now: Histograms, reference: Reference) -> dict[str, dict[st
 
 
 def too_few(labelled: int, positives: int, params: MonitorParams) -> bool:
-    """Whether mature labels are too few for any figure."""
-    return labelled < params.min_rows or min(positives, labelled - positives) < params.min_positives
+    """Whether mature labels are too few for any figure: of either kind."""
+    return min(positives, labelled - positives) < params.min_positives
