@@ -71,8 +71,13 @@ def find(
     random = np.random.default_rng([seed, PLANTED])
     moved = [kind.plant(rows, size, random) for rows in months[PLANTED - 1 : WATCHED]]
     if kind.name == "concept":
-        lost = [any(one.kind == "loss" for one in replay.mature_loss(version, rows)) for rows in moved]
-        return lost.index(True) + 1 if True in lost else None
+        before = False
+        for delay, rows in enumerate(moved, start=1):
+            kinds = {one.kind for one in replay.mature_loss(version, rows, before=before)}
+            if "loss" in kinds:
+                return delay
+            before = "suspicion" in kinds
+        return None
     counted = [*blocks[: PLANTED - 1], *(version.count(rows) for rows in moved)]
     said = replay.watch(version, months, counted, effects=False)
     hits = [one.month - PLANTED + 1 for one in said if one.month >= PLANTED and (one.alarm or one.decision.action == "block")]

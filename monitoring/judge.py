@@ -7,7 +7,7 @@ labels are mature by now.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitoring import changes, feed, findings, performance, quiet, target
@@ -88,6 +88,35 @@ def estimated(
     return performance.judge(
         metric, reference.expected, expected, rows=rows, positives=positives, params=params, estimated=True
     )  # fmt: skip
+
+
+def moved_before(judged: Sequence[tuple[str, bool]]) -> list[str]:
+    """Keys of the newest windows that were over their thresholds one after the other.
+
+    Args:
+        judged: key, and whether it was; oldest first, without the window that is judged.
+    """
+    found = []
+    for key, exceeded in reversed(judged):
+        if not exceeded:
+            break
+        found.append(key)
+    return found
+
+
+def refute(found: Sequence[Finding], fine: Sequence[str]) -> list[Finding]:
+    """The findings, in which a loss that is only estimated is a suspicion where mature labels say otherwise.
+
+    Args:
+        fine: windows that had moved as this one has, and whose mature labels show no loss.
+    """
+    says = f"But the mature labels of {', '.join(fine)}, which had moved as well, show no loss."
+    return [
+        replace(one, kind="suspicion", about=f"estimated {one.about}", says=f"{one.says} {says}")
+        if fine and one.kind == "estimated_loss"
+        else one
+        for one in found
+    ]
 
 
 def shares(

@@ -118,6 +118,28 @@ def _run_of(shown: set[str], known: Mapping[str, Verdict], key: str) -> list[str
     return run[::-1]
 
 
+def without_loss(
+    watch: Watch, known: Mapping[str, Verdict], found: Sequence[Finding], keys: Sequence[str], judged_on: date
+) -> list[str]:
+    """Those of some windows whose mature labels were measured by a day, and showed no loss nor a suspicion of one.
+
+    Args:
+        found: what has just been found, beside what the verdicts say.
+    """
+    metric = watch.params.evaluate.metric
+    lost = {
+        one.window
+        for one in [*found, *(one for earlier in known.values() for one in earlier.findings)]
+        if _is_loss(one, metric)
+    }
+    measured = {
+        one.window_key
+        for one in store.performances(watch.url, watch.model)
+        if one.judged_on <= judged_on and metric in one.metrics
+    }
+    return [key for key in keys if key in measured and key not in lost]
+
+
 def first_shifted(watch: Watch, known: Mapping[str, Verdict], key: str) -> Verdict:
     """The first of the windows that have shown a loss one after the other, up to this one."""
     metric = watch.params.evaluate.metric

@@ -129,6 +129,8 @@ def _judgement(
     before = [Judged(one.window_key, one.broken, one.findings) for one in known.values() if one.row_count]
     lasting = quarantine.lasting(before, own)
     matured, of_labels = labels.judge_mature(watch, subject, known, judged_on, lasting)
+    moved = judge.moved_before([(one.window_key, one.exceeded) for one in known.values() if one.row_count])
+    own = judge.refute(own, labels.without_loss(watch, known, of_labels, moved, judged_on))
     found = [*findings.of_window(own, window.key), *of_labels]
     moment = datetime.combine(judged_on, time(), UTC)
     decision = decide.decide(found, store.past(watch.url, watch.model, judged_on), moment, monitor, lasting)
