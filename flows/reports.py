@@ -65,7 +65,7 @@ def write_window(here: Settings, watch: Watch, verdict: Verdict, *, full: bool) 
     folder = _folder(here, watch.model, verdict.window_key)
     subject, measured = watch.subject_of(verdict.version), _measured(watch.url, verdict)
     details = _details(here, watch, verdict, subject, measured)
-    if full:
+    if full and verdict.row_count:
         for name, text in _reports(watch, details, folder, verdict, subject, measured).items():
             write_text(folder / name, text)
     there = [name for name in window.REPORTS if (folder / name).exists()]
@@ -178,11 +178,21 @@ def _window(here: Settings, verdict: Verdict, measured: list[Performance], metri
         performance=_interval(measured[0].metrics.get(metric)) if measured else None,
         known=_known(verdict, measured),
         links=links,
+        also=[wish for wish in verdict.asks if wish != verdict.action],
+        **_seen_from(verdict),
     )
+
+
+def _seen_from(verdict: Verdict) -> dict[str, str]:
+    """Of a loss: the first window that shows it, and the day from which on a retraining can see it."""
+    found = verdict.figures.get("seen_from") or {}
+    return {"shown_in": found.get("window", ""), "seen_from": found.get("day", "")}
 
 
 def _known(verdict: Verdict, measured: list[Performance]) -> str:
     """What is known of a window's labels."""
+    if not verdict.row_count:
+        return "no rows, no labels"
     if not measured:
         return f"immature until {verdict.figures['final_on']}"
     now = measured[0]

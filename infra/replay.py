@@ -209,13 +209,14 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
         over.append(any(one.kind in judge.OVER for one in said))
         shares += [] if over[-1] else [positives(watched.months[earlier.month - 1], target)]
     moved_target = judge.shares(shares, positives(watched.months[month - 1], target), over, monitor)
-    run, lost = [window], _lost(watched, version.params.evaluate.metric, [])
+    run, lost = [window], _lost(watched, version.params.evaluate.metric, [], "labels")
     for earlier in reversed([one for one in watched.with_rows if one.month < month]):
         if earlier.key not in lost:
             break
         run.append(earlier)
     if window.version is not version and version.trained_in - watched.calendar.mature >= run[-1].month:
-        return of_window(moved_target, window.key)  # another version's scores, and it has learnt what they show
+        says = "It was scored by an earlier version, and this one has learnt what its labels show."
+        return of_window([*moved_target, Finding("insufficient", "labels", says, window.rows)], window.key)
     pooled = [
         window.month,
         *(one.month for one in reversed(watched.with_rows) if one.month < month and one.version is window.version),
@@ -234,10 +235,10 @@ def _pooled_loss(watched: _Watched, version: Version, newest_first: Sequence[int
     return found
 
 
-def _lost(watched: _Watched, metric: str, more: Sequence[Finding]) -> set[str]:
-    """Windows whose mature labels have shown a loss, or a suspicion of one."""
+def _lost(watched: _Watched, metric: str, more: Sequence[Finding], also: str = "") -> set[str]:
+    """Windows whose mature labels have shown a loss, or a suspicion of one; and those of findings about `also`."""
     found = [*(one for window in watched.said.values() for one in window.found), *more]
-    return {one.window for one in found if one.kind in ("loss", "suspicion") and one.about == metric}
+    return {one.window for one in found if (one.kind in ("loss", "suspicion") and one.about == metric) or one.about == also}
 
 
 def _is_known(watched: _Watched, key: str, month: int) -> bool:

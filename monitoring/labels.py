@@ -84,9 +84,7 @@ def _judge(
     """
     newest = _known_on(watch, verdict, judged_on) or _measure_anew(watch, verdict, None, judged_on)
     found, metric = _moved_positives(watch, subject, known, newest), watch.params.evaluate.metric
-    shown = {one.window for one in so_far if _is_loss(one, metric)}
-    shown |= {one.window for earlier in known.values() for one in earlier.findings if _is_loss(one, metric)}
-    run = _run_of(shown, known, verdict.window_key)
+    run = _run_of([*so_far, *_findings(known)], metric, known, verdict.window_key)
     by, scorer = subject, ""
     if verdict.version != subject.version.version:
         if _has_seen(watch, subject, known[run[0]]):
@@ -107,8 +105,16 @@ def _is_loss(finding: Finding, metric: str) -> bool:
     return finding.kind in ("loss", "suspicion") and finding.about == metric
 
 
-def _run_of(shown: set[str], known: Mapping[str, Verdict], key: str) -> list[str]:
-    """The windows up to this one, oldest first, that have shown a loss one after the other; this one is the last of them."""
+def _findings(known: Mapping[str, Verdict]) -> list[Finding]:
+    return [finding for verdict in known.values() for finding in verdict.findings]
+
+
+def _run_of(found: Sequence[Finding], metric: str, known: Mapping[str, Verdict], key: str) -> list[str]:
+    """The windows up to this one, oldest first, that have shown a loss one after the other; this one is the last of them.
+
+    One whose labels were not judged, since the champion had learnt what they show, does not end it.
+    """
+    shown = {one.window for one in found if _is_loss(one, metric) or one.about == "labels"}
     run = [key]
     keys = [one.window_key for one in known.values() if one.row_count]
     for earlier in reversed(keys[: keys.index(key)]):
@@ -127,11 +133,7 @@ def without_loss(
         found: what has just been found, beside what the verdicts say.
     """
     metric = watch.params.evaluate.metric
-    lost = {
-        one.window
-        for one in [*found, *(one for earlier in known.values() for one in earlier.findings)]
-        if _is_loss(one, metric)
-    }
+    lost = {one.window for one in [*found, *_findings(known)] if _is_loss(one, metric)}
     measured = {
         one.window_key
         for one in store.performances(watch.url, watch.model)
@@ -142,9 +144,7 @@ def without_loss(
 
 def first_shifted(watch: Watch, known: Mapping[str, Verdict], key: str) -> Verdict:
     """The first of the windows that have shown a loss one after the other, up to this one."""
-    metric = watch.params.evaluate.metric
-    shown = {one.window for earlier in known.values() for one in earlier.findings if _is_loss(one, metric)}
-    return known[_run_of(shown, known, key)[0]]
+    return known[_run_of(_findings(known), watch.params.evaluate.metric, known, key)[0]]
 
 
 def _has_seen(watch: Watch, subject: Subject, first: Verdict) -> bool:

@@ -105,10 +105,16 @@ def _scored(watch: Watch, window: Window, version: int | None) -> tuple[Subject,
     champion = ledger.champion(watch.url, watch.model)
     number = version or (champion.version if champion else None)
     subject = watch.subject_of(number) if number else None
-    if subject is None or subject.as_of is None or _counted(watch, subject, window) is not None:
+    if subject is None or not is_empty(watch, subject, window):
         watch.runs(window, version)  # says what to do
     assert subject is not None
     return subject, [], None
+
+
+def is_empty(watch: Watch, subject: Subject, window: Window) -> bool:
+    """Whether the source has no row for a window to judge. A table without time always has some."""
+    every_day = watch.params.monitor.of_window == "every day"
+    return subject.as_of is not None and not any(map(subject.has_rows, window.days if every_day else [window.last]))
 
 
 def _judgement(
