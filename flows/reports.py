@@ -130,6 +130,7 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
         newest.setdefault((one.window_key, one.version), []).append(one)
     is_own = name == config.model
     metric = verdicts[-1].figures["metric"] if verdicts else config.evaluate.metric
+    promised = {one.version: _held_out(one, metric) for one in ledger.versions(url, name)}
     return timeline.Model(
         name=name,
         owner=config.owner if is_own else verdicts[-1].figures["owner"] if verdicts else "",
@@ -138,7 +139,8 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
         champion_link=f"{name}/v{champion.version}/index.html" if champion else "",
         reference=_held_out(champion, metric),
         windows=[
-            _window(here, one, newest.get((one.window_key, one.version), []), metric) for one in reversed(verdicts)
+            replace(_window(here, one, newest.get((one.window_key, one.version), []), metric), promised=promised[one.version])
+            for one in reversed(verdicts)
         ],
         moves=_moves(here, name),
         retrainings=[_retraining(one) for one in store.retrainings(url, name)],
@@ -296,12 +298,12 @@ def _measured(url: str, verdict: Verdict) -> list[Performance]:
     return [one for one in known if one.version == verdict.version]
 
 
-def _held_out(champion: ledger.Champion | None, metric: str) -> Interval | None:
-    """Of the champion, as the ledger keeps it; versions of earlier days have no interval there."""
+def _held_out(version: ledger.Version | None, metric: str) -> Interval | None:
+    """Of a version, as the ledger keeps it; those of earlier days have no interval there."""
     names = (metric, f"{metric}.low", f"{metric}.high")
-    if champion is None or not all(name in champion.metrics for name in names):
+    if version is None or not all(name in version.metrics for name in names):
         return None
-    return Interval(*(champion.metrics[name] for name in names))
+    return Interval(*(version.metrics[name] for name in names))
 
 
 def _interval(figure: Mapping[str, float] | None) -> Interval | None:

@@ -51,6 +51,7 @@ def measure(world: pa.Table, shifted: pa.Table, seed: int, params: Params, say: 
         ],
         "coverage": coverage(shifted, params),
         "power": [],
+        "faults": {fault.name: quarantined(version, fault, months, blocks, seed) for fault in plants.FAULTS},
     }
     for kind in plants.KINDS:
         for size in kind.sizes:
@@ -84,6 +85,16 @@ def find(
     if kind.name == "prior":
         hits += find_target(version, months, moved)
     return min(hits, default=None)
+
+
+def quarantined(
+    version: replay.Version, fault: plants.Fault, months: list[pa.Table], blocks: list[Any], seed: int
+) -> list[list[str]]:
+    """(column, form) of what quarantines the month that a fault is planted into."""
+    rows = fault.plant(months[PLANTED - 1], np.random.default_rng([seed, PLANTED]))
+    before = [judge.Block(block) for block in blocks[: PLANTED - 1]]
+    seen = judge.look(before, version.count(rows), version.reference, version.params.monitor)
+    return [[one.about, one.evidence["form"]] for one in seen.found if one.kind == "feed"]
 
 
 def find_target(version: replay.Version, months: list[pa.Table], moved: list[pa.Table]) -> list[int]:
@@ -150,6 +161,10 @@ def page(results: list[dict[str, Any]]) -> str:
                 cell["delay"] for one in results for cell in one["power"] if (cell["kind"], cell["size"]) == (kind.name, size)
             ]
             lines.append(_power_row(f"{kind.name}: {kind.what.format(size)}", delays))
+    lines += ["", "| fault of the feed | quarantined in its first window, by its form |", "|---|---|"]
+    lines += [_fault_row(fault, [one["faults"][fault.name] for one in results]) for fault in plants.FAULTS if fault.form]
+    lines += ["", "| no fault of the feed | quarantined |", "|---|---|"]
+    lines += [_fault_row(fault, [one["faults"][fault.name] for one in results]) for fault in plants.FAULTS if not fault.form]
     cells = [cell for one in results for cell in one["coverage"]]
     lines += ["", f"Nominal 95% intervals of the estimate, under covariate shift, {len(cells)} windows:", ""]
     lines += ["| metric | held the figure |", "|---|---|"]
@@ -162,6 +177,11 @@ def _power_row(name: str, delays: list[int | None]) -> str:
     soon = np.mean([delay is not None and delay <= SOON for delay in delays])
     median = f"{np.median(found):g}" if found else "-"
     return f"| {name} | {soon:.0%} | {len(found) / len(delays):.0%} | {median} |"
+
+
+def _fault_row(fault: plants.Fault, found: list[list[list[str]]]) -> str:
+    share = np.mean([[fault.about, fault.form] in one if fault.form else bool(one) for one in found])
+    return f"| {fault.name} | {share:.0%} |"
 
 
 def run(seeds: Iterable[int], customers: int, folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
 |---|---|
 | the feed is broken: nulls, a constant, a unit, an encoding, swapped columns | **block**: a quarantine |
 | performance on mature labels is lost beyond `max_loss` | **retrain** |
-| confirmed drift, and the estimated performance is lost beyond `max_loss` | **retrain** |
+| confirmed drift, and the estimated performance is lost, which no mature label contradicts | **retrain** |
 | bias beyond the margin | **review** by a person |
 | confirmed drift that does not hurt; an estimated loss without drift; what is worth knowing | **note** |
 | a first suspicion; not enough evidence; nothing | **nothing** |

@@ -30,6 +30,7 @@ class Window:
     links: title -> address, relative to the site: the window's page first, then its reports and runs.
     also: what its findings ask for beside its action. shown_in, seen_from: where mature labels show a loss, the first window
         that shows it, and the day from which on a retraining can see it; "" where they show none.
+    promised: what its version promised of the metric; by default what the champion did, for the champion's windows.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Window:
     also: Sequence[str] = ()
     shown_in: str = ""
     seen_from: str = ""
+    promised: Interval | None = None
 
     @property
     def wishes(self) -> list[str]:
@@ -156,10 +158,11 @@ def is_open(wish: str, later: Sequence[Window], model: Model) -> bool:
 
 
 def is_below(window: Window, model: Model) -> bool:
-    """Whether the mature labels of a window of the champion's lie below what it promised, with their whole interval."""
-    if model.reference is None or window.performance is None or not window.is_mature or window.version != model.champion:
+    """Whether the mature labels of a window lie below what its version promised, with their whole interval."""
+    promised = window.promised or (model.reference if window.version == model.champion else None)
+    if promised is None or window.performance is None or not window.is_mature:
         return False
-    return window.performance.high < model.reference.point
+    return window.performance.high < promised.point
 
 
 def kind(window: Window, wish: str, has_later: bool, model: Model) -> str:

@@ -148,7 +148,7 @@ def _row(model: Model, window: Window) -> list[str]:
 
 
 def _marks(model: Model, window: Window) -> list[str]:
-    """What a window asked for; and that its labels are below the champion's promise, where it asked for nothing."""
+    """What a window asked for; and that its labels are below its version's promise, where it asked for nothing."""
     held = ["held"] if window.held else []
     also = [wish for wish in window.also if not (wish == "retrain" and window.held)]
     quiet = window.action == "nothing" and is_below(window, model)

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from monitoring.timeline import Model, Window, calm_since, open_matters
+from monitoring.timeline import Model, Window, calm_since, is_below, open_matters
 from pipelines.resampling import Interval
 
 KNOWN, POOR = Interval(0.8, 0.78, 0.82), Interval(0.74, 0.72, 0.76)
@@ -95,6 +95,8 @@ def test_a_champion_below_its_promise_needs_attention_though_nobody_asked():
     assert kinds(model(*told)) == [("below", "2025-03", "2025-02", 2)]
     assert not kinds(model(*told, window("2025-05")))
     assert not kinds(model(*told, champion=2))  # another version's windows
+    own = window("2025-01", performance=POOR, promised=POOR)
+    assert is_below(told[1], model(champion=1)) and not is_below(own, model(champion=1))
 
 
 def test_a_table_without_labels_is_repaired_by_a_champion_whose_window_asks_for_nothing():
