@@ -209,7 +209,8 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
         over.append(any(one.kind in judge.OVER for one in said))
         shares += [] if over[-1] else [positives(watched.months[earlier.month - 1], target)]
     moved_target = judge.shares(shares, positives(watched.months[month - 1], target), over, monitor)
-    run, lost = [window], _lost(watched, version.params.evaluate.metric, [], "labels")
+    metric = version.params.evaluate.metric
+    run, lost, shown = [window], _lost(watched, metric, [], "labels"), _lost(watched, metric, [])
     for earlier in reversed([one for one in watched.with_rows if one.month < month]):
         if earlier.key not in lost:
             break
@@ -221,7 +222,10 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
         window.month,
         *(one.month for one in reversed(watched.with_rows) if one.month < month and one.version is window.version),
     ]
-    return of_window([*_pooled_loss(watched, window.version, pooled, before=len(run) > 1), *moved_target], window.key)
+    return of_window(
+        [*_pooled_loss(watched, window.version, pooled, before=bool(run[1:]) and run[1].key in shown), *moved_target],
+        window.key,
+    )
 
 
 def _pooled_loss(watched: _Watched, version: Version, newest_first: Sequence[int], *, before: bool) -> list[Finding]:

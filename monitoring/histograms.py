@@ -24,7 +24,7 @@ from pipelines.errors import EvergreenError
 Floats = NDArray[np.float64]
 MOST = float(np.finfo(np.float64).max)
 CELLS = 4096
-OCTAVES, STEPS = 40, 8  # magnitudes are counted from 2^-40 to 2^40, in so many steps an octave
+OCTAVES, STEPS = 64, 8  # magnitudes are counted from 2^-64 to 2^64, in so many steps an octave
 SPELLINGS = 64  # unknown values are counted under so many hashes: how many there are is kept, and not what they say
 PREDICTION, TARGET = ":prediction", ":target"  # columns beside the features; no SQL name looks like this
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring import audit, findings, judge, performance, store, windows
+from monitoring import audit, findings, judge, losses, performance, store, windows
 from monitoring.findings import Finding
 from monitoring.store import Counts, Performance, Verdict
 from monitoring.subject import Subject
@@ -84,10 +84,11 @@ def _judge(
     """
     newest = _known_on(watch, verdict, judged_on) or _measure_anew(watch, verdict, None, judged_on)
     found, metric = _moved_positives(watch, subject, known, newest), watch.params.evaluate.metric
-    run = _run_of([*so_far, *_findings(known)], metric, known, verdict.window_key)
+    told = [*so_far, *losses.findings_of(known)]
+    run = losses.run_of(told, metric, known, verdict.window_key)
     by, scorer = subject, ""
     if verdict.version != subject.version.version:
-        if _has_seen(watch, subject, known[run[0]]):
+        if losses.has_seen(watch, subject, known[run[0]]):
             says = f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about {subject.version}."
             return [*found, Finding("insufficient", "labels", says, newest.labelled)]
         by, scorer = watch.subject_of(verdict.version), f" of v{verdict.version}"
@@ -95,67 +96,10 @@ def _judge(
     lost = performance.judge(
         metric, by.reference.held_out, figures,
         rows=counts.labelled, positives=counts.positives, params=watch.params.monitor,
-        before=len(run) > 1, what=f"{metric}{scorer}{together}",
+        before=any(losses.is_loss(one, metric) and one.window in run[-2:-1] for one in told),
+        what=f"{metric}{scorer}{together}",
     )  # fmt: skip
     return [*lost, *found, *(judge.bias(newest.groups) if by is subject else [])]
-
-
-def _is_loss(finding: Finding, metric: str) -> bool:
-    """Whether mature labels showed a loss, or a suspicion of one."""
-    return finding.kind in ("loss", "suspicion") and finding.about == metric
-
-
-def _findings(known: Mapping[str, Verdict]) -> list[Finding]:
-    return [finding for verdict in known.values() for finding in verdict.findings]
-
-
-def _run_of(found: Sequence[Finding], metric: str, known: Mapping[str, Verdict], key: str) -> list[str]:
-    """The windows up to this one, oldest first, that have shown a loss one after the other; this one is the last of them.
-
-    One whose labels were not judged, since the champion had learnt what they show, does not end it.
-    """
-    shown = {one.window for one in found if _is_loss(one, metric) or one.about == "labels"}
-    run = [key]
-    keys = [one.window_key for one in known.values() if one.row_count]
-    for earlier in reversed(keys[: keys.index(key)]):
-        if earlier not in shown:
-            break
-        run.append(earlier)
-    return run[::-1]
-
-
-def without_loss(
-    watch: Watch, known: Mapping[str, Verdict], found: Sequence[Finding], keys: Sequence[str], judged_on: date
-) -> list[str]:
-    """Those of some windows whose mature labels were measured by a day, and showed no loss nor a suspicion of one.
-
-    Args:
-        found: what has just been found, beside what the verdicts say.
-    """
-    metric = watch.params.evaluate.metric
-    lost = {one.window for one in [*found, *_findings(known)] if _is_loss(one, metric)}
-    measured = {
-        one.window_key
-        for one in store.performances(watch.url, watch.model)
-        if one.judged_on <= judged_on and metric in one.metrics
-    }
-    return [key for key in keys if key in measured and key not in lost]
-
-
-def first_shifted(watch: Watch, known: Mapping[str, Verdict], key: str) -> Verdict:
-    """The first of the windows that have shown a loss one after the other, up to this one."""
-    return known[_run_of(_findings(known), watch.params.evaluate.metric, known, key)[0]]
-
-
-def _has_seen(watch: Watch, subject: Subject, first: Verdict) -> bool:
-    """Whether a version was trained when the labels of the first snapshot of a window were final."""
-    return subject.as_of is None or subject.as_of >= seen_from(watch, subject, first)
-
-
-def seen_from(watch: Watch, subject: Subject, verdict: Verdict) -> date:
-    """The first day on which a retraining sees what a window shows: its first snapshot, the horizon and the embargo."""
-    first = verdict.last_day if watch.params.monitor.of_window == "newest day" else verdict.first_day
-    return first + timedelta(days=subject.maturity_days)
 
 
 def _enough(

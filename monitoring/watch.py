@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 
-from monitoring import decide, estimate, findings, histograms, judge, labels, quarantine, store, windows
+from monitoring import decide, estimate, findings, histograms, judge, labels, losses, quarantine, store, windows
 from monitoring.findings import Finding
 from monitoring.histograms import Histograms
 from monitoring.judge import Block
@@ -136,7 +136,7 @@ def _judgement(
     lasting = quarantine.lasting(before, own)
     matured, of_labels = labels.judge_mature(watch, subject, known, judged_on, lasting)
     moved = judge.moved_before([(one.window_key, one.exceeded) for one in known.values() if one.row_count])
-    own = judge.refute(own, labels.without_loss(watch, known, of_labels, moved, judged_on))
+    own = judge.refute(own, losses.without_loss(watch, known, of_labels, moved, judged_on))
     found = [*findings.of_window(own, window.key), *of_labels]
     moment = datetime.combine(judged_on, time(), UTC)
     decision = decide.decide(found, store.past(watch.url, watch.model, judged_on), moment, monitor, lasting)
@@ -160,8 +160,8 @@ def _seen_from(watch: Watch, subject: Subject, found: Sequence[Finding], known: 
     lost = [finding.window for finding in found if finding.kind == "loss" and finding.window in known]
     if not lost:
         return {}
-    first = labels.first_shifted(watch, known, lost[0])
-    return {"window": first.window_key, "day": str(labels.seen_from(watch, subject, first))}
+    first = losses.first_shifted(watch, known, lost[0])
+    return {"window": first.window_key, "day": str(losses.seen_from(watch, subject, first))}
 
 
 def earlier(watch: Watch, subject: Subject, window: Window, known: Mapping[str, Verdict]) -> list[Block]:
