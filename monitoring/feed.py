@@ -5,7 +5,7 @@
 | unit | the values are a positive factor away, zeros and signs as they were, and the shape on a scale of factors is kept |
 | constant | one value in every row, where every window had several and chance would not do it |
 | nulls | far more rows are missing than any window had |
-| encoding | unknown values in the place of known ones, one for one or altogether; or known ones with their shares exchanged |
+| encoding | unknown values in the place of known ones, one for one or altogether; or three with their shares exchanged |
 | swapped | each of two columns looks as the other one did |
 
 Each says how sure it is, from 0 to 1: by how much of the change its form explains, and by how many windows were never like
@@ -34,7 +34,8 @@ BLUR = 0.05  # octaves that bins of magnitudes blur a quantile by
 FLAT = 0.15  # octaves: a column of a smaller spread has no shape that a factor could keep
 ROUND = 0.01  # from a power of ten: of a flat column that is all there is to know a unit by
 KEPT = 0.1  # most that the shares of zeros and of negative values may differ by
-GONE = 0.1  # of what it was: a value with less of its share has gone
+GONE = 0.1  # of what it was: a value with less of its share has gone; and the share that one must move by to count as moved
+EXCHANGED = 3  # values that have moved: two exchange their shares by themselves often enough
 MOVED, TIMES = 0.5, 4.0  # octaves, and times the quiet windows' own: a column that has moved so far may be another one
 
 
@@ -142,7 +143,7 @@ def _unit(name: str, now: Number, quiet: list[Number], params: MonitorParams) ->
     if before.spread >= FLAT:
         kept, sure = "its shape is kept", 1 - max(rest - BLUR, 0) / before.spread
     else:
-        times = now.mean / block.mean
+        times = float(np.sqrt(now.squares / now.finite / (block.squares / block.finite)))
         tens = float(np.log10(times))
         kept, sure = "a power of ten", 0.9 * (abs(tens - round(tens)) <= np.log10(1 + ROUND))
     if sure < LIKELY:
@@ -210,7 +211,7 @@ def _category(name: str, now: Category, quiet: list[Category], params: MonitorPa
         says = f"{name} is unknown to the model in {shares[-1]:.0%} of the rows: "
         says += "has its spelling changed?" if sure >= SURE else "are these new values?"
         yield _fault("encoding", name, says, rows, min(sure, never), share=float(shares[-1]))
-    else:
+    elif (np.abs(shares - nearest) > GONE).sum() >= EXCHANGED:
         rest = _apart(np.sort(nearest), np.sort(shares))
         says = f"{name} has the shares that it had, under other values: have its codes been swapped?"
         if (sure := 1 - rest / min(far)) >= SURE:
