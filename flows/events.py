@@ -22,7 +22,7 @@ SAYS: Mapping[Kind, str] = {
 NEXT: Mapping[Kind, str] = {
     "retrain": "Nothing: it starts by itself. `evergreen history` shows how it ends.",
     "block": "Mend the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
-    "review": "Read the window's bias report. `evergreen rollback --reason TEXT` goes back to the champion before.",
+    "review": "Read its page and its bias report. `evergreen rollback --reason TEXT` goes back to the champion before.",
     "promoted": "Nothing. `evergreen champion` shows its figures.",
 }
 

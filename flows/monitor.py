@@ -11,7 +11,7 @@ from flows import events, reports, score, watching
 from flows.execution import REPEATED
 from monitoring import feed, store, windows
 from monitoring.store import Verdict
-from monitoring.watch import Watch, judge_window
+from monitoring.watch import Watch, is_empty, judge_window
 from monitoring.windows import Window
 from pipelines import ledger, settings
 from pipelines.errors import EvergreenError
@@ -41,7 +41,7 @@ def monitor(window: str | None = None, force: bool = False) -> None:
         complete = watching.complete_through(here, watch) or today
         chosen = _chosen(watch, window, complete)
         for one in chosen:
-            if one != chosen[-1] and not store.runs_of(watch.url, watch.model, one):
+            if one != chosen[-1] and _was_left_out(watch, one):
                 log.warning("%s was never scored, and has no verdict.", one.key)
                 continue
             asked_before = store.unanswered(watch.url, watch.model)
@@ -51,6 +51,14 @@ def monitor(window: str | None = None, force: bool = False) -> None:
             reports.write(here, watch, verdict)
         if not window and (late := feed.check_age(today, complete, watch.params.monitor, 0)):
             raise EvergreenError(f"{late[0].says} Mend it; or name a window of the past: -p window={chosen[-1].key}.")
+
+
+def _was_left_out(watch: Watch, window: Window) -> bool:
+    """Whether a window has rows, and nobody scored them. One without a row needs no scores to be judged."""
+    champion = ledger.champion(watch.url, watch.model)
+    if champion is None or store.runs_of(watch.url, watch.model, window):
+        return champion is None
+    return not is_empty(watch, watch.subject_of(champion.version), window)
 
 
 def _chosen(watch: Watch, name: str | None, complete: date) -> list[Window]:
@@ -100,19 +108,23 @@ def follow_up(watch: Watch, asked_before: Verdict | None) -> None:
     for verdict in untold:
         concerns = reigning is None or verdict.version == reigning.version
         answered = verdict.action == "retrain" and (still is None or verdict.sequence != still.sequence)
-        if not concerns or answered or _emit(watch, verdict):
+        wishes = [wish for wish in verdict.asks if not (wish == "retrain" and (answered or verdict.held))]
+        if not concerns or all(_emit(watch, verdict, wish) for wish in wishes):
             store.record_notice(watch.url, verdict)
     if still and asked_before and still.sequence == asked_before.sequence not in {one.sequence for one in untold}:
         get_run_logger().warning("%s asked for a retraining that never began: it is asked for again.", still.window_key)
-        _emit(watch, still)
+        _emit(watch, still, "retrain")
 
 
-def _emit(watch: Watch, verdict: Verdict) -> bool:
-    """One event; whether the server has it. A retraining is to know all that is known by the newest sound window."""
+def _emit(watch: Watch, verdict: Verdict, wish: events.Kind) -> bool:
+    """One event for one thing that a verdict asks for; whether the server has it.
+
+    A retraining is to know all that is known by the newest sound window.
+    """
     sound = [one.last_day for one in store.verdicts(watch.url, watch.model) if not one.broken]
     as_of = str(max([verdict.last_day, *sound])) if watch.params.data.time else ""
     try:
-        events.emit(watch.model, verdict.action, {"cause": verdict.window_key, "as_of": as_of, "why": verdict.why})
+        events.emit(watch.model, wish, {"cause": verdict.window_key, "as_of": as_of, "why": verdict.why})
     except EvergreenError as error:
         get_run_logger().warning("%s is not told yet, and will be by the next run: %s", verdict.window_key, error)
         return False

@@ -65,7 +65,7 @@ def write_window(here: Settings, watch: Watch, verdict: Verdict, *, full: bool) 
     folder = _folder(here, watch.model, verdict.window_key)
     subject, measured = watch.subject_of(verdict.version), _measured(watch.url, verdict)
     details = _details(here, watch, verdict, subject, measured)
-    if full:
+    if full and verdict.row_count:
         for name, text in _reports(watch, details, folder, verdict, subject, measured).items():
             write_text(folder / name, text)
     there = [name for name in window.REPORTS if (folder / name).exists()]
@@ -130,6 +130,7 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
         newest.setdefault((one.window_key, one.version), []).append(one)
     is_own = name == config.model
     metric = verdicts[-1].figures["metric"] if verdicts else config.evaluate.metric
+    promised = {one.version: _reference(one, metric) for one in ledger.versions(url, name)}
     return timeline.Model(
         name=name,
         owner=config.owner if is_own else verdicts[-1].figures["owner"] if verdicts else "",
@@ -138,7 +139,8 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
         champion_link=f"{name}/v{champion.version}/index.html" if champion else "",
         reference=_reference(champion, metric),
         windows=[
-            _window(here, one, newest.get((one.window_key, one.version), []), metric) for one in reversed(verdicts)
+            replace(_window(here, one, newest.get((one.window_key, one.version), []), metric), promised=promised[one.version])
+            for one in reversed(verdicts)
         ],
         moves=_moves(here, name),
         retrainings=[_retraining(one) for one in store.retrainings(url, name)],
@@ -178,11 +180,21 @@ def _window(here: Settings, verdict: Verdict, measured: list[Performance], metri
         performance=_interval(measured[0].metrics.get(metric)) if measured else None,
         known=_known(verdict, measured),
         links=links,
+        also=[wish for wish in verdict.asks if wish != verdict.action],
+        **_seen_from(verdict),
     )
+
+
+def _seen_from(verdict: Verdict) -> dict[str, str]:
+    """Of a loss: the first window that shows it, and the day from which on a retraining can see it."""
+    found = verdict.figures.get("seen_from") or {}
+    return {"shown_in": found.get("window", ""), "seen_from": found.get("day", "")}
 
 
 def _known(verdict: Verdict, measured: list[Performance]) -> str:
     """What is known of a window's labels."""
+    if not verdict.row_count:
+        return "no rows, no labels"
     if not measured:
         return f"immature until {verdict.figures['final_on']}"
     now = measured[0]
@@ -286,12 +298,12 @@ def _measured(url: str, verdict: Verdict) -> list[Performance]:
     return [one for one in known if one.version == verdict.version]
 
 
-def _reference(champion: ledger.Champion | None, metric: str) -> Interval | None:
-    """Of the champion, as the ledger keeps it: on its newest snapshots, or on all rows where nothing else is known.
+def _reference(version: ledger.Version | None, metric: str) -> Interval | None:
+    """Of a version, as the ledger keeps it: on its newest snapshots, or on all rows where nothing else is known.
 
     Versions of earlier days have no interval there.
     """
-    known = champion.metrics if champion else {}
+    known = version.metrics if version else {}
     for name in (f"newest.{metric}", metric):
         if {name, f"{name}.low", f"{name}.high"} <= known.keys():
             return Interval(known[name], known[f"{name}.low"], known[f"{name}.high"])

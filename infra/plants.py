@@ -81,3 +81,78 @@ KINDS = (
 def _with(rows: pa.Table, name: str, values: np.ndarray | pa.ChunkedArray | pa.Array) -> pa.Table:
     values = pa.array(values) if isinstance(values, np.ndarray) else values
     return rows.set_column(rows.column_names.index(name), name, values)
+
+
+# faults of the feed, and moves of the world that must not be taken for one
+
+
+@dataclass(frozen=True)
+class Fault:
+    """name: in words; form: of monitoring/feed.py, "" for what is none; about: the column that it is to be named by."""
+
+    name: str
+    form: str
+    about: str
+    plant: Callable[[pa.Table, np.random.Generator], pa.Table]
+
+
+def _times(name: str, factor: float) -> Callable[[pa.Table, np.random.Generator], pa.Table]:
+    return lambda rows, _: _with(rows, name, pc.multiply(rows[name].cast(pa.float64()), factor))
+
+
+def _plus(name: str, deviations: float) -> Callable[[pa.Table, np.random.Generator], pa.Table]:
+    def plant(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+        return _with(rows, name, pc.add(rows[name].cast(pa.float64()), deviations * pc.stddev(rows[name]).as_py()))
+
+    return plant
+
+
+def _constant(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+    return _with(rows, "monthly_charges", np.full(rows.num_rows, 30.0))
+
+
+def _nulls(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+    return missing(rows, 0.4, random)
+
+
+def _spelling(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+    return _with(rows, "channel", pc.utf8_upper(rows["channel"]))
+
+
+def _codes(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+    """Each value becomes the next one, in the order of how frequent they are."""
+    counts = sorted(pc.value_counts(rows["channel"].drop_null()).to_pylist(), key=lambda one: one["counts"])
+    values = pa.array([one["values"] for one in counts])
+    place = pc.index_in(rows["channel"].combine_chunks(), values)
+    moved = pc.if_else(pc.equal(place, len(values) - 1), 0, pc.add(place, 1))
+    return _with(rows, "channel", values.take(moved))
+
+
+def _swapped(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+    charges, usage = rows["monthly_charges"], rows["call_minutes_3m"]
+    return _with(_with(rows, "monthly_charges", usage), "call_minutes_3m", charges)
+
+
+def _fewer(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+    return rows.filter(pa.array(random.random(rows.num_rows) < 0.15))
+
+
+def _product(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+    taken = pa.array(random.random(rows.num_rows) < 0.3)
+    return _with(rows, "plan", pc.if_else(taken, "satellite", rows["plan"]))
+
+
+FAULTS = (
+    Fault("usage in megabytes", "unit", "usage_gb_3m", _times("usage_gb_3m", 1024)),
+    Fault("charges in cents", "unit", "monthly_charges", _times("monthly_charges", 100)),
+    Fault("minutes as seconds", "unit", "call_minutes_3m", _times("call_minutes_3m", 60)),
+    Fault("charges are 30 for everybody", "constant", "monthly_charges", _constant),
+    Fault("40% of dropped calls missing", "nulls", "dropped_calls_3m", _nulls),
+    Fault("channels in capital letters", "encoding", "channel", _spelling),
+    Fault("codes of channels moved on by one", "encoding", "channel", _codes),
+    Fault("charges and minutes have changed places", "swapped", "monthly_charges, call_minutes_3m", _swapped),
+    Fault("charges 3 deviations lower, so below 0", "", "monthly_charges", _plus("monthly_charges", -3)),
+    Fault("charges 10 deviations higher", "", "monthly_charges", _plus("monthly_charges", 10)),
+    Fault("15% of the customers", "", "volume", _fewer),
+    Fault("30% on a plan that is new", "", "plan", _product),
+)

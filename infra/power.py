@@ -51,6 +51,7 @@ def measure(world: pa.Table, shifted: pa.Table, seed: int, params: Params, say: 
         ],
         "coverage": coverage(shifted, params),
         "power": [],
+        "faults": {fault.name: quarantined(version, fault, months, blocks, seed) for fault in plants.FAULTS},
     }
     for kind in plants.KINDS:
         for size in kind.sizes:
@@ -71,14 +72,29 @@ def find(
     random = np.random.default_rng([seed, PLANTED])
     moved = [kind.plant(rows, size, random) for rows in months[PLANTED - 1 : WATCHED]]
     if kind.name == "concept":
-        lost = [any(one.kind == "loss" for one in replay.mature_loss(version, rows)) for rows in moved]
-        return lost.index(True) + 1 if True in lost else None
+        before = False
+        for delay, rows in enumerate(moved, start=1):
+            kinds = {one.kind for one in replay.mature_loss(version, rows, before=before)}
+            if "loss" in kinds:
+                return delay
+            before = "suspicion" in kinds
+        return None
     counted = [*blocks[: PLANTED - 1], *(version.count(rows) for rows in moved)]
     said = replay.watch(version, months, counted, effects=False)
     hits = [one.month - PLANTED + 1 for one in said if one.month >= PLANTED and (one.alarm or one.decision.action == "block")]
     if kind.name == "prior":
         hits += find_target(version, months, moved)
     return min(hits, default=None)
+
+
+def quarantined(
+    version: replay.Version, fault: plants.Fault, months: list[pa.Table], blocks: list[Any], seed: int
+) -> list[list[str]]:
+    """(column, form) of what quarantines the month that a fault is planted into."""
+    rows = fault.plant(months[PLANTED - 1], np.random.default_rng([seed, PLANTED]))
+    before = [judge.Block(block) for block in blocks[: PLANTED - 1]]
+    seen = judge.look(before, version.count(rows), version.reference, version.params.monitor)
+    return [[one.about, one.evidence["form"]] for one in seen.found if one.kind == "feed"]
 
 
 def find_target(version: replay.Version, months: list[pa.Table], moved: list[pa.Table]) -> list[int]:
@@ -145,6 +161,10 @@ def page(results: list[dict[str, Any]]) -> str:
                 cell["delay"] for one in results for cell in one["power"] if (cell["kind"], cell["size"]) == (kind.name, size)
             ]
             lines.append(_power_row(f"{kind.name}: {kind.what.format(size)}", delays))
+    lines += ["", "| fault of the feed | quarantined in its first window, by its form |", "|---|---|"]
+    lines += [_fault_row(fault, [one["faults"][fault.name] for one in results]) for fault in plants.FAULTS if fault.form]
+    lines += ["", "| no fault of the feed | quarantined |", "|---|---|"]
+    lines += [_fault_row(fault, [one["faults"][fault.name] for one in results]) for fault in plants.FAULTS if not fault.form]
     cells = [cell for one in results for cell in one["coverage"]]
     lines += ["", f"Nominal 95% intervals of the estimate, under covariate shift, {len(cells)} windows:", ""]
     lines += ["| metric | held the figure |", "|---|---|"]
@@ -157,6 +177,11 @@ def _power_row(name: str, delays: list[int | None]) -> str:
     soon = np.mean([delay is not None and delay <= SOON for delay in delays])
     median = f"{np.median(found):g}" if found else "-"
     return f"| {name} | {soon:.0%} | {len(found) / len(delays):.0%} | {median} |"
+
+
+def _fault_row(fault: plants.Fault, found: list[list[list[str]]]) -> str:
+    share = np.mean([[fault.about, fault.form] in one if fault.form else bool(one) for one in found])
+    return f"| {fault.name} | {share:.0%} |"
 
 
 def run(seeds: Iterable[int], customers: int, folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -78,7 +78,8 @@ def windows(here: Settings, model: str) -> str:
         metric = one.figures["metric"]
         figure = _figure(measured.metrics[metric]) if measured and metric in measured.metrics else "labels not mature"
         held = f" (held: {one.held})" if one.held else ""
-        lines.append(f"{one.window_key}  v{one.version}  {one.action:<8} {metric} {figure:<26} {one.why}{held}")
+        asked = " and ".join(one.asks) or one.action
+        lines.append(f"{one.window_key}  v{one.version}  {asked:<8} {metric} {figure:<26} {one.why}{held}")
     return "\n".join(lines)
 
 

@@ -1,24 +1,28 @@
-"""Findings -> one action a window.
+"""Findings -> one action a window, and whatever else its findings ask for.
 
 | what was found | action |
 |---|---|
-| the feed is broken: volume, nulls, unknown values, a constant, a unit, a range | **block** |
+| the feed is broken: nulls, a constant, a unit, an encoding, swapped columns | **block**: a quarantine |
 | performance on mature labels is lost beyond `max_loss` | **retrain** |
-| confirmed drift, and the estimated performance is lost beyond `max_loss` | **retrain** |
+| confirmed drift, and the estimated performance is lost, which no mature label contradicts | **retrain** |
 | bias beyond the margin | **review** by a person |
-| confirmed drift that does not hurt; an estimated loss without drift | **note** |
+| confirmed drift that does not hurt; an estimated loss without drift; what is worth knowing | **note** |
 | a first suspicion; not enough evidence; nothing | **nothing** |
 
-The first line that fits wins. Nothing is retrained on a blocked window, and its scores are flagged. A retraining that may not
-start now (one is under way, cooldown, budget) is held back: its action is **note**, and the next window that shows it asks.
+The first line that fits is the action; `why` says all that asks for something, and `asks` names it. A quarantine does not last
+for ever: it escalates once `quarantine_windows` in a row were in the same new state of the feed, or once the labels of one of
+them show a loss. `escalate` says whether to a retraining or to a person; the new state then is the baseline.
+
+A retraining that may not start now (one is under way, cooldown, budget, a feed that is broken just now) is held back, and the
+next window that shows it asks again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from monitoring.findings import Finding
 from pipelines.params import MonitorParams
@@ -41,32 +45,48 @@ class Past:
 
 @dataclass(frozen=True)
 class Decision:
-    """One action, why, and `held`: None, or why a retraining that was due has not been asked for."""
+    """One action, and why.
+
+    held: None, or why a retraining that is due has not been asked for.
+    escalated: whether a quarantine ends here: its windows and this one are the baseline of those to come.
+    """
 
     action: Action
     why: str
     held: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    escalated: bool = False
 
 
-def decide(findings: Sequence[Finding], past: Past, now: datetime, params: MonitorParams) -> Decision:
-    """The action for one window. `now` is the time of the decision, in the time zone of `past.started`."""
+def decide(
+    findings: Sequence[Finding], past: Past, now: datetime, params: MonitorParams, lasting: Sequence[str] = ()
+) -> Decision:
+    """The action for one window.
+
+    Args:
+        now: the time of the decision, in the time zone of `past.started`.
+        lasting: keys of the windows before that were quarantined in the state that this one shows (monitoring/quarantine.py).
+    """
     by_kind: dict[str, list[Finding]] = {}
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
+    lost, biased = by_kind.get("loss", []), by_kind.get("bias", [])
     if broken := by_kind.get("feed"):
-        return Decision("block", _say(broken))
-    if reason := by_kind.get("loss") or _harmful_drift(by_kind):
-        if held := hold(past, now, params):
-            return Decision("note", _say(reason), held)
-        return Decision("retrain", _say(reason))
-    if biased := by_kind.get("bias"):
+        return _on_fault(broken, lost, biased, lasting, hold(past, now, params), params)
+    if reason := lost or _harmful_drift(by_kind):
+        return _retrain(reason, biased, hold(past, now, params))
+    if biased:
         return Decision("review", _say(biased))
-    if noted := [*by_kind.get("drift", []), *by_kind.get("estimated_loss", [])]:
+    if noted := [finding for kind in ("drift", "estimated_loss", "info") for finding in by_kind.get(kind, [])]:
         return Decision("note", _say(noted))
     return Decision("nothing", _quiet(by_kind))
+
+
+def asks(findings: Sequence[Finding], action: str, held: str | None) -> list[str]:
+    """Everything that a window asks a person or a retraining for, its action first; empty where it asks for nothing."""
+    wishes = [action] if action in ("block", "review", "retrain") else []
+    wishes += ["retrain"] if held else []
+    wishes += ["review"] if any(finding.kind == "bias" for finding in findings) else []
+    return list(dict.fromkeys(wishes))
 
 
 def hold(past: Past, now: datetime, params: MonitorParams) -> str | None:
@@ -83,14 +103,46 @@ def hold(past: Past, now: datetime, params: MonitorParams) -> str | None:
     return None
 
 
+def _on_fault(
+    broken: list[Finding],
+    lost: list[Finding],
+    biased: list[Finding],
+    lasting: Sequence[str],
+    held: str | None,
+    params: MonitorParams,
+) -> Decision:
+    """A quarantine, or its end."""
+    hurts = [finding for finding in lost if finding.window in lasting]
+    said = _say(hurts, broken, biased)
+    if not hurts and len(lasting) < params.quarantine_windows:
+        waits = "The feed of this window is broken: the next sound one asks for it." if lost else None
+        return Decision("block", _say(broken, lost, biased), waits)
+    because = "its mature labels show a loss" if hurts else f"it has lasted for {len(lasting) + 1} windows"
+    why = f"The new state of the feed is no passing fault: {because}. {said}"
+    if params.escalate == "review":
+        return Decision("review", why, escalated=True)
+    return Decision("block", why, held) if held else Decision("retrain", why, escalated=True)
+
+
+def _retrain(lost: list[Finding], biased: list[Finding], held: str | None) -> Decision:
+    if held:
+        return Decision("review" if biased else "note", _say(lost, biased), held)
+    return Decision("retrain", _say(lost, biased))
+
+
 def _harmful_drift(by_kind: dict[str, list[Finding]]) -> list[Finding]:
     drift, estimated = by_kind.get("drift", []), by_kind.get("estimated_loss", [])
     return [*estimated, *drift] if drift and estimated else []
 
 
-def _say(findings: Sequence[Finding]) -> str:
-    more = f" And {len(findings) - 3} more." if len(findings) > 3 else ""
-    return " ".join(finding.says for finding in findings[:3]) + more
+def _say(*several: Sequence[Finding]) -> str:
+    """What was found, of each kind the first three; each said to be of its window."""
+    return " ".join(part for findings in several if findings for part in _sentences(findings))
+
+
+def _sentences(findings: Sequence[Finding]) -> list[str]:
+    more = [f"And {len(findings) - 3} more."] if len(findings) > 3 else []
+    return [*(f"{finding.window}: {finding.says}" if finding.window else finding.says for finding in findings[:3]), *more]
 
 
 def _quiet(by_kind: dict[str, list[Finding]]) -> str:

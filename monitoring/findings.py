@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from monitoring.quiet import Novelty
 
 OWN = {":prediction": "the score", ":target": "the target", ":all": "all columns together"}  # names that no column can have
-Kind = Literal["feed", "loss", "drift", "estimated_loss", "bias", "suspicion", "insufficient"]
+Kind = Literal["feed", "loss", "drift", "estimated_loss", "bias", "info", "suspicion", "insufficient"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Finding:
 
     kind: what `decide` goes by. about: a column, a metric or a group. value, threshold: in the unit that `says` names; None
     where there is nothing to compare. rows: the sample behind it. evidence: JSON, for who wants to look closer.
+    window: key of the window that the figures are of: the one that was judged, or an earlier one whose labels are mature;
+        "" where it is not known, as in ledgers of earlier days.
     """
 
     kind: Kind
@@ -27,9 +30,15 @@ class Finding:
     value: float | None = None
     threshold: float | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+    window: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def of_window(findings: Iterable[Finding], key: str) -> list[Finding]:
+    """The findings, as of this window."""
+    return [replace(finding, window=key) for finding in findings]
 
 
 def of_novelty(novelty: Novelty, alarm: bool, rows: int) -> list[Finding]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -23,6 +24,8 @@ from pipelines.errors import EvergreenError
 Floats = NDArray[np.float64]
 MOST = float(np.finfo(np.float64).max)
 CELLS = 4096
+OCTAVES, STEPS = 64, 8  # magnitudes are counted from 2^-64 to 2^64, in so many steps an octave
+SPELLINGS = 64  # unknown values are counted under so many hashes: how many there are is kept, and not what they say
 PREDICTION, TARGET = ":prediction", ":target"  # columns beside the features; no SQL name looks like this
 
 
@@ -52,10 +55,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Number:
-    """Counts of one number, integers but for the last four.
+    """Counts of one number, integers but for the ends and the sums.
 
     counts: shape (bins + 2,): below the reference's range, its bins, above it.
     total, squares: sums of the finite values and of their squares; low, high: their ends, None where there is none.
+    magnitudes: finite values but 0 by their size, whatever their sign, shape (2 * OCTAVES * STEPS,): bins of one scale for all
+        columns, so that columns and units can be compared. negative: values below 0.
     """
 
     counts: NDArray[np.int64]
@@ -65,6 +70,8 @@ class Number:
     high: float | None
     total: float
     squares: float
+    magnitudes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * OCTAVES * STEPS, dtype=np.int64))
+    negative: int = 0
 
     def __add__(self, other: Number) -> Number:
         lows, highs = [[v for v in pair if v is not None] for pair in ((self.low, other.low), (self.high, other.high))]
@@ -72,6 +79,7 @@ class Number:
             self.counts + other.counts, self.missing + other.missing, self.infinite + other.infinite,
             min(lows, default=None), max(highs, default=None),
             _bounded(self.total + other.total), _bounded(self.squares + other.squares),
+            self.magnitudes + other.magnitudes, self.negative + other.negative,
         )  # fmt: skip
 
     @property
@@ -95,13 +103,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """Counts of one category: its known values, then unknown ones."""
+    """Counts of one category: its known values, then unknown ones; and the unknown ones by hash, shape (SPELLINGS,)."""
 
     counts: NDArray[np.int64]
     missing: int
+    unknown: NDArray[np.int64] = field(default_factory=lambda: np.zeros(SPELLINGS, dtype=np.int64))
 
     def __add__(self, other: Category) -> Category:
-        return Category(self.counts + other.counts, self.missing + other.missing)
+        return Category(self.counts + other.counts, self.missing + other.missing, self.unknown + other.unknown)
 
     @property
     def cells(self) -> NDArray[np.int64]:
@@ -150,8 +159,14 @@ class Histograms:
         """Canonical JSON: equal histograms give equal text, and reading it back gives the very same numbers."""
         return _canonical({
             "rows": self.rows,
-            "numbers": {name: vars(one) | {"counts": one.counts.tolist()} for name, one in self.numbers.items()},
-            "categories": {name: vars(one) | {"counts": one.counts.tolist()} for name, one in self.categories.items()},
+            "numbers": {
+                name: vars(one) | {"counts": one.counts.tolist(), "magnitudes": _sparse(one.magnitudes)}
+                for name, one in self.numbers.items()
+            },
+            "categories": {
+                name: vars(one) | {"counts": one.counts.tolist(), "unknown": _sparse(one.unknown)}
+                for name, one in self.categories.items()
+            },
             "sums": self.sums.tolist(),
             "products": self.products.tolist(),
         })  # fmt: skip
@@ -160,8 +175,11 @@ class Histograms:
     def from_json(cls, text: str) -> Histograms:
         found = json.loads(text)
         numbers, categories = (
-            {name: kind(**(one | {"counts": np.array(one["counts"], dtype=np.int64)})) for name, one in found[part].items()}
-            for kind, part in ((Number, "numbers"), (Category, "categories"))
+            {name: kind(**one | _read_counts(one, extra, size)) for name, one in found[part].items()}
+            for kind, part, extra, size in (
+                (Number, "numbers", "magnitudes", 2 * OCTAVES * STEPS),
+                (Category, "categories", "unknown", SPELLINGS),
+            )
         )
         return cls(found["rows"], numbers, categories, np.array(found["sums"]), np.array(found["products"]))
 
@@ -238,7 +256,23 @@ def _number(values: Floats, edges: Floats) -> tuple[Number, NDArray[np.intp]]:
     counts = np.bincount(places, minlength=bins + 1)[:bins]
     with np.errstate(over="ignore"):
         total, squares = _bounded(values.sum()), _bounded(values @ values)
-    return Number(counts, missing, infinite, low, high, total, squares), places
+    magnitudes, negative = _magnitudes(values)
+    return Number(counts, missing, infinite, low, high, total, squares, magnitudes, negative), places
+
+
+def _magnitudes(values: Floats) -> tuple[NDArray[np.int64], int]:
+    """How many finite values there are of each size, and how many are negative.
+
+    The upper bits of a float are its exponent and the first bits of its fraction: its octave and its step in it.
+    """
+    size = 2 * OCTAVES * STEPS
+    signed = np.ascontiguousarray(values).view(np.int64)
+    codes = signed & np.int64(2**63 - 1)
+    codes >>= 53 - STEPS.bit_length()
+    codes -= (1023 - OCTAVES) * STEPS
+    found = np.bincount(np.clip(codes, 0, size - 1, out=codes), minlength=size)
+    found[0] -= len(values) - np.count_nonzero(values)
+    return found, int(np.count_nonzero(values < 0))
 
 
 def _places(values: Floats, edges: Floats) -> NDArray[np.intp]:
@@ -274,7 +308,28 @@ def _category(column: pa.Array, known: list[str]) -> tuple[Category, NDArray[np.
     codes = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
     places = place[codes]
     counts = np.bincount(places, minlength=len(known) + 2)
-    return Category(counts[:-1], int(counts[-1])), places
+    return Category(counts[:-1], int(counts[-1]), _spellings(values, codes, place == len(known))), places
+
+
+def _spellings(values: pa.Array, codes: NDArray[np.int64], is_unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows with each unknown value, by its hash; values that share one count together."""
+    found = np.zeros(SPELLINGS, dtype=np.int64)
+    rows = np.bincount(codes, minlength=len(is_unknown))
+    for at in np.flatnonzero(is_unknown):
+        found[zlib.crc32(values[at].as_py().encode()) % SPELLINGS] += rows[at]
+    return found
+
+
+def _sparse(counts: NDArray[np.int64]) -> dict[str, int]:
+    return {str(at): int(counts[at]) for at in np.flatnonzero(counts)}
+
+
+def _read_counts(saved: Mapping[str, Any], extra: str, size: int) -> dict[str, NDArray[np.int64]]:
+    """The arrays of a column; profiles of earlier days have no `extra`."""
+    counts = np.zeros(size, dtype=np.int64)
+    for at, rows in saved.get(extra, {}).items():
+        counts[int(at)] = rows
+    return {"counts": np.array(saved["counts"], dtype=np.int64), extra: counts}
 
 
 def _bounded(value: float) -> float:

@@ -7,7 +7,7 @@ labels are mature by now.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitoring import changes, feed, findings, performance, quiet, target
@@ -27,7 +27,8 @@ class Block:
     """An earlier window, by the histograms of the version that is watched, and what was said of it.
 
     exceeded: its change was beyond the threshold; alarmed: drift was confirmed in it; broken: its feed was, so it is compared
-    with nothing; learnt: the version was trained as of a later day, so nothing in it is new.
+    with nothing; learnt: nothing in it is new, since the version was trained as of a later day, or since the state that it was
+    quarantined for has been taken as the baseline.
     """
 
     histograms: Histograms
@@ -67,6 +68,13 @@ def look(before: Sequence[Block], now: Histograms, reference: Reference, params:
     return Look([*faults, *findings.of_novelty(novelty, alarm, now.rows)], novelty, alarm)
 
 
+def empty() -> Look:
+    """Of a window without a row, which is no fault: nobody came."""
+    says = "No row came. Where that cannot be, see whether a load is missing."
+    novelty = Novelty(quiet.FEW_ROWS, float("nan"), float("nan"), [], 0)
+    return Look([Finding("info", "volume", says, 0, 0)], novelty, alarm=False)
+
+
 def estimated(
     expected: Mapping[str, Interval], reference: Reference, rows: int, positives: float, metric: str, params: MonitorParams
 ) -> list[Finding]:
@@ -80,6 +88,35 @@ def estimated(
     return performance.judge(
         metric, reference.expected, expected, rows=rows, positives=positives, params=params, estimated=True
     )  # fmt: skip
+
+
+def moved_before(judged: Sequence[tuple[str, bool]]) -> list[str]:
+    """Keys of the newest windows that were over their thresholds one after the other.
+
+    Args:
+        judged: key, and whether it was; oldest first, without the window that is judged.
+    """
+    found = []
+    for key, exceeded in reversed(judged):
+        if not exceeded:
+            break
+        found.append(key)
+    return found
+
+
+def refute(found: Sequence[Finding], fine: Sequence[str]) -> list[Finding]:
+    """The findings, in which a loss that is only estimated is a suspicion where mature labels say otherwise.
+
+    Args:
+        fine: windows that had moved as this one has, and whose mature labels show no loss.
+    """
+    says = f"But the mature labels of {', '.join(fine)}, which had moved as well, show no loss."
+    return [
+        replace(one, kind="suspicion", about=f"estimated {one.about}", says=f"{one.says} {says}")
+        if fine and one.kind == "estimated_loss"
+        else one
+        for one in found
+    ]
 
 
 def shares(
@@ -123,5 +160,5 @@ def against_training(now: Histograms, reference: Reference) -> dict[str, dict[st
 
 
 def too_few(labelled: int, positives: int, params: MonitorParams) -> bool:
-    """Whether mature labels are too few for any figure."""
-    return labelled < params.min_rows or min(positives, labelled - positives) < params.min_positives
+    """Whether mature labels are too few for any figure: of either kind."""
+    return min(positives, labelled - positives) < params.min_positives

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring import audit, judge, performance, store, windows
+from monitoring import audit, findings, judge, losses, performance, store, windows
 from monitoring.findings import Finding
 from monitoring.store import Counts, Performance, Verdict
 from monitoring.subject import Subject
@@ -40,19 +40,23 @@ def learn(watch: Watch, subject: Subject, judged_on: date) -> None:
     for one in store.performances(watch.url, watch.model):
         newest.setdefault((one.window_key, one.version), one)
     for verdict in store.verdicts(watch.url, watch.model):
+        if not verdict.row_count:
+            continue
         if verdict.first_day >= oldest.first and verdict.last_day + timedelta(days=subject.maturity_days) <= judged_on:
             _measure_anew(watch, verdict, newest.get((verdict.window_key, verdict.version)), judged_on)
 
 
 def judge_mature(
-    watch: Watch, subject: Subject, known: Mapping[str, Verdict], judged_on: date
+    watch: Watch, subject: Subject, known: Mapping[str, Verdict], judged_on: date, lasting: Sequence[str] = ()
 ) -> tuple[str | None, list[Finding]]:
     """Key of the newest window with mature labels, and what those of all windows say that nobody has said yet.
 
-    A broken feed's labels say nothing about the model, and those of an earlier champion's scores nothing about this one.
+    The labels of a feed that was broken and is fixed say nothing about the model; those of a state that lasts, or has become
+    the baseline, do. Those of an earlier champion's scores say something about this one where it has not seen what they show.
 
     Args:
-        known: verdicts on the windows before the one that is judged, by key.
+        known: verdicts on the windows before the one that is judged, by key, oldest first.
+        lasting: of them those that were quarantined in the state that the window shows that is judged.
     """
     said = max((known[one.matured].last_day for one in known.values() if one.matured in known), default=date.min)
     ends = judged_on - timedelta(days=subject.maturity_days)
@@ -62,27 +66,68 @@ def judge_mature(
     if not subject.source.queries.outcomes.exists():
         says = f"Nobody knows what came true of the scores: {subject.source.queries.outcomes.name} is missing."
         return news[-1].window_key, [Finding("insufficient", "labels", says, news[-1].row_count)]
-    found = [finding for one in news if not one.broken for finding in _judge(watch, subject, known, one, judged_on)]
+    counted = {*lasting, *(key for one in known.values() for key in one.figures.get("accepted", []))}
+    found: list[Finding] = []
+    for one in news:
+        if one.row_count and (not one.broken or one.window_key in counted):
+            found += findings.of_window(_judge(watch, subject, known, one, judged_on, found), one.window_key)
     return news[-1].window_key, found
 
 
-def _judge(watch: Watch, subject: Subject, known: Mapping[str, Verdict], verdict: Verdict, judged_on: date) -> list[Finding]:
-    """What one window's mature labels say."""
+def _judge(
+    watch: Watch, subject: Subject, known: Mapping[str, Verdict], verdict: Verdict, judged_on: date, so_far: Sequence[Finding]
+) -> list[Finding]:
+    """What one window's mature labels say.
+
+    Args:
+        so_far: what those of earlier windows have just said.
+    """
     newest = _known_on(watch, verdict, judged_on) or _measure_anew(watch, verdict, None, judged_on)
-    found = _moved_positives(watch, subject, known, newest)
+    found, metric = _moved_positives(watch, subject, known, newest), watch.params.evaluate.metric
+    told = [*so_far, *losses.findings_of(known)]
+    run = losses.run_of(told, metric, known, verdict.window_key)
+    by, scorer = subject, ""
     if verdict.version != subject.version.version:
-        says = (
-            f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about v{subject.version.version}."
-        )
-        return [*found, Finding("insufficient", "labels", says, newest.labelled)]
-    metric, monitor = watch.params.evaluate.metric, watch.params.monitor
-    figures = {name: Interval(**figure) for name, figure in newest.metrics.items()}
-    nothing = Interval(float("nan"), float("nan"), float("nan"))
+        if losses.has_seen(watch, subject, known[run[0]]):
+            says = f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about {subject.version}."
+            return [*found, Finding("insufficient", "labels", says, newest.labelled)]
+        by, scorer = watch.subject_of(verdict.version), f" of v{verdict.version}"
+    counts, figures, together = _enough(watch, by, known, verdict, newest, judged_on)
     lost = performance.judge(
-        metric, subject.reference.held_out, {metric: nothing} | figures,
-        rows=newest.labelled, positives=newest.positives, params=monitor,
+        metric, by.reference.held_out, figures,
+        rows=counts.labelled, positives=counts.positives, params=watch.params.monitor,
+        before=any(losses.is_loss(one, metric) and one.window in run[-2:-1] for one in told),
+        what=f"{metric}{scorer}{together}",
     )  # fmt: skip
-    return [*lost, *found, *judge.bias(newest.groups)]
+    return [*lost, *found, *(judge.bias(newest.groups) if by is subject else [])]
+
+
+def _enough(
+    watch: Watch, by: Subject, known: Mapping[str, Verdict], verdict: Verdict, newest: Performance, judged_on: date
+) -> tuple[Counts, dict[str, Interval], str]:
+    """The labels of a window; where these are too few, with those of the windows before it, as many as it takes.
+
+    Returns their number, the figures, of which that of the metric is there and may be NaN, and " of A to B together" or "".
+    """
+    metric = watch.params.evaluate.metric
+    nothing = {metric: Interval(float("nan"), float("nan"), float("nan"))}
+    counts = Counts(newest.labelled, newest.positives, newest.late)
+    if metric in newest.metrics:
+        return counts, nothing | {name: Interval(**figure) for name, figure in newest.metrics.items()}, ""
+    before = [one for one in known.values() if one.row_count and not one.broken and one.last_day < verdict.first_day]
+    runs = watch.runs(_stretch(verdict), verdict.version)
+    for one in before[: -1 - watch.params.monitor.revisit : -1]:
+        if one.version != verdict.version:
+            break
+        runs += watch.runs(_stretch(one), one.version)
+        pooled, figures, _ = measure(watch, by, runs, judged_on)
+        if metric in figures:
+            return pooled, nothing | figures, f" of {one.window_key} to {verdict.window_key} together"
+    return counts, nothing, ""
+
+
+def _stretch(verdict: Verdict) -> Window:
+    return Window(verdict.window_key, verdict.first_day, verdict.last_day)
 
 
 def measure(watch: Watch, subject: Subject, runs: Sequence[Run], judged_on: date) -> tuple[Counts, dict[str, Interval], Any]:
@@ -173,9 +218,8 @@ def _measure_anew(watch: Watch, verdict: Verdict, before: Performance | None, ju
             news = schema.query(ours, "news_of_labels", model=watch.model, since=before.recorded_at, **days)[0]["news"]
         if not news:
             return before
-    window = Window(verdict.window_key, verdict.first_day, verdict.last_day)
     subject = watch.subject_of(verdict.version)
-    counts, metrics, groups = measure(watch, subject, watch.runs(window, verdict.version), judged_on)
+    counts, metrics, groups = measure(watch, subject, watch.runs(_stretch(verdict), verdict.version), judged_on)
     if before is not None and (before.labelled, before.positives, before.late) == (
         counts.labelled,
         counts.positives,

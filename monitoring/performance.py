@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.findings import Finding
+from monitoring.findings import Finding, Kind
 from pipelines import metrics
 from pipelines.metrics import Interval
 from pipelines.params import EvaluateParams, MonitorParams
 
 Floats = NDArray[np.float64]
+CLEAR = 1.5  # half-widths beyond the margin: a loss so clear is not chance
 RISES = {"roc_auc", "pr_auc", "accuracy"}  # of the others less is better
 
 
@@ -63,16 +64,20 @@ def judge(
     positives: float,
     params: MonitorParams,
     estimated: bool = False,
+    before: bool = False,
+    what: str = "",
 ) -> list[Finding]:
-    """A loss beyond the margin `max_loss`, with its whole interval; or that there is too little to judge by.
+    """A loss beyond the margin `max_loss`, with its whole interval; a suspicion of one; or that there is too little evidence.
 
     Args:
         reference, now: intervals by metric, of the version's newest snapshots, out of fold, and of the window.
         positives: labels 1 among the rows; expected ones for an estimate.
         estimated: whether `now` comes from monitoring.estimate: then the finding is of kind `estimated_loss`.
+        before: whether the window before has shown a loss or a suspicion of one: a slim loss asks for that.
+        what: how the sentence calls the figure; by default as the metric is called.
     """
-    what = f"estimated {metric}" if estimated else metric
-    if rows < params.min_rows or positives < params.min_positives or math.isnan(now[metric].point):
+    what = what or (f"estimated {metric}" if estimated else metric)
+    if _too_few(rows, positives, estimated, params) or math.isnan(now[metric].point):
         says = f"{what} cannot be judged: {rows:,} rows, {positives:,.0f} of them positive, are not enough."
         return [Finding("insufficient", what, says, rows, positives, params.min_positives)]
     lost = loss(metric, reference[metric], now[metric])
@@ -83,4 +88,14 @@ def judge(
         f"at least {lost.low:.3f}, and {params.max_loss:g} is what may be lost."
     )
     evidence = {"reference": reference[metric].to_dict(), "now": now[metric].to_dict(), "loss": lost.to_dict()}
-    return [Finding("estimated_loss" if estimated else "loss", metric, says, rows, lost.low, params.max_loss, evidence)]
+    kind: Kind = "estimated_loss" if estimated else "loss"
+    if not (estimated or before or lost.point - params.max_loss >= CLEAR * (lost.point - lost.low)):
+        kind, says = "suspicion", f"{says} That is slim: the labels of the next window confirm it or not."
+    return [Finding(kind, metric, says, rows, lost.low, params.max_loss, evidence)]
+
+
+def _too_few(rows: int, positives: float, estimated: bool, params: MonitorParams) -> bool:
+    """Of labels both kinds are needed, and how many rows that takes does not matter: the interval says what they show."""
+    if estimated:
+        return rows < params.min_rows or positives < params.min_positives
+    return min(positives, rows - positives) < params.min_positives

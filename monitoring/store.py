@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, Literal
 
+from monitoring import decide
 from monitoring.decide import Decision, Past
 from monitoring.findings import Finding
 from pipelines import postgres, schema
@@ -48,6 +49,11 @@ class Verdict:
     @property
     def broken(self) -> bool:
         return self.action == "block"
+
+    @property
+    def asks(self) -> list[str]:
+        """Everything that it asks for: `decide.asks`."""
+        return decide.asks(self.findings, self.action, self.held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +157,9 @@ def record_verdict(url: str, version: Version, window: Window, judged: Judgement
         "row_count": judged.rows,
         "exceeded": judged.exceeded,
         "alarmed": judged.alarmed,
-        **judged.decision.to_dict(),
+        "action": judged.decision.action,
+        "why": judged.decision.why,
+        "held": judged.decision.held,
         "matured": judged.matured,
         "findings": _json([finding.to_dict() for finding in judged.findings]),
         "figures": _json(judged.figures),

@@ -105,6 +105,11 @@ class Subject:
         with postgres.snapshot(self.source.url, self.source.data.timezone) as opened, opened.batches(statement) as batches:
             yield of_size(batches, CHUNK_ROWS)
 
+    def has_rows(self, day: date) -> bool:
+        """Whether anybody could be scored on a day."""
+        with self.rows(day, []) as tables:
+            return any(rows.num_rows for rows in tables)
+
     def sample(self, days: Sequence[date], size: int, seed: int) -> pa.Table | None:
         """At most `size` rows of some days, as the source gives them now, with their score as PREDICTION; drawn evenly, in
         bounded memory. None where the source has no row of them any more."""

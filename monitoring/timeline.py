@@ -26,8 +26,11 @@ class Window:
     key: "2025-03" (month), "2025-W14" (week) or "2025-03-31" (day); keys of one model sort by time.
     version: that scored it. action: of monitoring/decide.py, and `why`. held: why a retraining that was due was not asked for.
     estimate: of the metric, before labels. performance: of the metric on mature labels, as known now.
-    known: what is known of the labels: "immature until 2025-05-14", "412 of 9,381 labels positive".
+    known: what is known of the labels: "immature until 2025-05-14", "412 of 9,381 labels positive", "no rows, no labels".
     links: title -> address, relative to the site: the window's page first, then its reports and runs.
+    also: what its findings ask for beside its action. shown_in, seen_from: where mature labels show a loss, the first window
+        that shows it, and the day from which on a retraining can see it; "" where they show none.
+    promised: what its version promised of the metric; by default what the champion did, for the champion's windows.
     """
 
     key: str
@@ -41,11 +44,21 @@ class Window:
     performance: Interval | None
     known: str
     links: Mapping[str, str]
+    also: Sequence[str] = ()
+    shown_in: str = ""
+    seen_from: str = ""
+    promised: Interval | None = None
+
+    @property
+    def wishes(self) -> list[str]:
+        """What it asked for when it was judged: its action, a retraining that is held, and what else its findings ask for."""
+        own = [self.action] if self.action in ASKING else []
+        return list(dict.fromkeys([*own, *(["retrain"] if self.held else []), *self.also]))
 
     @property
     def asks(self) -> bool:
         """Whether it asked for a person when it was judged."""
-        return self.action in ASKING or self.held is not None
+        return bool(self.wishes)
 
     @property
     def is_mature(self) -> bool:
@@ -69,11 +82,11 @@ class Move:
 class Model:
     """A model's timeline.
 
-    reference: the champion's `metric` on its newest snapshots, out of fold. windows, moves: newest first.
+    reference: what the champion promised of `metric`: on its newest snapshots, out of fold. windows, moves: newest first.
     retrainings: (key of the window that asked for it, or "", its as-of, its outcome, of which the first word is promoted, kept,
         failed or running).
-    next_command: what to type, by `Matter.kind`; that of "retrain" stands in for held, kept, failed and missing, and that of
-        "start" is for a model without windows.
+    next_command: what to type, by `Matter.kind`; that of "retrain" stands in for held, kept, failed, missing and below, and
+        that of "start" is for a model without windows.
     """
 
     name: str
@@ -93,7 +106,7 @@ class Model:
 
     def command(self, kind: str, key: str = "") -> str:
         """What to type next about a window; "" where nothing is known to help."""
-        instead = self.next_command.get("retrain", "") if kind in ("held", "kept", "failed", "missing") else ""
+        instead = self.next_command.get("retrain", "") if kind in ("held", "kept", "failed", "missing", "below") else ""
         return self.next_command.get(kind, instead).replace(WINDOW, key)
 
 
@@ -102,13 +115,19 @@ class Matter:
     """Something that asks for a person: the newest window that shows it, and how many do, since which.
 
     kind: block, review, retrain (asked for just now), held (a retraining is due and may not start), or what became of a
-        retraining: kept (the champion stayed), failed, or missing (nobody started it).
+        retraining: running, kept (the champion stayed), failed, missing (nobody started it), or promoted (another version is
+        champion, and no window has shown yet that it does better); or below: the champion's labels are below what it promised.
+    tried: (as of when, what it came to) of each retraining since then, newest first.
+    shown_in, seen_from: as of `Window`, of the oldest of the windows.
     """
 
     kind: str
     window: Window
     since: str
     windows: int
+    tried: Sequence[tuple[str, str]] = ()
+    shown_in: str = ""
+    seen_from: str = ""
 
 
 def open_matters(model: Model) -> list[Matter]:
@@ -117,40 +136,73 @@ def open_matters(model: Model) -> list[Matter]:
     kinds: dict[str, str] = {}
     for at, window in enumerate(model.windows):
         later = [other for other in model.windows[:at] if other.key != window.key]
-        if is_open(window, later, model):
-            wish = "retrain" if window.held else window.action  # a retraining that is held is asked for again: one wish
-            found.setdefault(wish, []).append(window)
-            kinds.setdefault(wish, kind(window, bool(later), model))
-    return [Matter(kinds[wish], shown[0], shown[-1].key, len(shown)) for wish, shown in found.items()]
+        for wish in window.wishes:
+            if is_open(wish, later, model):
+                found.setdefault(wish, []).append(window)
+                kinds.setdefault(wish, kind(window, wish, bool(later), model))
+    if "retrain" not in found and (below := _below(model)):
+        found["retrain"], kinds["retrain"] = below, "below"
+    return [_matter(model, kinds[wish], shown) for wish, shown in found.items()]
 
 
-def is_open(window: Window, later: Sequence[Window], model: Model) -> bool:
-    """Whether a window still asks for a person.
+def is_open(wish: str, later: Sequence[Window], model: Model) -> bool:
+    """Whether what a window asked for is still to be done, by the windows after it.
 
-    A block is over once a later window was not blocked: the feed is sound again. A review, a retraining that was asked for
-    and one that was held are about a version: they are over once another one is champion, or once a later window asks for
-    nothing although its labels are mature. A window without mature labels takes nothing back: it has not seen enough. A
-    retraining that runs is no matter either, unless it was asked for by the newest window.
+    A block is over once a later window with rows was not blocked: the feed is sound again. A review and a retraining are over
+    once a later window shows that it is repaired: scored by the champion, with mature labels that are not below its promise,
+    and asking for nothing. A new champion alone repairs nothing, and a window without mature labels has not seen enough.
     """
-    if not window.asks:
-        return False
-    if window.action == "block":
-        return all(other.action == "block" for other in later)
-    if model.champion not in (None, window.version):
-        return False
-    if later and window.action == "retrain" and model.outcome(window.key).startswith("running"):
-        return False
-    return all(other.asks or not other.is_mature for other in later)
+    if wish == "block":
+        return all(other.action == "block" or not other.rows for other in later)
+    return not any(_is_repaired(other, model) for other in later)
 
 
-def kind(window: Window, has_later: bool, model: Model) -> str:
+def is_below(window: Window, model: Model) -> bool:
+    """Whether the mature labels of a window lie below what its version promised, with their whole interval."""
+    promised = window.promised or (model.reference if window.version == model.champion else None)
+    if promised is None or window.performance is None or not window.is_mature:
+        return False
+    return window.performance.high < promised.point
+
+
+def kind(window: Window, wish: str, has_later: bool, model: Model) -> str:
     """Of a matter: see `Matter`."""
-    if window.action != "retrain":
-        return "held" if window.held else window.action
+    if wish != "retrain":
+        return wish
+    if model.champion not in (None, window.version):
+        return "promoted"
+    if window.held:
+        return "held"
     outcome = model.outcome(window.key).split(" ")[0].rstrip(":,")
-    if outcome in ("kept", "failed"):
+    if outcome in ("kept", "failed", "running"):
         return outcome
     return "missing" if has_later and not outcome else "retrain"
+
+
+def _is_repaired(window: Window, model: Model) -> bool:
+    """Whether a window shows that what an earlier one asked for is not needed any more."""
+    judged_by_labels = window.is_mature or not any(one.is_mature for one in model.windows)  # a table may have no labels at all
+    by_champion = model.champion in (None, window.version)
+    return window.rows > 0 and not window.asks and by_champion and judged_by_labels and not is_below(window, model)
+
+
+def _below(model: Model) -> list[Window]:
+    """The champion's newest windows with mature labels, as many as are below its promise without one between that is not."""
+    found = []
+    for window in model.windows:
+        if window.version != model.champion or not window.is_mature:
+            continue
+        if not is_below(window, model):
+            break
+        found.append(window)
+    return found
+
+
+def _matter(model: Model, kind: str, shown: Sequence[Window]) -> Matter:
+    since = shown[-1].key
+    tried = [(as_of, outcome) for asked, as_of, outcome in model.retrainings if (asked or as_of) >= since]
+    first = next((one for one in reversed(shown) if one.seen_from), shown[-1])
+    return Matter(kind, shown[0], since, len(shown), tried, first.shown_in, first.seen_from)
 
 
 def calm_since(model: Model) -> Window | None:

@@ -8,13 +8,15 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 
-from monitoring import decide, estimate, histograms, judge, labels, store, windows
+from monitoring import decide, estimate, findings, histograms, judge, labels, losses, quarantine, store, windows
 from monitoring.findings import Finding
 from monitoring.histograms import Histograms
 from monitoring.judge import Block
+from monitoring.quarantine import Judged
 from monitoring.store import Judgement, Verdict
 from monitoring.subject import Subject
 from monitoring.windows import Window
+from pipelines import ledger
 from pipelines.errors import EvergreenError
 from pipelines.params import Params
 from pipelines.predictions import Run
@@ -79,50 +81,99 @@ def judge_window(watch: Watch, window: Window, *, judged_on: date, version: int 
         if (before := known.get(window.key)) and not force:
             labels.learn(watch, watch.subject_of(before.version), judged_on)
             return before
-        runs = watch.runs(window, version)
-        subject = watch.subject_of(runs[-1].version)
+        subject, runs, counted = _scored(watch, window, version)
         labels.learn(watch, subject, judged_on)
         past = {key: one for key, one in known.items() if one.last_day < window.first}
-        judged = _judgement(watch, subject, window, runs, past, judged_on)
+        judged = _judgement(watch, subject, window, runs, counted, past, judged_on)
         return store.record_verdict(watch.url, subject.version, window, judged)
 
 
+def _scored(watch: Watch, window: Window, version: int | None) -> tuple[Subject, list[Run], Histograms | None]:
+    """Who scored a window, its runs, and what was counted of it: None where it has no row, and needs no run then.
+
+    Raises:
+        EvergreenError: it has rows and nobody scored them, or they were scored and have gone.
+    """
+    runs = store.runs_of(watch.url, watch.model, window, version)
+    if runs:
+        runs = watch.runs(window, version)
+        subject = watch.subject_of(runs[-1].version)
+        counted = _counted(watch, subject, window)
+        if counted is None and any(run.row_count for run in runs):
+            raise EvergreenError(f"The rows that were scored in {window.key} are not in the source any more: score them again.")
+        return subject, runs, counted
+    champion = ledger.champion(watch.url, watch.model)
+    number = version or (champion.version if champion else None)
+    subject = watch.subject_of(number) if number else None
+    if subject is None or not is_empty(watch, subject, window):
+        watch.runs(window, version)  # says what to do
+    assert subject is not None
+    return subject, [], None
+
+
+def is_empty(watch: Watch, subject: Subject, window: Window) -> bool:
+    """Whether the source has no row for a window to judge. A table without time always has some."""
+    every_day = watch.params.monitor.of_window == "every day"
+    return subject.as_of is not None and not any(map(subject.has_rows, window.days if every_day else [window.last]))
+
+
 def _judgement(
-    watch: Watch, subject: Subject, window: Window, runs: Sequence[Run], known: Mapping[str, Verdict], judged_on: date
+    watch: Watch,
+    subject: Subject,
+    window: Window,
+    runs: Sequence[Run],
+    now: Histograms | None,
+    known: Mapping[str, Verdict],
+    judged_on: date,
 ) -> Judgement:
     """What is found in a window, and the action that it leads to."""
     monitor = watch.params.monitor
-    now = _counted(watch, subject, window)
-    if now is None:
-        raise EvergreenError(f"The rows that were scored in {window.key} are not in the source any more: score them again.")
-    seen = judge.look(earlier(watch, subject, window, known), now, subject.reference, monitor)
-    expected, estimated = _estimated(watch, subject, runs)
-    matured, of_labels = labels.judge_mature(watch, subject, known, judged_on)
-    found = [*_gap(window, runs[-1], watch, now.rows), *seen.found, *estimated, *of_labels]
+    rows = now.rows if now else 0
+    seen = judge.look(earlier(watch, subject, window, known), now, subject.reference, monitor) if now else judge.empty()
+    expected, estimated = _estimated(watch, subject, runs) if now else ({}, [])
+    own = [*(_gap(window, runs[-1], watch, rows) if now else []), *seen.found, *estimated]
+    before = [Judged(one.window_key, one.broken, one.findings) for one in known.values() if one.row_count]
+    lasting = quarantine.lasting(before, own)
+    matured, of_labels = labels.judge_mature(watch, subject, known, judged_on, lasting)
+    moved = judge.moved_before([(one.window_key, one.exceeded) for one in known.values() if one.row_count])
+    own = judge.refute(own, losses.without_loss(watch, known, of_labels, moved, judged_on))
+    found = [*findings.of_window(own, window.key), *of_labels]
     moment = datetime.combine(judged_on, time(), UTC)
+    decision = decide.decide(found, store.past(watch.url, watch.model, judged_on), moment, monitor, lasting)
     figures = {
         "metric": watch.params.evaluate.metric,
         "owner": watch.params.owner,
         "final_on": str(window.last + timedelta(days=subject.maturity_days)),
+        "seen_from": _seen_from(watch, subject, found, known),
+        "accepted": [*lasting, window.key] if decision.escalated else [],
         "estimate": {name: figure.to_dict() for name, figure in expected.items() if np.isfinite(figure.point)},
         "novelty": seen.novelty.to_dict(),
-        "statistics": judge.against_training(now, subject.reference),
+        "statistics": judge.against_training(now, subject.reference) if now else {},
         "runs": [run.run_key for run in runs],
         "judged_by": watch.run_id,
     }
-    decision = decide.decide(found, store.past(watch.url, watch.model, judged_on), moment, monitor)
-    return Judgement(judged_on, now.rows, seen.novelty.exceeds, seen.alarm, decision, matured, found, figures)
+    return Judgement(judged_on, rows, seen.novelty.exceeds, seen.alarm, decision, matured, found, figures)
+
+
+def _seen_from(watch: Watch, subject: Subject, found: Sequence[Finding], known: Mapping[str, Verdict]) -> dict[str, str]:
+    """Where mature labels show a loss: the first window that shows it, and the day from which on a retraining can see it."""
+    lost = [finding.window for finding in found if finding.kind == "loss" and finding.window in known]
+    if not lost:
+        return {}
+    first = losses.first_shifted(watch, known, lost[0])
+    return {"window": first.window_key, "day": str(losses.seen_from(watch, subject, first))}
 
 
 def earlier(watch: Watch, subject: Subject, window: Window, known: Mapping[str, Verdict]) -> list[Block]:
     """The windows before one, oldest first, as the version's layout counts them, up to where the source begins."""
     found: list[Block] = []
+    accepted = {key for one in known.values() for key in one.figures.get("accepted", [])}
     empty = 0
     for _ in range(watch.params.monitor.history):
         window = windows.before(window, watch.params.monitor.window)
         counted = _counted(watch, subject, window)
         if counted is None:
-            empty += 1
+            empty += window.key not in known  # one that was judged is known to have had none
             if empty == EMPTY:
                 break
             continue
@@ -131,6 +182,8 @@ def earlier(watch: Watch, subject: Subject, window: Window, known: Mapping[str, 
         learnt = subject.as_of is not None and window.last <= subject.as_of
         flags = (said.exceeded, said.alarmed, said.broken) if said else (False, False, False)
         found.append(Block(counted, *flags, learnt=learnt))
+        if window.key in accepted:  # the state that it was quarantined for is the baseline
+            found[-1] = replace(found[-1], broken=False, learnt=True)
     return _accepted(found)[::-1]
 
 

@@ -277,6 +277,9 @@ class MonitorParams(Section):
     max_loss: Annotated[float, Field(ge=0)]
     cooldown_days: Annotated[int, Field(ge=0)]
     retrainings_a_month: Annotated[int, Field(ge=0)]
+    # what a params.yaml of earlier days has not
+    quarantine_windows: Annotated[int, Field(ge=1)] = 3
+    escalate: Literal["retrain", "review"] = "retrain"
 
 
 class GcParams(Section):

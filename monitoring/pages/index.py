@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from monitoring import site
 from monitoring.pages import chart, markup
 from monitoring.pages.markup import figure, link, links, mark, name, text
-from monitoring.timeline import Matter, Model, Move, Window, calm_since, open_matters
+from monitoring.timeline import Matter, Model, Move, Window, calm_since, is_below, open_matters
 
+TRIED = 3  # newest retrainings that a card names
 NEWEST = 12  # rows of a table that are open; earlier ones unfold
 STYLE = """<style>
 body { max-width: 75rem; }
@@ -69,16 +70,45 @@ def _card(model: Model, matter: Matter) -> str:
     window = matter.window
     key, since = (f'<span class="plain">{text(one)}</span>' for one in (window.key, matter.since))
     many = f", and {matter.windows - 1} more since {since}" if matter.windows > 1 else ""
-    outcome, command = model.outcome(window.key), markup.command(model.command(matter.kind, window.key))
+    command = markup.command(model.command(matter.kind, window.key))
     parts = [
         f"<h3>{mark(matter.kind)} {name(model.name)} v{window.version}, window {key}{many}</h3>",
-        f"<p>{text(window.why)}</p>",
-        f"<p>Not asked for: {text(window.held)}</p>" if window.held else "",
-        f"<p>Retraining: {text(outcome)}</p>" if outcome else "",
+        f"<p>{_why(model, matter)}</p>",
+        f"<p>Not asked for: {text(window.held)}</p>" if matter.kind == "held" else "",
+        *_tried(matter),
         f"<p>Owner: {text(model.owner)}.{' Next:' if command else ''}</p>{command}",
         f"<p>{links(window.links)}</p>",
     ]
     return f'<section class="matter is-{matter.kind}">{"".join(parts)}</section>'
+
+
+def _why(model: Model, matter: Matter) -> str:
+    window = matter.window
+    if matter.kind != "below" or window.performance is None or model.reference is None:
+        return text(window.why)
+    return (
+        f"{text(window.key)}: {text(model.metric)} is {figure(window.performance)} on mature labels, "
+        f"and v{window.version} promised {figure(model.reference)}."
+    )
+
+
+def _tried(matter: Matter) -> list[str]:
+    """What was done about it, what it came to, and from when on a retraining can do better."""
+    if matter.kind in ("block", "review"):
+        return []
+    lines = []
+    for as_of, outcome in matter.tried[:TRIED]:
+        early = matter.seen_from and as_of < matter.seen_from
+        blind = f": before {text(matter.seen_from)} it could not see what has changed" if early else ""
+        lines.append(f"<p>Tried: retraining as of {text(as_of)}, {text(outcome)}{blind}.</p>")
+    if matter.kind == "promoted":
+        lines.append("<p>It stays open until the labels of a window of the new champion show that it is repaired.</p>")
+    if matter.seen_from:
+        lines.append(
+            f"<p>The first window that shows it is {text(matter.shown_in)}. A retraining as of {text(matter.seen_from)} or "
+            "later can see it: that is its first snapshot, the horizon and the embargo.</p>"
+        )
+    return lines
 
 
 def _calm(model: Model) -> str:
@@ -87,12 +117,7 @@ def _calm(model: Model) -> str:
         start = markup.command(model.command("start"))
         return f'<div class="calm unwatched"><p>{name(model.name)}: no window was watched yet.</p>{start}</div>'
     newest, calm = model.windows[0], calm_since(model)
-    promoted = next((move for move in model.moves if move.decision == "promoted"), None)
-    since = ""
-    if calm:
-        since = f" since window {text(calm.key)}"
-    elif promoted:
-        since = f" since version {promoted.version} was promoted ({text(promoted.made_at)})"
+    since = f" since window {text(calm.key)}" if calm else ""
     said = f"{mark(newest.action)} in the newest window, {text(newest.key)}: {text(newest.why)}"
     return f'<div class="calm"><p><b>{name(model.name)}: nothing needs attention{since}.</b></p><p>{said}</p></div>'
 
@@ -112,7 +137,7 @@ def _row(model: Model, window: Window) -> list[str]:
     why += [f"<b>Retraining:</b> {text(outcome)}"] if outcome and window.action == "retrain" else []
     return [
         f'<span class="plain">{link(window.key, address)}</span> by&nbsp;v{window.version}',
-        f"{mark(window.action)} {mark('held') if window.held else ''}",
+        " ".join(map(mark, _marks(model, window))),
         "<br>".join(why),
         figure(window.performance),
         figure(window.estimate),
@@ -120,6 +145,14 @@ def _row(model: Model, window: Window) -> list[str]:
         f"{window.rows:,}",
         links(dict(list(window.links.items())[1:])),
     ]
+
+
+def _marks(model: Model, window: Window) -> list[str]:
+    """What a window asked for; and that its labels are below its version's promise, where it asked for nothing."""
+    held = ["held"] if window.held else []
+    also = [wish for wish in window.also if not (wish == "retrain" and window.held)]
+    quiet = window.action == "nothing" and is_below(window, model)
+    return [*(["below"] if quiet else [window.action]), *held, *also]
 
 
 def _move(move: Move) -> list[str]:

@@ -25,6 +25,7 @@ h1, h2, h3 { overflow-wrap: anywhere; } p, td { overflow-wrap: break-word; }
   font-size: .9em; white-space: nowrap; }
 .is-block { color: var(--block); } .is-review { color: var(--review); } .is-note { color: var(--note); }
 .is-retrain, .is-held, .is-kept, .is-failed, .is-missing { color: var(--retrain); } .is-nothing { color: var(--nothing); }
+.is-running, .is-promoted, .is-below { color: var(--retrain); }
 td.number, th.number { text-align: right; white-space: nowrap; } .plain { white-space: nowrap; }
 pre.command { background: var(--soft); border-radius: 4px; padding: .4rem .6rem; margin: .4rem 0; white-space: pre-wrap;
   overflow-wrap: anywhere; }
@@ -49,6 +50,9 @@ WORDS = {
     "kept": "△ retrained, champion kept",
     "failed": "△ retraining failed",
     "missing": "△ retraining not started",
+    "running": "△ retraining under way",
+    "promoted": "△ retrained, not yet shown to help",
+    "below": "▽ below its promise",
     "note": "● note",
     "nothing": "· nothing",
 }

@@ -89,7 +89,7 @@ def page(details: Details, reports: Iterable[str] = ()) -> str:
         *_verdict(details),
         *_reports(reports),
         f"<h2>Findings</h2>{_findings(details.findings)}",
-        f"<h2>Performance</h2>{_performance(details)}",
+        f"<h2>Performance in {text(window.key)}</h2>{_performance(details)}",
         f"<h2>What was known when</h2><p>{ABOUT_JUDGEMENTS}</p>{_judgements(details)}",
         f"<h2>Drift by column</h2><p>{text(novelty_sentence(details.novelty))}</p><p>{ABOUT_STATISTICS}</p>",
         _statistics(details.statistics, changes_of(details.novelty)),
@@ -121,13 +121,14 @@ def novelty_sentence(novelty: Mapping[str, Any] | None) -> str:
 
 def _verdict(details: Details) -> list[str]:
     window = details.window
+    marks = " ".join(map(mark, dict.fromkeys([window.action, *(wish for wish in window.also if wish != "retrain")])))
     held = f"<p><b>Retraining held:</b> {text(window.held)}</p>" if window.held else ""
     asks = f"<p>Next:</p>{markup.command(details.next_command)}" if window.asks and details.next_command else ""
     scored = (
         f"{window.rows:,} rows scored by version {window.version}, judged on {window.judged_on}. Labels: {text(window.known)}."
     )
     return [
-        f"<p>{mark(window.action)} {text(window.why)}</p>{held}<p>{scored} Owner: {text(details.owner)}.</p>{asks}",
+        f"<p>{marks} {text(window.why)}</p>{held}<p>{scored} Owner: {text(details.owner)}.</p>{asks}",
         f"<p>{markup.links(window.links)}</p>" if window.links else "",
     ]
 
@@ -138,11 +139,12 @@ def _reports(reports: Iterable[str]) -> list[str]:
 
 
 def _findings(findings: Sequence[Finding]) -> str:
-    header = ("kind", "about", "what was found", "value", "threshold", "rows")
+    header = ("kind", "about", "window", "what was found", "value", "threshold", "rows")
     rows = [
         [
             text(one.kind.replace("_", " ")),
             name(NAMES.get(one.about, one.about)),
+            f'<span class="plain">{text(one.window)}</span>',
             text(one.says),
             number(one.value),
             number(one.threshold),
@@ -150,7 +152,7 @@ def _findings(findings: Sequence[Finding]) -> str:
         ]
         for one in findings
     ]
-    return markup.table(header, rows, numbers=header[3:]) if rows else "<p>Nothing was found.</p>"
+    return markup.table(header, rows, numbers=header[4:]) if rows else "<p>Nothing was found.</p>"
 
 
 def _performance(details: Details) -> str:

@@ -61,9 +61,11 @@ def test_the_page_says_what_was_measured():
     quiet = [{"month": month, "kinds": ["suspicion"] * (month == 14), "action": "nothing"} for month in range(13, 23)]
     cells = [{"kind": kind.name, "size": size, "delay": 2} for kind in plants.KINDS for size in kind.sizes]
     held = [{"month": 14, "held": dict.fromkeys(power.COVERED, True), "error": 0.0}]
-    page = power.page([{"seed": 1, "quiet": quiet, "power": cells, "coverage": held}])
+    faults = {fault.name: [[fault.about, fault.form]] if fault.form else [] for fault in plants.FAULTS}
+    page = power.page([{"seed": 1, "quiet": quiet, "power": cells, "coverage": held, "faults": faults}])
     assert "1 seeds, 10 quiet windows" in page and "| over a threshold | 1 | 10.0% |" in page
     assert page.count("| 100% | 100% | 2 |") == len(cells)
+    assert "| charges in cents | 100% |" in page and "| 15% of the customers | 0% |" in page
 
 
 @pytest.mark.long

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from monitoring import performance
-from monitoring.decide import Past, decide
-from monitoring.findings import Finding, of_novelty
+from monitoring.decide import Past, asks, decide
+from monitoring.findings import Finding, of_novelty, of_window
+from monitoring.quarantine import Judged, lasting
 from monitoring.quiet import FEW_ROWS, Novelty
 from pipelines import params
 from pipelines.metrics import Interval
@@ -36,8 +37,9 @@ def found(*kinds):
         (["drift", "estimated_loss"], "retrain"),
         (["bias", "loss"], "retrain"),
         (["suspicion", "estimated_loss"], "note"),
+        (["info"], "note"),
         (["feed"], "block"),
-        (["feed", "loss", "drift", "estimated_loss", "bias"], "block"),
+        (["feed", "drift", "estimated_loss", "bias"], "block"),
     ],
 )
 def test_findings_lead_to_one_action(kinds, action):
@@ -72,6 +74,68 @@ def test_old_retrainings_hold_nothing_back():
     assert decide(found("loss"), old, NOW, MONITOR).action == "retrain"
 
 
+def test_every_finding_that_asks_for_something_is_said_and_named():
+    decision = decide(found("loss", "bias"), NOTHING_YET, NOW, MONITOR)
+    assert decision.action == "retrain" and "loss was seen. bias was seen." in decision.why
+    assert asks(found("loss", "bias"), "retrain", None) == ["retrain", "review"]
+    held = decide(found("loss", "bias"), Past([], running=True), NOW, MONITOR)
+    assert held.action == "review" and held.held and asks(found("loss", "bias"), "review", held.held) == ["review", "retrain"]
+    assert asks(found("drift"), "note", None) == []
+
+
+def test_a_sentence_says_which_window_it_is_of():
+    lost = of_window(found("loss"), "2025-01")
+    assert decide([*lost, *of_window(found("bias"), "2025-02")], NOTHING_YET, NOW, MONITOR).why == (
+        "2025-01: loss was seen. 2025-02: bias was seen."
+    )
+
+
+# a quarantine ends
+
+
+BEFORE = ["2025-01", "2025-02", "2025-03"]
+REVIEWED = MONITOR.model_copy(update={"escalate": "review"})
+
+
+def test_a_new_state_that_lasts_escalates_to_a_retraining_or_to_a_person():
+    broken = found("feed")
+    actions = [decide(broken, NOTHING_YET, NOW, MONITOR, BEFORE[:windows]).action for windows in range(4)]
+    assert actions == ["block", "block", "block", "retrain"]
+    decision = decide(broken, NOTHING_YET, NOW, MONITOR, BEFORE)
+    assert decision.escalated and "has lasted for 4 windows" in decision.why
+    asked = decide(broken, NOTHING_YET, NOW, REVIEWED, BEFORE)
+    assert (asked.action, asked.escalated) == ("review", True)
+
+
+def test_mature_labels_of_the_new_state_that_show_a_loss_escalate_at_once():
+    lost = of_window(found("loss"), "2025-01")
+    decision = decide([*found("feed"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
+    assert (decision.action, decision.escalated) == ("retrain", True) and "2025-01: loss was seen." in decision.why
+    assert decide([*found("feed"), *lost], NOTHING_YET, NOW, REVIEWED, ["2025-01"]).action == "review"
+
+
+def test_a_loss_of_the_sound_windows_before_waits_for_a_sound_one():
+    lost = of_window(found("loss"), "2024-11")
+    decision = decide([*found("feed"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
+    assert decision.action == "block" and "the next sound one" in decision.held and "2024-11: loss" in decision.why
+
+
+def test_an_escalation_that_may_not_start_goes_on_as_a_quarantine_and_is_asked_for_again():
+    decision = decide(found("feed"), Past([], running=True), NOW, MONITOR, BEFORE)
+    assert (decision.action, decision.escalated) == ("block", False) and "under way" in decision.held
+
+
+def fault(about, form):
+    return Finding("feed", about, "", 1000, evidence={"form": form})
+
+
+def test_only_windows_in_a_row_that_share_a_fault_are_one_state():
+    unit, nulls = fault("usage", "unit"), fault("usage", "nulls")
+    told = [Judged("a", True, [unit]), Judged("b", True, [nulls]), Judged("c", True, [unit, nulls]), Judged("d", True, [unit])]
+    assert lasting(told, [unit]) == ["c", "d"]
+    assert lasting([*told, Judged("e", False, [])], [unit]) == [] and lasting(told, []) == []
+
+
 def test_a_suspicion_becomes_drift_when_it_is_confirmed():
     novelty = Novelty(None, 5.2, 4.1, [("plan", "distribution", 5.2), ("age", "order", 2.0)], 12)
     (first,), (second,) = of_novelty(novelty, False, 900), of_novelty(novelty, True, 900)
@@ -96,12 +160,18 @@ def test_a_loss_counts_when_its_whole_interval_lies_beyond_the_margin():
     assert judge(Interval(0.72, 0.70, 0.74), estimated=True)[0].kind == "estimated_loss"
 
 
+def test_a_slim_loss_asks_for_a_second_window():
+    slim = Interval(0.80, 0.78, 0.82)
+    assert judge(slim)[0].kind == "suspicion" and "the next window confirm" in judge(slim)[0].says
+    assert judge(slim, before=True)[0].kind == "loss"
+
+
 def test_a_measure_of_which_less_is_better_is_lost_when_it_rises():
     lost = performance.loss("log_loss", Interval(0.2, 0.19, 0.22), Interval(0.3, 0.28, 0.31))
     assert lost.point == pytest.approx(0.1) and 0 < lost.low < lost.point < lost.high
 
 
-@pytest.mark.parametrize("sizes", [{"rows": 100}, {"positives": 3}])
+@pytest.mark.parametrize("sizes", [{"positives": 3}, {"positives": 4990}])
 def test_few_labels_are_no_evidence(sizes):
     (few,) = judge(Interval(0.6, 0.5, 0.7), **sizes)
     assert few.kind == "insufficient"

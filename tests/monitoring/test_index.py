@@ -80,8 +80,35 @@ def test_nothing_to_do_is_said_and_since_when():
     text = Page(shown(model(window("2025-01", "block"), window("2025-02"), window("2025-03", "note")))).text
     assert "churn: nothing needs attention since window 2025-02." in text
     assert "● note in the newest window, 2025-03" in text
-    promoted = model(window("2025-01", "retrain"), champion=2, moves=[Move(2, "promoted", "", "2025-02-20 10:00", None, "")])
-    assert "nothing needs attention since version 2 was promoted (2025-02-20 10:00)" in Page(shown(promoted)).text
+
+
+def test_a_retraining_that_has_not_been_shown_to_help_is_open_and_says_what_was_tried():
+    lost = window("2025-03", "retrain", seen_from="2025-03-16", shown_in="2025-01")
+    tried = [("2025-03", "2025-03-31", "promoted: v2"), ("", "2025-03-01", "kept: v1")]
+    told = model(lost, window("2025-04", version=2, performance=None), champion=2, retrainings=tried)
+    text = Page(shown(told)).text
+    assert "nothing needs attention" not in text and "△ retrained, not yet shown to help churn v1" in text
+    assert "Tried: retraining as of 2025-03-31, promoted: v2." in text
+    assert "stays open until the labels of a window of the new champion show that it is repaired" in text
+    assert "The first window that shows it is 2025-01. A retraining as of 2025-03-16 or later can see it" in text
+    early = model(lost, retrainings=[("2025-03", "2025-03-10", "kept: v2")])
+    assert "as of 2025-03-10, kept: v2: before 2025-03-16 it could not see what has changed." in Page(shown(early)).text
+
+
+def test_two_findings_of_a_window_are_two_cards_and_two_marks():
+    text = Page(shown(model(window("2025-01", "retrain", also=["review"])))).text
+    assert text.index("▲ retrain churn v1") < text.index("◆ review churn v1") < text.index("roc_auc by window")
+    assert "▲ retrain ◆ review" in text[text.index("Windows") :]
+
+
+def test_a_champion_below_its_promise_is_never_called_well():
+    text = Page(
+        shown(model(window("2025-01"), window("2025-02", performance=near(0.74)), window("2025-03", performance=None)))
+    ).text
+    assert "nothing needs attention" not in text
+    assert "▽ below its promise churn v1, window 2025-02" in text
+    assert "2025-02: roc_auc is 0.740 [0.720, 0.760] on mature labels, and v1 promised 0.851" in text.replace("\xa0", " ")
+    assert text.count("▽ below its promise") == 2, "the card, and the row of the window"
 
 
 def test_several_models_are_one_list_the_newest_matter_first():
@@ -113,7 +140,7 @@ def test_a_held_retraining_and_one_that_changed_nothing_say_why():
     kept = model(window("2025-01", "retrain"), retrainings=[("2025-01", "2025-01-31", "kept: gains too little")])
     text = Page(shown(kept)).text
     assert "△ retrained, champion kept" in text
-    assert "Retraining: kept: gains too little" in text
+    assert "Tried: retraining as of 2025-01-31, kept: gains too little." in text
 
 
 def test_a_row_a_window_newest_first_with_its_links():

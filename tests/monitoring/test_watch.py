@@ -158,7 +158,7 @@ def test_immature_labels_are_not_negatives(watch):
 
 
 def test_a_changed_unit_blocks_and_its_labels_judge_nobody(watch, company_url):
-    change(company_url, "update people set weak = weak * 1000 + 5000 where day = '2025-01-31'")
+    change(company_url, "update people set weak = weak * 1000 where day = '2025-01-31'")
     assert judged(watch, FIRST).action == "block" and "feed" in kinds(store.verdicts(watch.url, "churn")[0])
     later = judged(watch, LATER, LATEST)
     assert later.action == "nothing" and later.matured == FIRST and kinds(later) == set()
@@ -166,8 +166,35 @@ def test_a_changed_unit_blocks_and_its_labels_judge_nobody(watch, company_url):
     assert flagged == [(False,)]  # March's, and not January's
 
 
+def test_a_fault_whose_labels_show_a_loss_escalates_and_is_the_baseline_from_then_on(watch, company_url):
+    change(company_url, "update people set weak = weak * 1000 where day >= '2025-01-31'")
+    assert [judged(watch, key).action for key in (FIRST, LATER)] == ["block", "block"]
+    verdict = judged(watch, LATEST)
+    assert verdict.action == "retrain" and "its mature labels show a loss" in verdict.why
+    assert {one.window for one in verdict.findings if one.kind == "loss"} == {FIRST}
+    assert verdict.figures["accepted"] == [FIRST, LATER, LATEST]
+    assert verdict.figures["seen_from"] == {"window": FIRST, "day": "2025-03-16"}
+    later = judged(watch, "2025-04")
+    assert (
+        "feed" not in kinds(later) and later.action == "note" and later.held
+    )  # the loss goes on, and the retraining is waited for
+
+
+@pytest.mark.long
+def test_a_fault_that_lasts_escalates_without_any_label(watch, company_url):
+    watch.subject_of(1).source.queries.outcomes.unlink()
+    change(company_url, "update people set weak = weak * 1000 where day >= '2025-01-31'")
+    keys = (FIRST, LATER, LATEST, "2025-04", "2025-05")
+    asking = replace(
+        watch, params=CONFIG.model_copy(update={"monitor": CONFIG.monitor.model_copy(update={"escalate": "review"})})
+    )
+    verdicts = [judged(asking, key) for key in keys]
+    assert [one.action for one in verdicts][:4] == ["block", "block", "block", "review"]
+    assert "has lasted for 4 windows" in verdicts[3].why and "feed" not in kinds(verdicts[4])
+
+
 def test_scores_of_a_broken_feed_are_flagged(watch, company_url):
-    change(company_url, "update people set weak = weak * 1000 + 5000 where day = '2025-01-31'")
+    change(company_url, "update people set weak = weak * 1000 where day = '2025-01-31'")
     judged(watch, FIRST)
     assert fetch(watch.url, "select distinct flagged from evergreen.latest_scores") == [(True,)]
 
@@ -252,11 +279,23 @@ def test_labels_of_an_earlier_champion_do_not_judge_this_one(watch, company_url,
     change(company_url, "update people set left_in = (random() < 0.5)::int where day >= '2025-01-31'")
     judged(watch, FIRST, LATER)
     version, bundle = publish(url, tmp_path / "other", world, threshold=0.4)
-    second = replace(watch.subject_of(1), version=version, bundle=bundle)
+    data = watch.subject_of(1).source.data.model_copy(update={"as_of": dt.date(2025, 3, 16)})  # January's labels were final
+    second = replace(watch.subject_of(1), version=version, bundle=bundle, source=replace(watch.subject_of(1).source, data=data))
     both = replace(watch, subject_of=lambda number: {1: watch.subject_of(1), 2: second}[number])
     score(second.source, url, version, bundle, as_of=dt.date(2025, 3, 31), count=second.count)
     verdict = judge_window(both, windows.named(LATEST, "month"), judged_on=dt.date(2025, 3, 31))
     assert verdict.version == 2 and verdict.action == "nothing" and "scored by v1" in verdict.why
+
+
+def test_a_champion_that_has_not_seen_what_the_earlier_ones_labels_show_is_retrained(watch, company_url, url, tmp_path, world):
+    change(company_url, "update people set left_in = (random() < 0.5)::int where day >= '2025-01-31'")
+    judged(watch, FIRST, LATER)
+    version, bundle = publish(url, tmp_path / "other", world, threshold=0.4)
+    second = replace(watch.subject_of(1), version=version, bundle=bundle)
+    both = replace(watch, subject_of=lambda number: {1: watch.subject_of(1), 2: second}[number])
+    score(second.source, url, version, bundle, as_of=dt.date(2025, 3, 31), count=second.count)
+    verdict = judge_window(both, windows.named(LATEST, "month"), judged_on=dt.date(2025, 3, 31))
+    assert verdict.version == 2 and verdict.action == "retrain" and "roc_auc of v1 is" in verdict.why
 
 
 def test_of_every_day_a_window_takes_those_of_the_champion_that_it_ended_with(watch, url, tmp_path, world):
@@ -302,7 +341,7 @@ def test_a_feed_that_was_mended_is_scored_anew_and_no_longer_blocked(watch, comp
 
 
 def test_what_a_version_was_trained_on_is_no_broken_feed_to_it(watch, company_url):
-    change(company_url, "update people set weak = weak * 1000 + 5000 where day >= '2025-01-31'")
+    change(company_url, "update people set weak = weak * 1000 where day >= '2025-01-31'")
     assert {one.action for one in (judged(watch, FIRST), judged(watch, LATER))} == {"block"}
     data = watch.subject_of(1).source.data.model_copy(update={"as_of": dt.date(2025, 2, 28)})
     retrained = replace(watch.subject_of(1), source=replace(watch.subject_of(1).source, data=data))
@@ -325,6 +364,31 @@ def test_a_window_scored_long_before_its_end_says_so_and_blocks_nothing(watch, c
     score(subject.source, watch.url, subject.version, subject.bundle, as_of=dt.date(2025, 1, 20), count=subject.count)
     verdict = judge_window(watch, windows.named(FIRST, "month"), judged_on=dt.date(2025, 1, 31))
     assert verdict.action == "nothing" and "scored last on 2025-01-20, 11 days before its end" in verdict.why
+
+
+def test_a_window_without_a_row_is_judged_and_its_neighbours_go_on(watch, company_url):
+    change(company_url, "delete from people where day = '2025-02-28'")
+    judged(watch, FIRST)
+    empty = judge_window(
+        watch, windows.named(LATER, "month"), judged_on=dt.date(2025, 2, 28)
+    )  # nobody scored it: nobody was there
+    assert (empty.row_count, empty.action) == (0, "note") and "No row came." in empty.why
+    later = judged(watch, LATEST)
+    assert later.action == "nothing" and later.matured == FIRST
+    assert judged(watch, "2025-04").matured == LATER  # whose labels there are none of
+
+
+def test_few_labels_a_month_are_judged_together(watch, company_url):
+    change(
+        company_url,
+        "update people set left_in = (random() < 0.5)::int where day >= '2025-01-31'; "
+        "delete from people where day >= '2025-01-31' and id % 40 <> 0",
+    )
+    verdict = judged(watch, FIRST, LATER, LATEST)
+    assert verdict.matured == FIRST and "roc_auc cannot be judged" in verdict.why
+    verdict = judged(watch, "2025-04")
+    assert "roc_auc of 2025-01 to 2025-02 together is" in str([one.says for one in verdict.findings])
+    assert verdict.action == "retrain"
 
 
 @pytest.mark.long
