@@ -79,7 +79,7 @@ def _line(table: str, fault: str, checks: list[Check]) -> str:
 def blocked(rows: pa.Table, params: Params) -> list[Check]:
     """What is critical and red, after the very split of a retraining."""
     divided = split.split(rows, params.data, params.split)
-    schema = features.learn_schema(divided, params.data, params.features)
+    schema = features.learn_schema(rows, params.data, params.features)
     sides = leakage.divide(divided, schema, params)
     return [check for check in leakage.judge(sides, params) if not check.success and check.severity == "critical"]
 
