@@ -38,7 +38,7 @@ EPSILON = 1e-6
 STEPS = 20  # of Newton's method, at most: it converges in four to eight ...
 TOLERANCE = 1e-3  # ... to within this of a log odd
 LONGEST_STEP = 1.0  # in log odds, and in log odds a standard deviation of them
-CERTAINTY = 2.0  # standard errors, beyond which another cut than the curve's is taken
+CERTAINTY = 1.5  # standard errors, beyond which another cut than the curve's is taken
 PRIOR = 1e-2  # rows' worth of belief in scores as they are: a group without a curve keeps them
 
 

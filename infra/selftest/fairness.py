@@ -20,7 +20,7 @@ from pipelines.params import AuditParams, Params
 ENTITIES = 6_000
 THRESHOLD = 0.5
 SHORTFALL = 0.1  # where a project's own has no limit on it
-PEOPLE = 24_000  # of a table like a census; half of them judge
+PEOPLE = 40_000  # of a table like a census; half of them judge
 RESAMPLES = 200  # of them: a hundred audits and more are made
 UNTOLD_SHARE = 0.7
 LEAST_FOUND = 0.9
