@@ -292,7 +292,7 @@ def test_a_key_is_known_by_its_values_whatever_its_name(found, evidence):
         whole({RANDOM.randrange(30_000_000) for _ in range(2000)}),
         whole({RANDOM.randrange(1_600_000_000, 1_700_000_000) for _ in range(2000)}),
         whole([RANDOM.randrange(20_000) + 100_000 for _ in range(2000)]),
-        whole([20240000 + 100 * month + day for month in range(1, 13) for day in range(1, 29)]),
+        whole([10_000 * year + 100 * month + 15 for year in range(2000, 2020) for month in (1, 5, 9)]),
         whole(drawn(700_000_000, 830_000_000), fractions=3),
     ],
     ids=["balance", "bell", "seconds from 0", "seconds since 1970", "repeats", "days", "fractions"],
