@@ -87,8 +87,8 @@ def measure(reader: Reader, plan: Plan, most: int = SAMPLE, progress: Callable[[
 
 
 def again(reader: Reader, plan: Plan, before: TrainingSet) -> TrainingSet:
-    """What `measure` gives for a plan that leaves out more columns; counted anew only where they are the key."""
-    if plan.entity.source is None:
+    """What `measure` gives for a plan that leaves out more columns; counted anew only where rows that are alike are one."""
+    if plan.entity.source is None or plan.distinct:
         return measure(reader, plan)
     names = {feature.name for feature in plan.features}
     return replace(before, columns=tuple(one for one in before.columns if one.name in names))
