@@ -73,7 +73,7 @@ def measure(reader: Reader, plan: Plan, most: int = SAMPLE, progress: Callable[[
     for start in range(0, max(1, len(named)), TOGETHER):
         some = named[start : start + TOGETHER]
         reader.row("select setseed(0.5)")  # the same rows for all columns
-        found = dict(reader.rows(_question(plan, statement, some, most)))
+        found = dict(reader.rows(_question(plan, statement, some, most, whole=not whole)))
         if not whole:
             whole, days = found[WHOLE], found[DAYS] or []
             _check(plan, **whole)
@@ -87,8 +87,8 @@ def measure(reader: Reader, plan: Plan, most: int = SAMPLE, progress: Callable[[
 
 
 def again(reader: Reader, plan: Plan, before: TrainingSet) -> TrainingSet:
-    """What `measure` gives for a plan that leaves out more columns; counted anew only where they are the key."""
-    if plan.entity.source is None:
+    """What `measure` gives for a plan that leaves out more columns; counted anew only where rows that are alike are one."""
+    if plan.entity.source is None or plan.distinct:
         return measure(reader, plan)
     names = {feature.name for feature in plan.features}
     return replace(before, columns=tuple(one for one in before.columns if one.name in names))
@@ -145,18 +145,19 @@ def _check_scoring(reader: Reader, plan: Plan) -> None:
         )
 
 
-def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int) -> str:
-    """One statement that runs the training query once: a line WHOLE, a line DAYS, and a line a column, each as JSON."""
+def _question(plan: Plan, statement: str, named: Sequence[Feature], most: int, *, whole: bool) -> str:
+    """One statement that runs the training query once: a line a column as JSON, and with `whole` a line WHOLE and one DAYS."""
     label = identifier(plan.target_name)
     keys = [plan.key.name, *([SNAPSHOT] if plan.time else [])]
     key = ", ".join(map(identifier, keys))
     listed = ", ".join([f"{label} as y", *(f"{identifier(one.name)} as c{number}" for number, one in enumerate(named))])
     counts = f"'rows', count(*), 'positives', coalesce(sum({label}), 0), 'keys', count(distinct row({key}))"
     of_day = f"select {SNAPSHOT} as day, count(*) as n, sum({label}) as p from training group by 1 order by 1"
-    parts = [f"select {WHOLE} as place, (select json_build_object({counts}) from training) as found"]
-    parts += [
-        f"select {DAYS}, " + (f"(select json_agg(json_build_array(day, n, p)) from ({of_day}) as d)" if plan.time else "null")
-    ]
+    parts = []
+    if whole:
+        parts = [f"select {WHOLE} as place, (select json_build_object({counts}) from training) as found"]
+        days = f"(select json_agg(json_build_array(day, n, p)) from ({of_day}) as d)" if plan.time else "null"
+        parts += [f"select {DAYS}, {days}"]
     parts += [f"select {number}, ({_facts(f'c{number}', one.kind)})" for number, one in enumerate(named)]
     columns = ", ".join(map(identifier, [*keys, plan.target_name, *(one.name for one in named)]))
     training = f"select {columns} from ({statement}) as whole"

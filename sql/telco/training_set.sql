@@ -8,7 +8,7 @@ with customers as (
 
 select
     "customerID" as customer_id,
-    ("Churn" = 'Yes')::int as churned,
+    case "Churn" when 'Yes' then 1 when 'No' then 0 else -1 end as churned, -- -1: neither, at which stage validate stops
     "gender" as gender,
     ("SeniorCitizen" = 1) as senior_citizen,
     ("Partner" = 'Yes') as partner,
