@@ -42,6 +42,7 @@ def publish_results(
         git_ref=git_ref,
         trials=tuple(path for name in config.enabled if (path := folder / MODELS / name / TRIALS).exists()),
         ran=ran or {},
+        site_url=here.site_url,
     )
     return publish.publish_version(here.promoter_url, here.mlflow_tracking_uri, release)
 

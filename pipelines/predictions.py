@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+ENTITY = "entity"
 COPY = """copy evergreen.predictions (prediction_id, model, version, run_key, as_of, source, score, decision, entity)
 from stdin (format binary)"""
 
@@ -44,6 +45,9 @@ class Run:
     last_entity: str | None
     begun_at: datetime
     moved_at: datetime
+    entity_column: str | None = None  # what the source calls the entity
+    tiers: list[str] | None = None  # names, the lowest first
+    tier_starts: list[float] | None = None  # the probabilities from which on they begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,8 @@ class Plan:
     horizon_days: int
     embargo_days: int
     query_sha256: str
+    entity_column: str | None = None
+    tiers: dict[str, float] | None = None  # name -> the probability from which on it begins, the lowest first
 
 
 def begin(url: str, plan: Plan, *, force: bool = False) -> Run:
@@ -77,6 +83,8 @@ def begin(url: str, plan: Plan, *, force: bool = False) -> Run:
         attempt = f"/{len(runs) + 1}" if runs else ""
         run_key = f"batch/v{plan.version}/{plan.as_of}{attempt}"
         values = {"horizon_days": plan.horizon_days, "embargo_days": plan.embargo_days, "query_sha256": plan.query_sha256}
+        tiers = {"tiers": plan.tiers and list(plan.tiers), "tier_starts": plan.tiers and list(plan.tiers.values())}
+        values |= {"entity_column": plan.entity_column, **tiers}
         return Run(**query(connection, "begin_run", **key, run_key=run_key, **values)[0])
 
 
@@ -147,7 +155,8 @@ def latest_run(url: str, model: str) -> Run | None:
 def export(url: str, model: str, out: Path, *, force: bool = False) -> int:
     """The latest scores as a CSV or Parquet file, highest first, whole or not at all; returns how many.
 
-    Columns: entity, as_of, score, decision, version, scored_at, flagged (its window's feed was found to be broken).
+    Columns: the entity by its name in the source, as_of, score, decision, tier, version, scored_at, flagged (its window's feed
+    was found to be broken).
 
     Args:
         force: a file that is there may be overwritten.
@@ -161,26 +170,29 @@ def export(url: str, model: str, out: Path, *, force: bool = False) -> int:
         raise EvergreenError(f"--out {out}: the name says the format, so it ends with .csv or .parquet.")
     if out.exists() and not force:
         raise EvergreenError(f"{out} is there already: name another file, or pass --force to overwrite it.")
-    if latest_run(url, model) is None:
+    run = latest_run(url, model)
+    if run is None:
         raise EvergreenError(f"{model!r} has no scores yet: `prefect deployment run 'score/{model}' --watch`.")
     statement = postgres.bind(FOLDER / "streams" / "latest_scores.sql", {"model": model})
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         with postgres.snapshot(url) as ours, ours.batches(statement) as batches:
-            count = _write(batches, staging, out.suffix)
+            count = _write(batches, staging, out.suffix, run.entity_column or ENTITY)
         staging.rename(out)
     finally:
         staging.unlink(missing_ok=True)
     return count
 
 
-def _write(batches: pa.RecordBatchReader, path: Path, suffix: str) -> int:
+def _write(batches: pa.RecordBatchReader, path: Path, suffix: str, entity: str) -> int:
+    """Write the batches, the entity under this name unless another column has it already; returns how many rows."""
     import pyarrow as pa
     import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
-    schema = pa.schema([field.remove_metadata() for field in batches.schema])
+    named = {ENTITY: entity} if entity not in batches.schema.names else {}
+    schema = pa.schema([field.remove_metadata().with_name(named.get(field.name, field.name)) for field in batches.schema])
     count = 0
     with (csv.CSVWriter if suffix == ".csv" else pq.ParquetWriter)(path, schema) as writer:
         for batch in batches:

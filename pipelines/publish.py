@@ -34,6 +34,7 @@ class Release:
     reports: tuple[Path, ...]  # plots and pages that MLflow shows; files and folders
     git_commit: str
     git_ref: str
+    site_url: str = ""  # of the report site, where the version's pages will be
     trials: tuple[Path, ...] = ()  # trials.json of each candidate, in a folder of its name
     ran: Mapping[str, str] = field(default_factory=dict)  # stage of another pool -> where it ran, and why there
 
@@ -50,6 +51,7 @@ def publish_version(url: str, tracking_uri: str, release: Release) -> ledger.Ver
     manifest, evaluation = _read(release.bundle / "manifest.json"), _read(release.bundle / "evaluation.json")
     model, key = manifest["model"], digests["manifest.json"]
     if found := ledger.find(url, model, key):
+        _describe(tracking_uri, release, found, manifest, evaluation)
         return found
     with schema.locked(url, f"evergreen/publish/{model}", f"A version of {model!r} is being published already"):
         record = _record(release, manifest, evaluation)
@@ -68,7 +70,39 @@ def publish_version(url: str, tracking_uri: str, release: Release) -> ledger.Ver
             mlflow_version=published.version,
             metrics=_points(evaluation, evaluation["challenger"]) | _bounds(evaluation),
         )
-        return ledger.register_version(url, new)
+        version = ledger.register_version(url, new)
+        _describe(tracking_uri, release, version, manifest, evaluation)
+        return version
+
+
+def _describe(
+    tracking_uri: str, release: Release, version: ledger.Version, manifest: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> None:
+    """What people read of a version in MLflow: its number is known when the ledger has it."""
+    data, name = manifest["data"], f"v{version.version} {manifest['data']['as_of']} {manifest['candidate']}"
+    figures = "; ".join(f"{metric} {figure}" for metric, figure in _shown(evaluation).items())
+    report = f"{release.site_url}/{version.model}/v{version.version}/index.html"
+    description = (
+        f"**{version.model} v{version.version}**: {manifest['candidate']}, as of {data['as_of']}, {data['rows']:,} rows.\n\n"
+        f"- Held out: {figures}\n"
+        f"- [The version's report]({report})\n"
+        f"- In the ledger: `evergreen trace v{version.version}`, `evergreen history`; git commit {version.git_commit[:12]}\n"
+        f'- `mlflow.pyfunc.load_model("models:/{version.model}/{version.mlflow_version}").predict(frame)` takes a frame of the '
+        "training query's columns\n\n"
+    ) + (release.bundle / "card.md").read_text(encoding="utf-8")
+    published = registry.Published(version.mlflow_run_id, version.mlflow_version)
+    registry.describe(tracking_uri, version.model, published, name=name, description=description)
+
+
+def _shown(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """The challenger's metric and its gain over the baseline, with their intervals."""
+    found, metric = evaluation["candidates"][evaluation["challenger"]], evaluation["metric"]
+    figures = {metric: found["metrics"][metric], f"gain over {evaluation['baseline']}": found["against_baseline"]}
+    return {
+        name: f"{value['point']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+        for name, value in figures.items()
+        if value["point"] is not None
+    }
 
 
 def bundle_digests(bundle: Path) -> dict[str, str]:
@@ -124,6 +158,8 @@ def decide(
         stage.fault("promote:judged")
         record_decision(url, version, verdict, epoch=epoch, actor=actor)
     reconcile(url, tracking_uri, version.model)
+    said = {"gate": f"{verdict.outcome}: {verdict.headline}"}
+    registry.tag_version(tracking_uri, version.model, version.mlflow_version, said)
     return verdict
 
 
@@ -171,12 +207,18 @@ def _record(release: Release, manifest: Mapping[str, Any], evaluation: Mapping[s
         metrics=_points(evaluation, evaluation["challenger"]) | _bounds(evaluation) | everyone,
         lineage=registry.Lineage(f"{manifest['model']} rows", manifest["data_manifest_sha256"], source),
         reports=release.reports,
+        shown={
+            "candidate": manifest["candidate"],
+            "as of": str(data["as_of"]),
+            "rows": f"{data['rows']:,}",
+            "git commit": release.git_commit[:12],
+            **_shown(evaluation),
+        },
         trials=[trial for path in release.trials for trial in _trials(path.parent.name, _read(path))],
         tags={
             "evergreen.candidate": manifest["candidate"],
             "evergreen.git_ref": release.git_ref,
             "mlflow.source.git.commit": release.git_commit,
-            "mlflow.note.content": (release.bundle / "card.md").read_text(encoding="utf-8")[:8000],
         }
         | {f"evergreen.ran.{stage.replace('@', '.')}": where for stage, where in release.ran.items()},  # MLflow takes no @
     )

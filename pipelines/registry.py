@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pipelines import stage
+from pipelines import mlflow_model, stage
 from pipelines.errors import EvergreenError, TransientError
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 KEY = "evergreen.bundle_sha256"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else its pages are those for language models
-BUNDLE, REPORTS = "bundle", "reports"
+BUNDLE, REPORTS, MODEL = "bundle", "reports", "model"
+LONGEST_DESCRIPTION = 5000  # the server refuses more
+REGISTERED = (
+    "Versions of {model}, as Evergreen published them. @champion is the one that serves, @challenger the last that was judged "
+    "against it: the ledger decides (`evergreen history`).\n\n"
+    '`mlflow.pyfunc.load_model("models:/{model}@champion").predict(frame)` takes the columns of the training query.'
+)
 BOUNDS = {  # a server that is down is noticed in about 3 s, one that hangs in about 35 s
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -73,7 +79,8 @@ class Record:
     metrics: Mapping[str, float]
     lineage: Lineage
     reports: Sequence[Path] = ()  # files and folders
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the run
+    shown: Mapping[str, str] = field(default_factory=dict)  # tags of the registered version, for people
     trials: Sequence[Trial] = ()
 
 
@@ -103,7 +110,34 @@ def publish(tracking_uri: str, *, model: str, bundle: Path, bundle_sha256: str, 
         if run is None:
             run = _log_run(client, experiment, bundle, {KEY: bundle_sha256, **record.tags}, record)
         stage.fault("publish:uploaded")
-        return _register(client, model, run, bundle_sha256)
+        return _register(client, model, run, {KEY: bundle_sha256, **record.shown})
+
+
+def describe(tracking_uri: str, model: str, published: Published, *, name: str, description: str) -> None:
+    """Name a version's run, and say what the version is, on both; twice is once.
+
+    Args:
+        description: Markdown.
+
+    Raises:
+        TransientError: MLflow does not answer, or not in time.
+    """
+    with _client(tracking_uri) as client:
+        text = description[:LONGEST_DESCRIPTION]
+        client.update_run(published.run_id, name=name)
+        client.set_tag(published.run_id, "mlflow.note.content", text)
+        client.update_model_version(model, str(published.version), text)
+
+
+def tag_version(tracking_uri: str, model: str, version: int, tags: Mapping[str, str]) -> None:
+    """Put tags on a registered version.
+
+    Raises:
+        TransientError: MLflow does not answer, or not in time.
+    """
+    with _client(tracking_uri) as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(model, str(version), key, value)
 
 
 def add_reports(tracking_uri: str, run_id: str, *reports: Path) -> None:
@@ -205,6 +239,7 @@ def _log_run(client: MlflowClient, experiment: str, bundle: Path, tags: Mapping[
     try:
         _log_figures(client, run.info.run_id, record)
         client.log_artifacts(run.info.run_id, str(bundle), BUNDLE)
+        _log_model(client, run.info.run_id, bundle)
         for report in record.reports:
             _log_report(client, run.info.run_id, report)
         _log_trials(client, experiment, run.info.run_id, record.trials)
@@ -214,6 +249,13 @@ def _log_run(client: MlflowClient, experiment: str, bundle: Path, tags: Mapping[
             _give_up(client, experiment, run.info.run_id)
         raise
     return run
+
+
+def _log_model(client: MlflowClient, run_id: str, bundle: Path) -> None:
+    """The bundle as MLflow's own kind of model, beside it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        mlflow_model.write(bundle, Path(scratch) / MODEL)
+        client.log_artifacts(run_id, str(Path(scratch) / MODEL), MODEL)
 
 
 def _log_report(client: MlflowClient, run_id: str, report: Path) -> None:
@@ -267,11 +309,11 @@ def _log_figures(client: MlflowClient, run_id: str, record: Record) -> None:
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
-def _register(client: MlflowClient, model: str, run: Run, bundle_sha256: str) -> Published:
+def _register(client: MlflowClient, model: str, run: Run, tags: Mapping[str, str]) -> Published:
     if not client.search_registered_models(f"name = '{model}'"):
-        client.create_registered_model(model)
-    source = f"{run.info.artifact_uri}/{BUNDLE}"
-    created = client.create_model_version(model, source, run.info.run_id, tags={KEY: bundle_sha256}, await_creation_for=0)
+        client.create_registered_model(model, description=REGISTERED.format(model=model))
+    source = f"{run.info.artifact_uri}/{MODEL}"
+    created = client.create_model_version(model, source, run.info.run_id, tags=dict(tags), await_creation_for=0)
     return Published(run.info.run_id, int(created.version))
 
 

@@ -115,7 +115,7 @@ def score(
     name = f"{version.model}/v{version.version}/{as_of}"
     refusal = f"Scoring of {version.model!r} by {version} as of {as_of} is already running"
     with schema.locked(url, f"evergreen/score/{name}", refusal):
-        run = begin(url, _plan(source, version, as_of), force=force)
+        run = begin(url, _plan(source, version, as_of, _tiers(bundle)), force=force)
         if run.state == "complete":
             return run
         if run.row_count:
@@ -136,7 +136,15 @@ def score(
             return writer.finish()
 
 
-def _plan(source: Source, version: Version, as_of: date) -> Plan:
+def _tiers(bundle: Bundle) -> dict[str, float] | None:
+    """Tier -> the probability from which on it begins, the lowest first; None for a version that has none."""
+    if "serving.json" not in bundle.digests:
+        return None
+    tiers = json.loads((bundle.folder / "serving.json").read_text(encoding="utf-8")).get("tiers")
+    return dict(tiers) if tiers else None
+
+
+def _plan(source: Source, version: Version, as_of: date, tiers: dict[str, float] | None) -> Plan:
     return Plan(
         model=version.model,
         version=version.version,
@@ -144,6 +152,8 @@ def _plan(source: Source, version: Version, as_of: date) -> Plan:
         horizon_days=source.data.horizon_days,
         embargo_days=source.data.embargo_days,
         query_sha256=hashlib.sha256(source.queries.training_set.read_bytes()).hexdigest(),
+        entity_column=source.data.entity,
+        tiers=tiers,
     )
 
 

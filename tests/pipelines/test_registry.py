@@ -12,6 +12,7 @@ import time
 import uuid
 from dataclasses import asdict, replace
 
+import httpx
 import pytest
 
 from pipelines import ledger, publish, registry, scoring
@@ -242,6 +243,90 @@ def test_an_mlflow_that_is_down_is_said_in_seconds_and_without_a_password(url, r
     assert time.monotonic() - started < 10
     assert str(refused.value) == f"MLflow at http://127.0.0.1:{port} does not answer: run `evergreen status`, then try again."
     assert ledger.versions(url, model_of(release)) == []
+
+
+# as MLflow's own model
+
+
+@pytest.fixture
+def champion(url, uri, release, monkeypatch):
+    """A version that is champion, and MLflow's own functions on its server."""
+    version = publish.publish_version(url, uri, replace(release, site_url="http://site"))
+    publish.record_decision(url, version, BETTER, epoch=0, actor="tester")
+    publish.reconcile(url, uri, version.model)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return version
+
+
+def test_mlflow_loads_the_champion_by_its_alias_and_scores_as_batch_does(release, champion):
+    import mlflow.pyfunc
+
+    rows = bundles.held_out_rows()
+    model = mlflow.pyfunc.load_model(f"models:/{champion.model}@champion")
+    found = model.predict(rows.to_pandas())["probability"].tolist()
+    assert found == scoring.load(release.bundle).score(rows).tolist()
+    assert mlflow.onnx.load_model(f"models:/{champion.model}/1").graph.output[0].name == "probability"
+    assert model.metadata.signature.inputs.input_names() == ["strong"]
+
+
+def test_people_read_in_mlflow_what_a_version_is(client, champion):
+    assert client.get_run(champion.mlflow_run_id).info.run_name == "v1 2024-12-31 lightgbm"
+    found = client.get_model_version(champion.model, "1")
+    for words in (
+        f"**{champion.model} v1**: lightgbm, as of 2024-12-31, 1,000 rows.",
+        "roc_auc 0.8000 [0.7900, 0.8100]; gain over linear 0.0100 [0.0050, 0.0150]",
+        f"http://site/{champion.model}/v1/index.html",
+        "`evergreen trace v1`",
+        "# card",
+    ):
+        assert words in found.description
+    assert client.get_run(champion.mlflow_run_id).data.tags["mlflow.note.content"] == found.description
+    shown = {name: value for name, value in found.tags.items() if name != registry.KEY}
+    assert shown == {
+        "candidate": "lightgbm", "as of": "2024-12-31", "rows": "1,000", "git commit": "c0ffee",
+        "roc_auc": "0.8000 [0.7900, 0.8100]", "gain over linear": "0.0100 [0.0050, 0.0150]",
+    }  # fmt: skip
+    assert "@champion is the one that serves" in client.get_registered_model(champion.model).description
+
+
+def test_a_description_that_a_kill_left_out_is_added_when_it_is_published_again(url, uri, client, release, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "describe", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish.publish_version(url, uri, release)
+    version = publish.publish_version(url, uri, release)
+    assert client.get_run(version.mlflow_run_id).info.run_name == "v1 2024-12-31 lightgbm"
+
+
+@pytest.mark.long
+def test_mlflow_serves_the_champion(release, champion, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{champion.model}@champion"]
+    serving = subprocess.Popen([*command, "--env-manager", "local", "--port", str(port)], cwd=tmp_path, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 400
+        while not answers(port):
+            assert serving.poll() is None and time.monotonic() < deadline
+            time.sleep(1)
+        rows = bundles.held_out_rows().slice(0, 20)
+        frame = rows.to_pandas().to_dict("split", index=False)
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/invocations", json={"dataframe_split": frame}, trust_env=False, timeout=60
+        )
+        found = [one["probability"] for one in answer.json()["predictions"]]
+        assert found == scoring.load(release.bundle).score(rows).tolist()
+    finally:
+        os.killpg(serving.pid, signal.SIGTERM)
+        serving.wait(30)
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/ping", trust_env=False, timeout=5).is_success
+    except httpx.TransportError:
+        return False
 
 
 # trials

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,11 @@ def fetch(url, statement):
         return connection.execute(statement).fetchall()
 
 
-def publish(url, folder: Path, weights=None) -> tuple[ledger.Version, Bundle]:
+def publish(url, folder: Path, weights=None, tiers=None) -> tuple[ledger.Version, Bundle]:
     """A version of model churn, and its bundle."""
     bundles.write(folder, weights or {"strong": 2.0, "weak": -1.0})
+    if tiers:
+        (folder / "serving.json").write_text(json.dumps({"tiers": tiers}))
     new = bundles.registration(folder)
     return ledger.register_version(url, new), Bundle(folder, new.manifest)
 
@@ -281,10 +284,31 @@ def test_the_latest_scores_become_a_file(source, url, champion, tmp_path, suffix
     out = tmp_path / "made" / f"scores{suffix}"
     assert predictions.export(url, "churn", out) == 1000
     table = pd.read_csv(out, float_precision="round_trip") if suffix == ".csv" else pd.read_parquet(out)
-    assert list(table.columns) == ["entity", "as_of", "score", "decision", "version", "scored_at", "flagged"]
+    assert list(table.columns) == ["customer_id", "as_of", "score", "decision", "tier", "version", "scored_at", "flagged"]
     assert table.score.is_monotonic_decreasing
-    assert dict(zip(table.entity.astype(str), table.score, strict=True)) == latest(url)
+    assert dict(zip(table.customer_id.astype(str), table.score, strict=True)) == latest(url)
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_scores_carry_their_tier_and_what_the_source_calls_the_entity(source, url, tmp_path):
+    version, bundle = publish(url, tmp_path / "bundle", tiers=[["low", 0.0], ["high", 0.5], ["highest", 0.75]])
+    crown(url, version)
+    score(source, url, version, bundle, as_of=AS_OF)
+    found = fetch(url, "select score, decision, tier, entity_column from evergreen.latest_scores")
+    assert {row[2] for row in found} == {"low", "high", "highest"}
+    for probability, decision, tier, name in found:
+        assert tier == ("low" if probability < 0.5 else "high" if probability < 0.75 else "highest")
+        assert decision == (tier != "low")
+        assert name == "customer_id"
+    predictions.export(url, "churn", tmp_path / "scores.parquet")
+    table = pd.read_parquet(tmp_path / "scores.parquet")
+    assert table.tier.value_counts().to_dict() == Counter(row[2] for row in found)
+
+
+def test_an_entity_whose_name_is_another_columns_keeps_ours(tmp_path):
+    batches = pa.table({"entity": ["a"], "score": [0.5]}).to_reader()
+    predictions._write(batches, tmp_path / "scores.csv", ".csv", "score")
+    assert pd.read_csv(tmp_path / "scores.csv").columns.tolist() == ["entity", "score"]
 
 
 def test_an_export_that_makes_no_sense_is_refused(url, tmp_path):
