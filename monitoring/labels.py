@@ -96,12 +96,14 @@ def _judge(
     before = any(losses.is_loss(one, metric) and one.window in run[-2:-1] for one in told)
     for windows_together in (1, 2) if before else (1,):  # where it does not confirm a slim loss alone, both may together
         counts, figures, together = _enough(watch, by, known, verdict, newest, judged_on, least=windows_together)
-        lost = performance.judge(
+        said = performance.judge(
             metric, by.reference.held_out, figures,
             rows=counts.labelled, positives=counts.positives, params=watch.params.monitor,
             before=before, what=f"{metric}{scorer}{together}",
         )  # fmt: skip
-        if any(one.kind == "loss" for one in lost):
+        is_shown = any(one.kind == "loss" for one in said)
+        lost = said if is_shown or windows_together == 1 else lost
+        if is_shown:
             break
     return [*lost, *found, *(judge.bias(newest.groups) if by is subject else [])]
 
