@@ -72,12 +72,14 @@ def find(
     random = np.random.default_rng([seed, PLANTED])
     moved = [kind.plant(rows, size, random) for rows in months[PLANTED - 1 : WATCHED]]
     if kind.name == "concept":
-        before = False
+        before: list[pa.Table] = []  # the month before, where it gave a suspicion
         for delay, rows in enumerate(moved, start=1):
-            kinds = {one.kind for one in replay.mature_loss(version, rows, before=before)}
+            kinds = {one.kind for one in replay.mature_loss(version, rows, before=bool(before))}
+            if before and "loss" not in kinds:
+                kinds = {one.kind for one in replay.mature_loss(version, pa.concat_tables([*before, rows]), before=True)}
             if "loss" in kinds:
                 return delay
-            before = "suspicion" in kinds
+            before = [rows] if "suspicion" in kinds else []
         return None
     counted = [*blocks[: PLANTED - 1], *(version.count(rows) for rows in moved)]
     said = replay.watch(version, months, counted, effects=False)

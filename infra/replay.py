@@ -229,12 +229,13 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
 
 
 def _pooled_loss(watched: _Watched, version: Version, newest_first: Sequence[int], *, before: bool) -> list[Finding]:
-    """Of the newest month; of as many as it takes where its labels are too few."""
+    """Of the newest month; of as many as it takes where its labels are too few, or do not confirm a slim loss alone."""
     found: list[Finding] = []
     for size in range(1, min(len(newest_first), 1 + version.params.monitor.revisit) + 1):
         rows = pa.concat_tables([watched.months[number - 1] for number in newest_first[:size]])
         found = mature_loss(version, rows, before=before)
-        if not any(one.kind == "insufficient" for one in found):
+        kinds = {one.kind for one in found}
+        if "insufficient" not in kinds and ("loss" in kinds or not before or size > 1):
             break
     return found
 

@@ -92,27 +92,43 @@ def _judge(
             says = f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about {subject.version}."
             return [*found, Finding("insufficient", "labels", says, newest.labelled)]
         by, scorer = watch.subject_of(verdict.version), f" of v{verdict.version}"
-    counts, figures, together = _enough(watch, by, known, verdict, newest, judged_on)
-    lost = performance.judge(
-        metric, by.reference.held_out, figures,
-        rows=counts.labelled, positives=counts.positives, params=watch.params.monitor,
-        before=any(losses.is_loss(one, metric) and one.window in run[-2:-1] for one in told),
-        what=f"{metric}{scorer}{together}",
-    )  # fmt: skip
+    lost: list[Finding] = []
+    before = any(losses.is_loss(one, metric) and one.window in run[-2:-1] for one in told)
+    for windows_together in (1, 2) if before else (1,):  # where it does not confirm a slim loss alone, both may together
+        counts, figures, together = _enough(watch, by, known, verdict, newest, judged_on, least=windows_together)
+        said = performance.judge(
+            metric, by.reference.held_out, figures,
+            rows=counts.labelled, positives=counts.positives, params=watch.params.monitor,
+            before=before, what=f"{metric}{scorer}{together}",
+        )  # fmt: skip
+        is_shown = any(one.kind == "loss" for one in said)
+        lost = said if is_shown or windows_together == 1 else lost
+        if is_shown:
+            break
     return [*lost, *found, *(judge.bias(newest.groups) if by is subject else [])]
 
 
 def _enough(
-    watch: Watch, by: Subject, known: Mapping[str, Verdict], verdict: Verdict, newest: Performance, judged_on: date
+    watch: Watch,
+    by: Subject,
+    known: Mapping[str, Verdict],
+    verdict: Verdict,
+    newest: Performance,
+    judged_on: date,
+    *,
+    least: int = 1,
 ) -> tuple[Counts, dict[str, Interval], str]:
     """The labels of a window; where these are too few, with those of the windows before it, as many as it takes.
+
+    Args:
+        least: so many windows at least.
 
     Returns their number, the figures, of which that of the metric is there and may be NaN, and " of A to B together" or "".
     """
     metric = watch.params.evaluate.metric
     nothing = {metric: Interval(float("nan"), float("nan"), float("nan"))}
     counts = Counts(newest.labelled, newest.positives, newest.late)
-    if metric in newest.metrics:
+    if metric in newest.metrics and least == 1:
         return counts, nothing | {name: Interval(**figure) for name, figure in newest.metrics.items()}, ""
     before = [one for one in known.values() if one.row_count and not one.broken and one.last_day < verdict.first_day]
     runs = watch.runs(_stretch(verdict), verdict.version)

@@ -97,7 +97,14 @@ def test_a_value_that_moves_turns_sign_or_is_new_and_another_volume_are_told_and
     assert {one.kind for one in found} <= {"info", "suspicion"}
 
 
-@pytest.mark.parametrize("moved", [{"tickets": RANDOM.poisson(30, 1000)}, {"usage": RANDOM.normal(60, 2, 1000)}])
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"tickets": RANDOM.poisson(30, 1000)},
+        {"usage": RANDOM.normal(60, 2, 1000)},
+        {"balance": abs(RANDOM.normal(0, 3, 1000)) * 1000},  # the sizes have a factor, and the signs have gone
+    ],
+)
 def test_what_grew_by_other_than_a_factor_has_no_new_unit(moved):
     assert not faults(rows(**moved))
 
