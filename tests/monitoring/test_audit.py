@@ -117,7 +117,7 @@ def test_each_gap_is_split_into_what_is_explained_and_what_is_added(run):
 def test_who_is_within_the_capacity_is_told_by_group(run):
     """Of 400 rows 150 score high, 75 of them can be acted on: each of them with one half."""
     rows = scored("f", 100, 0.8, 100, 0.2) + scored("m", 100, 0.4, 100, 0.1)
-    for capacity in (75 / 400, 150):  # of half of the population, as evaluation.json says
+    for capacity in (75 / 400, 75):
         groups = groups_of(run(rows, capacity=capacity))
         points = {name: {rate: one["point"] for rate, one in group["at_capacity"].items()} for name, group in groups.items()}
         assert points["f"] == pytest.approx({"selection_rate": 0.25, "tpr": 0.4, "precision": 0.8})

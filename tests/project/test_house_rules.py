@@ -85,7 +85,7 @@ def test_what_a_stage_reads_of_params_is_among_its_params(stages):
 def test_a_stages_command_is_what_its_module_takes(stages):
     for name, stage in stages.items():
         wanted = inspect.signature(importlib.import_module(module_of(stage)).main).parameters
-        assert set(re.findall(r"--([a-z]+)", stage.cmd)) == set(wanted), name
+        assert {word.replace("-", "_") for word in re.findall(r"--([a-z-]+)", stage.cmd)} == set(wanted), name
         named = names(stage, "deps") | names(stage, "outs")
         files = {word for word in stage.cmd.split() if "/" in word}
         lacking = {file for file in files if not any(path == file or path.startswith(f"{file}/") for path in named)}
