@@ -312,9 +312,9 @@ def of_months(rows, positives):
 
 
 def test_limits_hold_from_the_first_pin_that_has_enough():
-    found, training = of_months([100, 100, 200, 400, 400], [5, 20, 40, 100, 100])
+    found, training = of_months([100, 100, 200, 400, 400], [5, 20, 20, 100, 100])
     first, fewest = parameters.smallest_pin(found, training)
-    assert (first, fewest) == (dt.date(2024, 3, 31) + dt.timedelta(30), 400)  # two months have 25 positives
+    assert (first, fewest) == (dt.date(2024, 4, 30) + dt.timedelta(30), 800)  # three months have 45 positives
 
 
 def test_limits_hold_for_the_whole_table_where_no_earlier_pin_has_enough():
