@@ -59,7 +59,6 @@ def test_every_file_and_link_is_there():
         "fingerprint.sql",
         "known_at.yaml",
         "left_out.sql",
-        "left_out.sql",
         "outcomes.sql",
         "scoring_set.sql",
         "training_set.sql",
