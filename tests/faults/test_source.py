@@ -179,7 +179,7 @@ def validated(source: Source) -> str:
 def test_a_wrong_password_is_told_without_it(source: Source) -> None:
     wrong = source.url.replace(PASSWORD, "not-the-p%40ssword")
     source.pin()
-    done = source.stage("extract", "--queries", str(QUERIES.folder), "--rows", "r", "--manifest", "m", url=wrong)
+    done = source.stage("extract", "--queries", str(QUERIES.folder), *MADE, url=wrong)
     assert done.returncode == 1
     refused(done.stderr, "password authentication failed", "Check user and password in SOURCE_URL", ".env")
     for secret in ("not-the-p%40ssword", "not-the-p@ssword", "Traceback"):
@@ -190,7 +190,7 @@ def test_a_password_that_is_not_encoded_for_a_url_is_told_without_it(source: Sou
     """libpq quotes what it cannot read."""
     source.pin()
     odd = source.url.replace(PASSWORD, "s3cret%zz")
-    done = source.stage("extract", "--queries", str(QUERIES.folder), "--rows", "r", "--manifest", "m", url=odd)
+    done = source.stage("extract", "--queries", str(QUERIES.folder), *MADE, url=odd)
     assert done.returncode == 1
     refused(done.stderr, "percent-encoded", "Check the address in SOURCE_URL")
     assert "s3cret" not in done.stderr + done.stdout
@@ -199,7 +199,7 @@ def test_a_password_that_is_not_encoded_for_a_url_is_told_without_it(source: Sou
 def test_a_server_that_is_away_is_worth_a_retry(source: Source) -> None:
     source.pin()
     away = source.url.replace(source.url.rsplit(":", 1)[1].split("/")[0], str(free_ports(1)[0]))
-    done = source.stage("extract", "--queries", str(QUERIES.folder), "--rows", "r", "--manifest", "m", url=away)
+    done = source.stage("extract", "--queries", str(QUERIES.folder), *MADE, url=away)
     assert done.returncode == TRANSIENT
     refused(done.stderr, "Connection refused", "Check that it runs (`evergreen status`) and try again")
 
@@ -207,7 +207,7 @@ def test_a_server_that_is_away_is_worth_a_retry(source: Source) -> None:
 def test_a_misspelt_key_is_named(source: Source) -> None:
     file = source.folder / "params.yaml"
     file.write_text(file.read_text().replace("bootstrap:", "bootstarp:"))
-    done = source.stage("extract", "--queries", str(QUERIES.folder), "--rows", "r", "--manifest", "m")
+    done = source.stage("extract", "--queries", str(QUERIES.folder), *MADE)
     assert done.returncode == 1
     refused(done.stderr, "params.yaml", "evaluate.bootstarp: no such key. Check its spelling", "evaluate.bootstrap: missing")
     assert "Traceback" not in done.stderr
