@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import date, timedelta
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
-from flows import monitor, reports, score, watching, workspace
+from flows import ending, monitor, reports, score, watching, workspace
+from flows.ending import explained
 from flows.execution import REPEATED
 from monitoring import store, windows
 from monitoring.store import Verdict
@@ -22,7 +24,8 @@ POLL_S, BEGIN_S, END_S = 2.0, 240.0, 3600.0
 
 
 @flow(name="backfill", flow_run_name="backfill-{start}-{end}", persist_result=False)
-def backfill(start: str, end: str, wait_for_retraining: bool = True) -> None:
+@explained
+def backfill(start: str, end: str, wait_for_retraining: bool = True) -> Any:
     """Score and judge every window between two days: with the version, the SQL and the reference of its time.
 
     What is there already is left as it is, so a run that was killed is taken up by running it again.
@@ -49,6 +52,9 @@ def backfill(start: str, end: str, wait_for_retraining: bool = True) -> None:
                 log.info("The retraining that %s asked for has ended: %s.", window.key, _wait(watch, verdict))
         if newest := store.verdicts(watch.url, watch.model)[-1:]:
             reports.write(here, watch, newest[0])
+        return ending.done(
+            f"The windows from {first} to {last} have their verdicts: `evergreen windows` lists them.", here.site_url
+        )
 
 
 def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Version:

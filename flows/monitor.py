@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
-from flows import events, reports, score, watching
+from flows import ending, events, reports, score, watching
+from flows.ending import explained
 from flows.execution import REPEATED
 from monitoring import feed, store, windows
 from monitoring.store import Verdict
@@ -22,7 +24,8 @@ def _run_name() -> str:
 
 
 @flow(name="monitor", flow_run_name=_run_name, persist_result=False)
-def monitor(window: str | None = None, force: bool = False) -> None:
+@explained
+def monitor(window: str | None = None, force: bool = False) -> Any:
     """One verdict for every window that has ended: feed, drift, performance, bias; then note, ask for a person, block, or ask
     for a retraining.
 
@@ -39,7 +42,7 @@ def monitor(window: str | None = None, force: bool = False) -> None:
     with watching.watching(here, log.info, str(flow_run.id)) as watch:
         today = flow_run.scheduled_start_time.date()
         complete = watching.complete_through(here, watch) or today
-        chosen = _chosen(watch, window, complete)
+        chosen, verdicts = _chosen(watch, window, complete), []
         for one in chosen:
             if one != chosen[-1] and _was_left_out(watch, one):
                 log.warning("%s was never scored, and has no verdict.", one.key)
@@ -47,10 +50,13 @@ def monitor(window: str | None = None, force: bool = False) -> None:
             asked_before = store.unanswered(watch.url, watch.model)
             version = score_anew(here, watch, one) if force else None
             verdict = judged(watch, one, one.last if window or one != chosen[-1] else complete, version=version, force=force)
+            verdicts.append(verdict)
             follow_up(watch, asked_before)
             reports.write(here, watch, verdict)
         if not window and (late := feed.check_age(today, complete, watch.params.monitor, 0)):
             raise EvergreenError(f"{late[0].says} Mend it; or name a window of the past: -p window={chosen[-1].key}.")
+        said = " ".join(f"{one.window_key}: {one.action}. {one.why}{_held(one)}" for one in verdicts)
+        return ending.done(said, reports.address(here, watch.model, verdicts[-1].window_key))
 
 
 def _was_left_out(watch: Watch, window: Window) -> bool:

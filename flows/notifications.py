@@ -31,7 +31,8 @@ FAILURE_SUBJECT = f"Evergreen MODEL: {FLOW_AND_STATE}"
 FAILURE_BODY = """\
 {% set said = event.resource['prefect.state-message'] or '' %}\
 {% set ours = 'EvergreenError: ' in said or 'TransientError: ' in said or 'StageError: ' in said %}\
-Run {{ event.resource.name }}: {% if ours or 'exception' not in said %}{{ said.split('\\n')[0] | truncate(500) }}\
+{% set foreign = 'encountered an exception' in said or 'unexpected exception' in said %}\
+Run {{ event.resource.name }}: {% if ours or not foreign %}{{ said.split('\\n')[0] | truncate(500) }}\
 {% else %}an error that nobody foresaw; its text is on the run's page.{% endif %}
 Next: read it, then `prefect deployment run '{{ event.resource_in_role['flow'].name }}/MODEL' --watch`; \
 `evergreen doctor` looks for the usual causes.

@@ -17,6 +17,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows import events, results
+from flows.ending import explained
 from flows.execution import REPEATED
 from pipelines import ledger, params, publish, reviews, settings
 from pipelines.errors import EvergreenError
@@ -40,6 +41,7 @@ def _run_name() -> str:
 
 
 @flow(name="promote", flow_run_name=_run_name, persist_result=False)
+@explained
 def promote(review: int | None = None) -> Any:
     """Ask a person about a version that the gate would promote; the answer, with who and why, enters the ledger.
 

@@ -60,6 +60,11 @@ def on_demand(here: Settings, watch: Watch, key: str) -> str:
     return f"{(folder / 'index.html').relative_to(here.home / 'site')}"
 
 
+def address(here: Settings, model: str, key: str) -> str:
+    """Where a window's page is."""
+    return f"{here.site_url}/{(_folder(here, model, key) / 'index.html').relative_to(here.home / 'site')}"
+
+
 def write_window(here: Settings, watch: Watch, verdict: Verdict, *, full: bool) -> Path:
     """The page of one window, with the reports beside it that are there or can be made; its folder."""
     folder = _folder(here, watch.model, verdict.window_key)

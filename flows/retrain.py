@@ -19,7 +19,8 @@ from prefect import flow, get_run_logger, task
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from flows import dag, decision, events, execution, promote, results, workers, workspace
+from flows import dag, decision, ending, events, execution, promote, results, workers, workspace
+from flows.ending import explained
 from flows.execution import REPEATED, Ran
 from flows.handover import Choice, Policy, tag_of
 from flows.workspace import Workspace
@@ -35,6 +36,7 @@ def _run_name() -> str:
 
 
 @flow(name="retrain", flow_run_name=_run_name, persist_result=False)
+@explained
 def retrain(
     as_of: str | None = None,
     commit: str | None = None,
@@ -88,12 +90,12 @@ def retrain(
                         decision.ask(here, noted.version, return_state=True)
                     decision.tell(here, noted.version, cause or "", return_state=True)
                     decision.show(place, here, noted.version, verdict, ran, wait_for_reports)
+                    return ending.decided(here, noted.version, verdict)
         except dag.StageError as error:
             _leave_something_to_read(place, here, model, error)
             raise
         finally:
             workspace.remove(place)
-    return None
 
 
 @dataclass

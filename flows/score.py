@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
-from flows import lineage
+from flows import ending, lineage
+from flows.ending import explained
 from flows.execution import REPEATED
 from pipelines import ledger, params, predictions, settings
 from pipelines.errors import EvergreenError
@@ -22,7 +23,8 @@ def _run_name() -> str:
 
 
 @flow(name="score", flow_run_name=_run_name, persist_result=False)
-def score(as_of: str | None = None, version: int | None = None, force: bool = False) -> None:
+@explained
+def score(as_of: str | None = None, version: int | None = None, force: bool = False) -> Any:
     """Score everyone once, by the champion; a run that was killed is taken up where it was.
 
     Args:
@@ -34,7 +36,8 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
     config = params.read(here.folder / "params.yaml")
     today, empty = flow_run.scheduled_start_time.date(), config.monitor.of_window == "every day"
     run = write_scores(here, _version(here, config.model, version), as_of, today, force, empty)
-    get_run_logger().info("%s: %s scores, complete.", run.run_key, f"{run.row_count:,}")
+    said = f"{run.row_count:,} scores of {run.as_of} by {config.model} v{run.version} are complete ({run.run_key})."
+    return ending.done(f"{said} `evergreen scores --out FILE` writes them to a file.")
 
 
 def _version(here: settings.Settings, model: str, number: int | None) -> ledger.Version:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra import keeping_commands, ledger_commands
+from infra import keeping_commands, ledger_commands, run_commands
 from infra.check_sql.command import check_sql
 from infra.init.command import init
 from pipelines import settings
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for more in (ledger_commands, keeping_commands):
+for more in (run_commands, ledger_commands, keeping_commands):
     app.add_typer(more.commands)  # without a name of its own: its commands stand beside those below
 app.command()(init)
 app.command(name="check-sql")(check_sql)

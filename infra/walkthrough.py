@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
-from flows import by_hand, results, workspace
+from flows import by_hand, follow, results, workspace
 from infra import api, deployments, stack, summary
 from infra.demo import load
 from pipelines import ledger, params
@@ -34,8 +32,8 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
     load.load_demo(here.load_url, customers=customers, say=say)
     step("Deploying the flows")
     deployments.deploy(here, model, say)
-    step(f"Retraining as of {as_of}: prefect deployment run 'retrain/{model}' --watch")
-    run_deployment(here, f"retrain/{model}", as_of=as_of)
+    step(f"Retraining as of {as_of}: evergreen retrain --as-of {as_of}")
+    run_deployment(here, f"retrain/{model}", say, as_of=as_of)
     step("Bringing the champion into this clone")
     reigning = ledger.champion(here.promoter_url, model)
     if reigning is None:
@@ -57,15 +55,18 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
 def story(here: Settings, *, start: str, end: str, say: Callable[[str], None]) -> None:
     """The year after the demo's pin, window by window, as it would have been watched; then what was decided."""
     model = params.read(here.folder / "params.yaml").model
-    run_deployment(here, f"backfill/{model}", start=start, end=end)
+    run_deployment(here, f"backfill/{model}", say, start=start, end=end)
     say(summary.windows(here, model))
     say(f"\nThe same with its evidence: {here.site_url}")
 
 
-def run_deployment(here: Settings, name: str, **parameters: str) -> None:
-    """Run a deployment as a person would, its log on this terminal."""
-    given = [word for key, value in parameters.items() for word in ("-p", f"{key}={value}")]
-    command = [sys.executable, "-m", "prefect", "deployment", "run", name, *given, "--watch"]
-    done = subprocess.run(command, cwd=here.folder, check=False)
-    if done.returncode:
-        raise EvergreenError(f"{name} did not complete: its log is above, and in Prefect at {here.prefect_api_url}.")
+def run_deployment(here: Settings, name: str, say: Callable[[str], None], **parameters: str) -> None:
+    """Run a deployment to its end, as `evergreen retrain` and the like do.
+
+    Raises:
+        EvergreenError: it did not complete; with its own words.
+    """
+    ended = follow.run(here, name, parameters, say)
+    if not ended.is_completed:
+        raise EvergreenError(f"{name} did not complete. {ended.text()}")
+    say(ended.text())

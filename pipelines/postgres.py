@@ -27,6 +27,8 @@ QUOTED = r"'(?:[^']|'')*'|\"[^\"]*\""
 # a name or a text may hold a colon, and `::` is a cast
 PLACEHOLDER = re.compile(rf"({QUOTED}|::)|(?<!\w):([A-Za-z_]\w*)")
 
+_work = "evergreen"
+
 
 # What a session's text of dates, numbers and bytes depends on, and what a name without a schema means. It is set after
 # connecting: libpq's environment (PGTZ, PGDATESTYLE), options in the URL and a role's own settings would win otherwise.
@@ -222,11 +224,17 @@ def without_comments(statement: str) -> str:
     return kept.strip().rstrip("; \n")
 
 
+def work_as(name: str) -> None:
+    """Let the sessions that this process opens from now on say whose they are: the server shows it (pg_stat_activity)."""
+    global _work
+    _work = name.encode("ascii", "replace").decode()[:63]  # as Postgres keeps it
+
+
 def _arguments(url: str, statement_timeout_s: int) -> dict[str, Any]:
     return {
         "conninfo": url.replace("postgresql+psycopg://", "postgresql://", 1),
         "connect_timeout": CONNECT_TIMEOUT_S,
-        "application_name": "evergreen",
+        "application_name": _work,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,

@@ -88,8 +88,8 @@ def locked(url: str, name: str, refusal: str) -> Iterator[Callable[[], bool]]:
 
 def _since(holder: dict[str, Any]) -> str:
     """The server tells a role when sessions of its own began, and not those of others."""
-    began = f"since {holder['backend_start']:%Y-%m-%d %H:%M:%S} UTC, " if holder["backend_start"] else ""
-    return f" ({began}session {holder['pid']})"
+    began = f", since {holder['backend_start']:%Y-%m-%d %H:%M:%S} UTC" if holder["backend_start"] else ""
+    return f" (by {holder['application_name']}{began})"
 
 
 def _pending(connection: psycopg.Connection) -> list[str]:

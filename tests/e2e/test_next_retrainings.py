@@ -92,7 +92,7 @@ def test_a_retraining_while_another_runs_is_refused(project: Project, decisions)
     before = decisions()
     with ledger.retraining_lock(project.settings.promoter_url, "churn"):
         run = project.clone.retrain(succeeds=False, as_of=AS_OF)
-    assert "A retraining of 'churn' is already running (since 20" in run.state["message"]
+    assert "A retraining of 'churn' is already running (by evergreen, since 20" in run.state["message"]
     assert run.tasks() == {}
     assert decisions() == before
 

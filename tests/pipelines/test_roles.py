@@ -281,7 +281,7 @@ def test_each_role_can_do_its_work(server):
         connection.execute("insert into arrived_outcomes values ('a', 1, '2025-03-01')")
         values = {"model": "work", "as_of": DAY, "horizon_days": 30, "known_by": dt.date(2025, 4, 1)}
         assert schema.query(connection, "record_outcomes", **values)[0]["recorded"] == 1
-    with ledger.retraining_lock(promoter, "work"), pytest.raises(EvergreenError, match=r"already running \(session \d+\)"):
+    with ledger.retraining_lock(promoter, "work"), pytest.raises(EvergreenError, match=r"already running \(by evergreen\)"):
         ledger.retraining_lock(watcher, "work").__enter__()
 
 

@@ -1,5 +1,5 @@
--- Grain: one row, or none when nobody holds the lock: since when its session is connected, and from where.
-select pg_stat_activity.pid, pg_stat_activity.backend_start, pg_stat_activity.client_addr
+-- Grain: one row, or none when nobody holds the lock: whose session it is, and since when it is connected.
+select pg_stat_activity.application_name, pg_stat_activity.backend_start
 from pg_locks
 join pg_stat_activity using (pid)
 where
