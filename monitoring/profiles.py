@@ -25,8 +25,8 @@ def watched(rows: pa.Table, scores: NDArray[Any], schema: Mapping[str, Any], rat
     """
     columns = {name: rows[name] for name in [*schema["numbers"], *schema["categories"]]}
     for name, unit in rates.items():
-        units = pc.max_element_wise(rows[unit].cast(pa.float64()), 1.0, skip_nulls=False)
-        columns[name] = pc.divide(rows[name].cast(pa.float64()), units)
+        units = pc.max_element_wise(rows[unit].cast(pa.float64(), safe=False), 1.0, skip_nulls=False)
+        columns[name] = pc.divide(rows[name].cast(pa.float64(), safe=False), units)
     return pa.table(columns | {PREDICTION: scores})
 
 

@@ -273,7 +273,7 @@ def _separation(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
 def _bins(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The bin of each row: 0 where missing; of a number by rank on the training side, of anything else by its value."""
     if pa.types.is_integer(train.type) or pa.types.is_floating(train.type):
-        sides = [one.cast(pa.float64()).to_numpy() for one in (train, test)]
+        sides = [one.cast(pa.float64(), safe=False).to_numpy() for one in (train, test)]
         present = sides[0][~np.isnan(sides[0])]
         if not len(present):
             return np.zeros(len(train), np.intp), np.zeros(len(test), np.intp)
