@@ -34,8 +34,8 @@ BLUR = 0.05  # octaves that bins of magnitudes blur a quantile by
 FLAT = 0.15  # octaves: a column of a smaller spread has no shape that a factor could keep
 ROUND = 0.01  # from a power of ten: of a flat column that is all there is to know a unit by
 KEPT = 0.1  # most that the shares of zeros and of negative values may differ by
-GONE = 0.1  # of what it was: a value with less of its share has gone; and the share that one must move by to count as moved
-EXCHANGED = 3  # values that have moved: two exchange their shares by themselves often enough
+GONE = 0.1  # of what it was: a value with less of its share has gone
+EXCHANGED, BY = 3, 0.05  # values that have moved, and by which share: two exchange their shares by themselves often enough
 MOVED, TIMES = 0.5, 4.0  # octaves, and times the quiet windows' own: a column that has moved so far may be another one
 
 
@@ -211,7 +211,7 @@ def _category(name: str, now: Category, quiet: list[Category], params: MonitorPa
         says = f"{name} is unknown to the model in {shares[-1]:.0%} of the rows: "
         says += "has its spelling changed?" if sure >= SURE else "are these new values?"
         yield _fault("encoding", name, says, rows, min(sure, never), share=float(shares[-1]))
-    elif (np.abs(shares - nearest) > GONE).sum() >= EXCHANGED:
+    elif (np.abs(shares - nearest) > BY).sum() >= EXCHANGED:
         rest = _apart(np.sort(nearest), np.sort(shares))
         says = f"{name} has the shares that it had, under other values: have its codes been swapped?"
         if (sure := 1 - rest / min(far)) >= SURE:
