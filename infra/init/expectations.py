@@ -79,7 +79,7 @@ def tried(
 ) -> tuple[list[Expectation], list[Advice]]:
     """The proposals that hold on the rows that they were learnt from, and what is to be said of those that do not hold on
     these, which are left out, or on the newest ones, at which the first `dvc repro` would stop."""
-    learnt = suite.window(rows, params.data, params.split.newest_snapshots)
+    learnt = suite.window(rows, params.data, params.evaluate.newest_snapshots)
     broken = _broken(proposed, learnt, share, params)
     kept = [item for item in proposed if item not in broken]
     said = [

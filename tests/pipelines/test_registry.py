@@ -304,7 +304,9 @@ def test_mlflow_serves_the_champion(release, champion, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{champion.model}@champion"]
-    serving = subprocess.Popen([*command, "--env-manager", "local", "--port", str(port)], cwd=tmp_path, start_new_session=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow starts uvicorn by its name
+    command += ["--env-manager", "local", "--port", str(port)]
+    serving = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, env=os.environ | {"PATH": path})
     try:
         deadline = time.monotonic() + 400
         while not answers(port):
@@ -337,10 +339,10 @@ def with_trials(release: publish.Release, candidates: int = 1) -> publish.Releas
     files = []
     for name in [f"candidate{number}" for number in range(candidates)]:
         trials = [
-            {"number": 0, "state": "PRUNED", "params": {"depth": 9}, "folds": [0.6], "value": None},
-            {"number": 1, "state": "FAILED", "params": {"depth": 0}, "folds": [], "value": None},
+            {"number": 0, "state": "PRUNED", "params": {"depth": 9}, "parts": [0.6], "value": None},
+            {"number": 1, "state": "FAILED", "params": {"depth": 0}, "parts": [], "value": None},
             *(
-                {"number": n, "state": "COMPLETE", "params": {"depth": n, "rate": 0.1}, "folds": [0.7, 0.8], "value": 0.75}
+                {"number": n, "state": "COMPLETE", "params": {"depth": n, "rate": 0.1}, "parts": [0.7, 0.8], "value": 0.75}
                 for n in range(2, 6)
             ),
         ]

@@ -180,10 +180,10 @@ def test_rows_of_a_group_have_keys_of_their_own_and_stay_together(visits, own_ke
     assert f"Scores are of rows, kept by {key}" in said and "nothing can be said about time" in said
     rows = visits.extract(data)
     assert rows.num_rows == 810 and len({*rows[key].to_pylist()}) == 810 and len({*rows["patient"].to_pylist()}) == 81
-    train, test = split.split(rows, data, visits.params.split)
-    assert train.num_rows and test.num_rows
-    assert not {*train["patient"].to_pylist()} & {*test["patient"].to_pylist()}
-    learnt = features.learn_schema(train, data, visits.params.features)
+    divided = split.split(rows, data, visits.params.split.model_copy(update={"folds": 3}))
+    folds = {(row["patient"], row["fold"]) for row in divided.select(["patient", "fold"]).to_pylist()}
+    assert len(folds) == 81 and {fold for _, fold in folds} == {0, 1, 2}
+    learnt = features.learn_schema(rows, data, visits.params.features)
     assert {"patient", key}.isdisjoint({*learnt["numbers"], *learnt["categories"]})
     suite = read_expectations(visits.folder / "sql/mine/expectations.yaml")
     judged = validate.judge_rows(visits.folder / "rows.parquet", suite, visits.params)
@@ -469,11 +469,11 @@ def test_a_persons_files_are_not_overwritten_without_force(customers):
 
 @pytest.mark.parametrize(
     ("change", "kept"),
-    [("  folds: 3\n", True), ("  as_of: null ", False), ("  fingerprint: null ", False)],
+    [("  seed: 20240101\n", True), ("  as_of: null ", False), ("  fingerprint: null ", False)],
 )
 def test_the_demos_params_are_nobodys_until_they_are_changed(customers, change, kept):
     file = customers.folder / "params.yaml"
-    file.write_text(file.read_text().replace(change, change.replace("3", "4").replace("null", '"2024-12-31"')))
+    file.write_text(file.read_text().replace(change, change.replace("0101", "0102").replace("null", '"2024-12-31"')))
     if kept:
         with pytest.raises(EvergreenError, match=r"^params\.yaml would be overwritten"):
             customers.init("crm.customers")
