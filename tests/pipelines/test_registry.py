@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import httpx
 import pytest
