@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import gains, latency, row_weights, scoring, split
+from pipelines import latency, row_weights, scoring
 from pipelines.group_checks import AGAINST_CHAMPION, APART
 from pipelines.promotion import challenger_verdict, first_verdict, identical_verdict, incomparable_verdict
 
@@ -113,6 +113,7 @@ def _judge(
         return incomparable_verdict(changed)
     import pyarrow as pa
 
+    from pipelines import gains
     from pipelines.capacity import Dates
 
     judged, now, over_all = sides(rows, challenger, champion, params)
@@ -147,6 +148,8 @@ def sides(
     """
     import pyarrow as pa
 
+    from pipelines import split
+
     late = split.newest(rows, params.data, params.evaluate)
     weights = row_weights.weights(row_weights.days_of(rows, params.data), challenger.present_since)
     drawn = row_weights.thinned(weights, params.evaluate.seed)
@@ -156,6 +159,8 @@ def sides(
 
 
 def _unseen_scores(model: scoring.Model, bundle: Bundle, rows: pa.Table, params: Params) -> NDArray[np.float64]:
+    from pipelines import split
+
     return model.score_unseen(rows, split.unseen_fold(rows[params.data.entity], bundle.split))
 
 
