@@ -90,7 +90,7 @@ def test_a_process_of_the_bench_sees_nothing_of_the_callers_stack(tmp_path: Path
 
 
 def test_the_lean_script_judges_on_the_pipelines_rows(company_url: str, tmp_path: Path) -> None:
-    load_demo(company_url, customers=1_000, say=print)
+    load_demo(company_url, customers=4_000, say=print)
     for name in ("training_set.sql", "fingerprint.sql", "watermark.sql", "expectations.yaml"):
         (tmp_path / "sql" / "churn").mkdir(parents=True, exist_ok=True)
         (tmp_path / "sql" / "churn" / name).write_bytes((REPOSITORY / "sql" / "churn" / name).read_bytes())

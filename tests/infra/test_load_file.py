@@ -399,7 +399,7 @@ def test_an_earlier_load_is_replaced_when_that_is_asked_for(company_url, tmp_pat
     load_file.load(company_url, tmp_path / "new.csv", "crm.t", told.append, replace=True)
     assert rows(company_url, "select a from crm.v") == [(3,)]
     assert rows(company_url, "select contype::text from pg_constraint where conrelid = 'crm.t'::regclass and contype = 'p'")
-    assert told == ["crm.t held 2 rows of an earlier load: they are replaced."]
+    assert told[-1] == "crm.t held 2 rows of an earlier load: they are replaced."
 
 
 def test_an_earlier_load_of_other_columns_is_made_anew_and_that_is_told(company_url, tmp_path):
@@ -409,4 +409,4 @@ def test_an_earlier_load_of_other_columns_is_made_anew_and_that_is_told(company_
     told = []
     load_file.load(company_url, tmp_path / "new.csv", "crm.t", told.append, replace=True)
     assert rows(company_url, "select a from crm.t") == [("x",)]
-    assert "keys, indexes and grants that it was given are gone" in told[0]
+    assert "keys, indexes and grants that it was given are gone" in told[-1]
