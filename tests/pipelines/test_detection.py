@@ -19,7 +19,7 @@ def verdict(use: int = 1, **changes):
     strong, weak, labels, entities = customers(1)
     pair = Scored(sigmoid(1.5 * strong + weak), 1 / 6), Scored(sigmoid(1.5 * strong), 1 / 6)
     settings = {"evaluate": EVALUATE, "promotion": SMALL.model_copy(update=changes), "groups": {}, "use": use}
-    found = promotion.challenger_verdict(labels, *pair, entities, **settings)
+    found = promotion.challenger_verdict(gains.Pair(labels, *pair, entities), None, **settings)
     return found.to_dict() | {"rules": {"confidence": EVALUATE.confidence}}
 
 
