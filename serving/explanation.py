@@ -116,5 +116,5 @@ def _rows(served: Served, numbers: NDArray, codes: NDArray) -> Rows:
     from pipelines.candidates import Rows
 
     known = tuple(len(values) for values in served.model.schema["categories"].values())
-    nothing = np.zeros(len(numbers), dtype=np.int64)  # labels and customers, which no margin reads
-    return Rows(numbers, codes, nothing.astype(np.int8), nothing, known)
+    nothing = np.zeros(len(numbers), dtype=np.int64)  # labels, entities and weights, which no margin reads
+    return Rows(numbers, codes, nothing.astype(np.int8), nothing, nothing.astype(np.float32), known)

@@ -24,7 +24,7 @@ class Scorer:
 
     def __init__(self, folder: Path) -> None:
         schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
-        self.numbers, self.texts = list(schema["numbers"]), list(schema["categories"])
+        self.numbers, self.texts, self.rules = list(schema["numbers"]), list(schema["categories"]), schema.get("texts")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # more would add up in another order
         self.session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
@@ -45,7 +45,22 @@ class Scorer:
                 feeds["numbers"] = np.column_stack(columns).astype(np.float32)
             feeds["numbers"][~np.isfinite(feeds["numbers"])] = np.nan
         if self.texts:
-            texts = [["" if missing else str(value) for value, missing in zip(rows[name], rows[name].isna(), strict=True)]
+            texts = [["" if missing else self._read(str(value), name)
+                      for value, missing in zip(rows[name], rows[name].isna(), strict=True)]
                      for name in self.texts]  # fmt: skip
             feeds["categories"] = np.array(texts, dtype=object).T.reshape(len(rows), len(self.texts))
         return self.session.run(["probability"], feeds)[0].reshape(-1)
+
+    def _read(self, text: str, name: str) -> str:
+        """As the dataset's SQL reads it: `pipelines.features.read_text`, of which this file may know nothing."""
+        if not self.rules or not text:
+            return text
+        text = text.strip(" ") if self.rules["trim"] else text
+        text = "".join(map(_small, text)) if self.rules["lower"] else text
+        return "" if text in self.rules["missing"].get(name, ()) else text
+
+
+def _small(letter: str) -> str:
+    """As Postgres' lower() has it: a letter stays one letter, wherever it stands."""
+    small = letter.lower()
+    return small if len(small) == 1 else letter

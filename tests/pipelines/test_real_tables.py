@@ -92,7 +92,7 @@ def hotel(company_url, tmp_path):
         columns = {name: pa.array([row[name] for row in table]) for name in table[0]}
         columns["company"] = columns["company"].cast("int64")
         pa.csv.write_csv(pa.table(columns), tmp_path / "bookings.csv")
-        load_file.load(company_url, tmp_path / "bookings.csv", "hotel.bookings")
+        load_file.load(company_url, tmp_path / "bookings.csv", "hotel.bookings", replace=True)
         return company_url
 
     return load
@@ -206,7 +206,7 @@ def retail(company_url, tmp_path):
         columns["InvoiceDate"] = pa.array([dt.datetime.fromisoformat(day) for _, _, _, day, _, _ in lines])
         columns["Country"] = pa.array(["United Kingdom"] * len(lines))
         pq.write_table(pa.table(columns), tmp_path / "lines.parquet")
-        load_file.load(company_url, tmp_path / "lines.parquet", "retail.invoice_lines")
+        load_file.load(company_url, tmp_path / "lines.parquet", "retail.invoice_lines", replace=True)
         return company_url
 
     return load

@@ -222,7 +222,7 @@ def test_a_lock_that_was_let_go_is_free_at_once(url):
 def test_a_second_run_at_the_same_time_is_refused(source, url, champion):
     with schema.locked(url, "evergreen/score/churn/v1/2024-12-31", "held"), pytest.raises(EvergreenError) as refused:
         score(source, url, *champion, as_of=AS_OF)
-    assert "Scoring of 'churn' by v1 as of 2024-12-31 is already running (since" in str(refused.value)
+    assert "Scoring of 'churn' by v1 as of 2024-12-31 is already running (by evergreen, since" in str(refused.value)
     assert fetch(url, "select count(*) from evergreen.predictions") == [(0,)]
 
 

@@ -52,7 +52,7 @@ def test_sql_batch_and_the_api_read_the_same(served, database, texts):
     table = pa.table({name: list(cells) for name, cells in zip(names, zip(*map(row, texts), strict=True), strict=True)})
     np.testing.assert_array_equal(served.model.score(table).astype(np.float32), api)
     np.testing.assert_array_equal(served.score([row(text) for text in wanted]), api)
-    assert [served.unknown(row(text)) for text in texts] == [served.unknown(row(text)) for text in wanted]
+    assert [served.warnings(row(text)) for text in texts] == [served.warnings(row(text)) for text in wanted]
 
 
 @pytest.mark.parametrize(("written", "meant"), [(" Fiber ", "fiber"), ("NA", None), ("  ", None), ("Gold ", "gold")])
