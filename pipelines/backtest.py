@@ -23,7 +23,10 @@ LEAST = 30  # rows of either label, to fit on and to judge
 
 
 def origins(table: pa.Table, data: DataParams, evaluate: EvaluateParams, since: str | None) -> list[Part]:
-    """A part for each of the newest `evaluate.origins` blocks of snapshots, the oldest first; fewer where history is short."""
+    """A part for each of the newest `evaluate.origins` blocks of snapshots, the oldest first; fewer where history is short.
+
+    None where there would be one: a model's rounds are those that the other origins find best.
+    """
     if data.time is None:
         return []
     days, labels = days_of(table, data), table[data.target].to_numpy()
@@ -33,7 +36,7 @@ def origins(table: pa.Table, data: DataParams, evaluate: EvaluateParams, since: 
         judged = (days >= block[0]) & (days <= block[-1])
         if all(_enough(labels[side]) for side in (fitted, judged)):
             found.append(Part(fitted, judged, _weights(days, fitted, since)))
-    return found
+    return found if len(found) > 1 else []
 
 
 def blocks(days: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -182,7 +182,7 @@ class EvaluateParams(Section):
     metric: Literal["roc_auc", "pr_auc"]
     newest_snapshots: Annotated[int, Field(ge=1)] = 1
     newest_positives: Annotated[int, Field(ge=1)] = 200
-    origins: Annotated[int, Field(ge=1)] = 3
+    origins: Annotated[int, Field(ge=2)] = 3
     bootstrap: Annotated[int, Field(ge=100)]
     confidence: Share
     seed: int

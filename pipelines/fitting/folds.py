@@ -104,6 +104,11 @@ class Validation:
         parts = [part.take(used) for part in self.parts]
         return replace(self, rows=self.rows.take(used), parts=parts, fold=self.fold[used], fits={})
 
+    @property
+    def has_both_labels(self) -> bool:
+        """Whether rows of either label judge each part."""
+        return all(0 < self.rows.labels[part.judged].sum() < part.judged.sum() for part in self.parts)
+
     def fit(self, section: CandidateParams, number: int) -> Fit:
         """The model of a part, with as many rounds as early stopping on its judged rows lets it have."""
         key = (section.model_dump_json(), number)

@@ -83,8 +83,8 @@ def _value(validation: Validation, section: CandidateParams, number: int) -> flo
     rows = validation.rows.take(validation.parts[number].judged)
     if len(np.unique(rows.labels)) < 2:
         raise EvergreenError(
-            f"Part {number + 1} of the {len(validation.fold)} rows that tuning sees has labels of one class only: raise "
-            "tune.rows, or set tune.trials to 0."
+            f"Part {number + 1} of the {len(validation.fold)} rows has labels of one class only: nothing can be tuned "
+            "on it. Pin more history (data.history_days), or set tune.trials to 0."
         )
     fit = validation.fit(section, number)
     model = fit.model if fit.losses is None else validation.candidate.first_rounds(fit.model, fit.best)

@@ -50,6 +50,7 @@ def tune(validation: Validation, section: CandidateParams, params: TuneParams) -
     from pipelines.fitting.study import Proposals
 
     seen = validation.sample(params.rows)
+    seen = seen if seen.has_both_labels else validation  # positives are rare: a sample that lacks them tells nothing
     ends = time.monotonic() + params.seconds
     proposals, done, stopped = Proposals(section, params.generation, validation.seed), [], None
     while len(done) < params.trials and stopped is None:

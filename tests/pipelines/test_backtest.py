@@ -37,7 +37,7 @@ def test_the_newest_blocks_are_judged_the_oldest_first_and_each_row_once():
     table = shifting(36, turns=None, count=100)
     judged = [snapshots(table, part.judged) for part in origins(table)]
     assert judged == [[27, 28, 29], [30, 31, 32], [33, 34, 35]]
-    assert [snapshots(table, part.judged) for part in origins(table, count=1)] == [[33, 34, 35]]
+    assert [snapshots(table, part.judged) for part in origins(table, count=2)] == [[30, 31, 32], [33, 34, 35]]
 
 
 def test_a_block_is_a_snapshot_where_a_year_has_twelve_and_the_newest_is_whole():
@@ -51,6 +51,7 @@ def test_history_that_is_too_short_gives_fewer_origins_and_none():
     table = shifting(6, turns=None, count=100)
     assert [snapshots(table, part.judged) for part in origins(table, horizon=30, embargo=0)] == [[3], [4], [5]]
     assert [snapshots(table, part.judged) for part in origins(table, horizon=40, embargo=0)] == [[4], [5]]
+    assert origins(table, horizon=50, embargo=0) == [], "one origin has no other to learn its rounds from"
     assert origins(table, horizon=60, embargo=0) == []
 
 

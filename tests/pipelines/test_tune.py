@@ -146,8 +146,18 @@ def test_params_of_the_file_that_cannot_be_fitted_stop_the_stage():
 def test_a_part_of_one_label_says_what_to_change():
     given = rows(300)
     poor = replace(given, labels=np.where(given.entities % 3 == 1, 0, given.labels))
-    with pytest.raises(EvergreenError, match=r"Part 2 of the 300 rows .* raise tune\.rows, or set tune\.trials to 0"):
+    with pytest.raises(EvergreenError, match=r"Part 2 of the 300 rows has .* or set tune\.trials to 0"):
         tune.tune(validation(found=poor), section(), TUNE)
+
+
+def test_where_positives_are_so_rare_that_a_sample_lacks_them_all_rows_are_tried_on():
+    given = rows(3000)
+    rare = replace(given, labels=(np.isin(given.entities, [0, 1, 2]) & (given.labels == 1)).astype(np.int8))
+    rare.labels[[0, 3, 6]] = 1  # one in each fold at least
+    few = validation(found=rare)
+    assert not few.sample(300).has_both_labels and few.has_both_labels
+    found = tune.tune(few, section(), TUNE.model_copy(update={"trials": 2, "rows": 300}))
+    assert found.trials["trials"][0]["state"] == "COMPLETE"
 
 
 def test_the_end_of_the_seconds_is_said_and_the_first_trial_is_run_all_the_same():
