@@ -1,13 +1,14 @@
 """Stage recency: since when the world is as it is now.
 
-A quick LightGBM says it: it is fitted on the other folds with all rows alike, and with those before some date as the past
-(pipelines/row_weights.py), and judged on the newest snapshots. A date is chosen only where the present is shown to begin
+A quick LightGBM says it: it is fitted on the other folds with all rows alike, and then with more trees for the rows since some
+date alone, and judged on the newest snapshots. A date is chosen only where the present is shown to begin
 there (pipelines/fitting/tune.py), and for each fold without its rows. As long as nothing changes all rows count alike.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,11 +18,13 @@ from pipelines import out_of_fold, params, split, stage
 from pipelines.row_weights import days_of, weights
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from pipelines.fitting.folds import Validation
 
+ERRORS = 1.5  # standard errors that a new present has to gain: a world that stays is the rule
 PROBE = {"learning_rate": 0.1, "max_rounds": 300, "early_stopping_rounds": 30, "num_leaves": 8, "min_data_in_leaf": 40}
 PROBE |= {"feature_fraction": 0.7, "lambda_l2": 5.0}
 
@@ -57,22 +60,38 @@ def choose(table: pa.Table, features: dict[str, Any], dates: list[str], config: 
     import numpy as np
     import pyarrow as pa
 
-    from pipelines.candidates import lightgbm
     from pipelines.fitting import folds, tune
 
     used = folds.sample_entities(out_of_fold.entity_codes(table, config.data), config.recency.rows, config.train.seed)
     sample = table.filter(pa.array(used))
-    probe, days = _probe(sample, features, config), days_of(sample, config.data)
-    section, options = lightgbm.Params.model_validate(PROBE), [None, *dates]
-    margins = {}
-    for number, since in enumerate(options):
-        weighed = [replace(part, weights=weights(days, since)) for part in probe.parts]
-        tried = replace(probe, parts=weighed, fits={})
-        margins[number] = [tried.margins(section, part) for part in range(len(weighed))]
+    probe, options = _probe(sample, features, config), [None, *dates]
+    margins = dict(enumerate(_margins(probe, [weights(days_of(sample, config.data), since) for since in dates])))
     values = [float(np.nanmean([probe.value(part, each) for part, each in enumerate(found)])) for found in margins.values()]
     tried = [{"since": since, probe.metric: round(value, 9)} for since, value in zip(options, values, strict=True)]
-    by_fold = [options[tune.choose(probe, margins, without=number)] for number in range(config.split.folds)]
-    return {"by_fold": by_fold, "overall": options[tune.choose(probe, margins)], "tried": tried}
+    by_fold = [options[tune.choose(probe, margins, number, errors=ERRORS)] for number in range(config.split.folds)]
+    return {"by_fold": by_fold, "overall": options[tune.choose(probe, margins, errors=ERRORS)], "tried": tried}
+
+
+def _margins(probe: Validation, weighed: list[NDArray[np.float32]]) -> Iterator[list[NDArray[np.float64]]]:
+    """Margins of each part's judged rows: with all rows alike, and then by each of the weights, on top of the same trees."""
+    from pipelines.candidates import lightgbm
+    from pipelines.fitting.folds import Fit
+
+    section, options = lightgbm.Params.model_validate(PROBE), {"threads": probe.threads}
+    judged = [probe.rows.take(part.judged) for part in probe.parts]
+    bases = [
+        lightgbm.fit_base(probe.rows.take(part.fitted), section, seed=probe.seed + number, **options)
+        for number, part in enumerate(probe.parts)
+    ]
+    yield [lightgbm.margin(lightgbm.Model(base), rows) for base, rows in zip(bases, judged, strict=True)]
+    for own in weighed:
+        rows, fits = replace(probe.rows, weights=own), {}
+        for number, (base, part) in enumerate(zip(bases, probe.parts, strict=True)):
+            both = rows.take(part.fitted), rows.take(part.judged)
+            found = lightgbm.update(base, *both, section, seed=probe.seed + number, **options)
+            fits[section.model_dump_json(), number] = Fit(*found)
+        tried = replace(probe, fits=fits)
+        yield [tried.margins(section, number) for number in range(len(bases))]
 
 
 def _probe(table: pa.Table, features: dict[str, Any], config: params.Params) -> Validation:

@@ -52,7 +52,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> Model:
 
     if rows.all_alike:
         return Model(lightgbm.train(_options(params, seed, threads), _data(rows), params.max_rounds))
-    base = _base(rows, params, seed, threads)
+    base = fit_base(rows, params, seed=seed, threads=threads)
     now = rows.take(rows.weights == 1)
     options = _options(params, seed, threads) | UPDATE
     return Model(base, lightgbm.train(options, _data(now, init_score=_raw(base, now)), params.max_rounds))
@@ -62,11 +62,17 @@ def fit_stopped(rows: Rows, watched: Rows, params: Params, *, seed: int, threads
     if rows.all_alike:
         booster, losses = _stopped(_data(rows), watched, None, params, _options(params, seed, threads))
         return Model(booster), losses
-    base = _base(rows, params, seed, threads)
+    return update(fit_base(rows, params, seed=seed, threads=threads), rows, watched, params, seed=seed, threads=threads)
+
+
+def update(
+    base: lightgbm.Booster, rows: Rows, watched: Rows, params: Params, *, seed: int, threads: int
+) -> tuple[Model, NDArray[np.float64]]:
+    """More trees for the rows of weight 1, until the loss of the watched ones among them stops to fall; and that loss."""
     now, judged = rows.take(rows.weights == 1), watched.take(watched.weights == 1)
     learned = _data(now, init_score=_raw(base, now))
-    update, losses = _stopped(learned, judged, _raw(base, judged), params, _options(params, seed, threads) | UPDATE)
-    return Model(base, update), losses
+    booster, losses = _stopped(learned, judged, _raw(base, judged), params, _options(params, seed, threads) | UPDATE)
+    return Model(base, booster), losses
 
 
 def first_rounds(model: Model, rounds: int) -> Model:
@@ -76,7 +82,7 @@ def first_rounds(model: Model, rounds: int) -> Model:
     return Model(last) if model.update is None else Model(model.base, last)
 
 
-def _base(rows: Rows, params: Params, seed: int, threads: int) -> lightgbm.Booster:
+def fit_base(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm.Booster:
     """Of all rows alike, with as many rounds as entities set aside among them find best."""
     import lightgbm
     import numpy as np

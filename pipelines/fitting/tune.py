@@ -70,15 +70,18 @@ def tune(validation: Validation, section: CandidateParams, params: TuneParams) -
     )
 
 
-def choose(validation: Validation, options: dict[int, list[NDArray[np.float64]]], without: int | None = None) -> int:
+def choose(
+    validation: Validation, options: dict[int, list[NDArray[np.float64]]], without: int | None = None, *, errors: float = 1.0
+) -> int:
     """Number of the option with the best mean over parts, if it is shown to beat option 0; else 0.
 
-    The best of many is partly the luckiest. So its gain, paired over entities, has to be above one standard error
+    The best of many is partly the luckiest. So its gain, paired over entities, has to be above its standard error
     (the rule of Breiman et al. 1984, section 3.4.3, with option 0 for the simplest model).
 
     Args:
         options: number -> margins of each part.
         without: a fold whose rows have no say.
+        errors: how many standard errors the gain has to be above.
     """
     import numpy as np
 
@@ -86,13 +89,17 @@ def choose(validation: Validation, options: dict[int, list[NDArray[np.float64]]]
         return float(np.nanmean([validation.value(part, found, without) for part, found in enumerate(options[number])]))
 
     best = max(sorted(options), key=value)
-    return best if best and gain_is_shown(validation, options[best], options[0], without) else 0
+    return best if best and gain_is_shown(validation, options[best], options[0], without, errors) else 0
 
 
 def gain_is_shown(
-    validation: Validation, found: list[NDArray[np.float64]], default: list[NDArray[np.float64]], without: int | None = None
+    validation: Validation,
+    found: list[NDArray[np.float64]],
+    default: list[NDArray[np.float64]],
+    without: int | None = None,
+    errors: float = 1.0,
 ) -> bool:
-    """Whether the mean gain over parts is above one standard error of it, when entities are resampled.
+    """Whether the mean gain over parts is above so many standard errors of it, when entities are resampled.
 
     Each part is judged on rows of its own, so the parts' errors add up as squares.
     """
@@ -108,7 +115,7 @@ def gain_is_shown(
             gains.append(metrics.paired_interval(validation.metric, labels, *pair, entities, **options))
     gain = sum(each.point for each in gains) / len(gains)
     error = math.sqrt(sum(((each.high - each.low) / 2) ** 2 for each in gains)) / len(gains)
-    return gain > error
+    return gain > errors * error
 
 
 def _record(
