@@ -98,6 +98,8 @@ class _Follower:
         for step in reversed(steps):
             if step.id not in self.told and step.state is not None and step.state.is_final():
                 self.told.add(step.id)
+                if step.state.state_details.child_flow_run_id:
+                    continue  # Prefect's stand-in for a run on another pool, whose own step is a line
                 word = "" if step.state.is_completed() else f"  {step.state.name}"
                 self._line(f"{step.name:<28} {step.total_run_time.total_seconds():6.1f} s{word}")
 
