@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flows import results
 from monitoring import store
 from monitoring.reference import newest_metrics
-from pipelines import ledger, publish
+from pipelines import ledger, package, publish
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
 
@@ -36,7 +36,7 @@ def champion(here: Settings, model: str) -> str:
         lines += [f"on {_counts(evaluation)}, which it was not trained on:"]
     else:
         newest = evaluation["newest"]
-        lines += [f"out of fold on its newest snapshots, {newest['from']} to {newest['to']}, {_counts(newest)}:"]
+        lines += [f"out of fold on its newest snapshots, {package.span(newest)}, {_counts(newest)}:"]
     lines += [f"    {name:<18} {_figure(figures[name])}" for name in SHOWN]
     if figures is not found["metrics"]:
         lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(found['metrics'][metric])}"]

@@ -35,7 +35,7 @@ SENTENCES = {
         "Classification",
         "the challenger at its threshold, out of fold: errors, precision, recall.",
     ),
-    "drift.html": ("Data drift", "the newest snapshots, which training has not seen, against the training rows."),
+    "drift.html": ("Data drift", "the newest snapshots against those before."),
     "data.html": ("What the data looks like", "statistics and distribution of every column, and the target's rate by value."),
 }
 

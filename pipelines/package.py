@@ -162,16 +162,21 @@ def _figure(value: dict[str, float | None]) -> str:
     return f"{value['point']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
 
 
+def span(days: dict[str, Any]) -> str:
+    """From the first of them to the last, or the one that they are."""
+    return days["from"] if days["from"] == days["to"] else f"{days['from']} to {days['to']}"
+
+
 def _newest(found: dict[str, Any], evaluation: dict[str, Any]) -> str:
     metric, newest = evaluation["metric"], evaluation["newest"]
     if newest is None:
         return "The table has no dates: nothing can be said about how it holds up in time."
     lines = [
-        f"**On the newest mature snapshots** ({newest['from']} to {newest['to']}, {newest['rows']:,} rows, "
+        f"**On the newest mature snapshots** ({span(newest)}, {newest['rows']:,} rows, "
         f"{newest['positives']:,} of them positive): {metric} {_figure(found.get('newest', found['metrics'])[metric])}."
     ]
     if "backtest" in found:
-        spans = ", ".join(f"{origin['from']} to {origin['to']}" for origin in evaluation["origins"])
+        spans = ", ".join(map(span, evaluation["origins"]))
         lines.append(
             f"On months that it had not seen ({len(evaluation['origins'])} origins: {spans}), a model fitted on what was "
             f"mature by then: {metric} {_figure(found['backtest'][metric])}."
