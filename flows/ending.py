@@ -6,11 +6,16 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from prefect.client.schemas.objects import State
+from prefect.events import Event
+from prefect.exceptions import FailedRun
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows import events
 from pipelines import ledger, postgres
 from pipelines.errors import EvergreenError
 from pipelines.settings import Settings
@@ -26,13 +31,15 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(body)
     def run(*arguments: Any, **named: Any) -> Any:
-        postgres.work_as(f"{flow_run.name} {flow_run.id}")
+        postgres.work_as(f"{flow_run.name} {flow_run.id}" if flow_run.id else "evergreen")
         for logger in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(logger).addFilter(_without_traceback)
         try:
-            return body(*arguments, **named)
+            state = body(*arguments, **named)
         except EvergreenError as error:
-            return Failed(message=str(error))
+            state = Failed(message=str(error))
+        _say(state)
+        return state
 
     # Prefect would look for the names of types in this module, not in the flow's own
     run.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
@@ -40,11 +47,22 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _say(state: Any) -> None:
+    """Tell whoever watches the run (`prefect deployment run --watch`) how it ends: the watch prints the names of events,
+    and stops at the last of them, often before the last lines of the log have come."""
+    if not flow_run.id or not isinstance(state, State) or not state.message:
+        return
+    resource = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.name": state.message}
+    event = Event(event="evergreen.ended", resource=resource).model_dump(mode="json")
+    with suppress(EvergreenError), events.client("take the end of the run") as prefect:
+        prefect.request("POST", "/events", json=[event])
+
+
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Of our own errors the words are logged and no more; every record passes."""
+    """Of our own errors the words are logged and no more; that a run ended as Failed is no error of Prefect's engine."""
     if record.exc_info and isinstance(record.exc_info[1], EvergreenError):
         record.exc_info = None
-    return True
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
 
 
 def decided(here: Settings, version: ledger.Version, verdict: Verdict) -> Any:

@@ -80,6 +80,8 @@ def pin(
     Raises:
         EvergreenError: the date is later than that, not a date, or pins no rows.
     """
+    if as_of and as_of != params.TIMELESS:
+        _day(as_of)  # a slip is told before the source is asked
     with postgres.snapshot(url, data.timezone) as source:
         complete = watermark(source, queries)
         chosen = _chosen(as_of, complete)
@@ -179,15 +181,19 @@ def watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
     return found
 
 
+def _day(as_of: str) -> date:
+    try:
+        return date.fromisoformat(as_of)
+    except ValueError:
+        raise EvergreenError(f"--as-of {as_of!r} is not a date: write YYYY-MM-DD.") from None
+
+
 def _chosen(as_of: str | None, complete: date | None) -> str:
     if complete is None:
         if as_of not in {None, params.TIMELESS}:
             raise EvergreenError("This dataset has no watermark.sql, so it has no clock: run `evergreen pin` without --as-of.")
         return params.TIMELESS
-    try:
-        chosen = date.fromisoformat(as_of) if as_of else complete
-    except ValueError:
-        raise EvergreenError(f"--as-of {as_of!r} is not a date: write YYYY-MM-DD.") from None
+    chosen = _day(as_of) if as_of else complete
     if chosen > complete:
         raise EvergreenError(f"The source is complete up to {complete} only: --as-of {chosen} would pin rows still to come.")
     return chosen.isoformat()
