@@ -168,10 +168,11 @@ def rounded(interval: Interval) -> dict[str, float | None]:
 
 
 def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.EvaluateParams) -> dict[str, Any]:
-    """The challenger: the simplest candidate within one standard error of the best (Breiman et al. 1984, section 3.4.3).
+    """The challenger: the simplest candidate within `simplest_within` standard errors of the best (1: the rule of
+    Breiman et al. 1984, section 3.4.3).
 
-    The best is that in the metric, and as good as it is who is within one standard error of it in the metric and in log loss,
-    in which few positives show more. The ensemble takes part like any other, and the baseline like any other.
+    The best is that in the metric, and as good as it is who is within so many of it in the metric and in log loss, in which
+    few positives show more. The ensemble takes part like any other, and the baseline like any other.
 
     Args:
         sizes: bytes of each candidate's graph: the smaller is the simpler.
@@ -200,7 +201,12 @@ def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.Ev
     candidates: dict[str, Any] = {name: {"value": round(values[name], 9)} for name in values}
     for (name, kind), gap in gaps.items():
         candidates[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
-    close = [name for name, each in candidates.items() if all(each[kind]["behind"] <= each[kind]["error"] for kind in kinds)]
+    within = evaluate.simplest_within
+
+    def is_close(gaps: dict[str, Any]) -> bool:
+        return all(gaps[kind]["behind"] <= within * gaps[kind]["error"] for kind in kinds)
+
+    close = [name for name, gaps in candidates.items() if name == best or is_close(gaps)]
     return {"challenger": min(close, key=sizes.__getitem__), "best": best, "candidates": candidates}
 
 

@@ -64,7 +64,7 @@ On all rows, each by a model that has not seen its entity: {evaluation["rows"]:,
 {_metric_rows(found, evaluation["candidates"][evaluation["baseline"]])}
 
 Gain over the baseline in {evaluation["metric"]}: {_figure(found["against_baseline"])}.
-{_chosen(evaluation)}
+{_chosen(evaluation, config.evaluate.simplest_within)}
 
 ## Groups
 
@@ -184,14 +184,18 @@ def _newest(found: dict[str, Any], evaluation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _chosen(evaluation: dict[str, Any]) -> str:
-    """Why this candidate is the challenger."""
+def _errors(count: float) -> str:
+    return "one standard error" if count == 1 else f"{count:g} standard errors"
+
+
+def _chosen(evaluation: dict[str, Any], within: float) -> str:
+    """Why this candidate is the challenger, the smallest graph within so many standard errors of the best."""
     choice, name = evaluation["choice"], evaluation["challenger"]
     if choice["best"] == name:
         return f"It is the best of {len(choice['candidates'])} candidates."
     own = choice["candidates"][name][evaluation["metric"]]
     return (
-        f"{choice['best']} is better by {own['behind']:.4f}, which is within one standard error ({own['error']:.4f}), as it is "
+        f"{choice['best']} is better by {own['behind']:.4f}, which is within {_errors(within)} ({own['error']:.4f}), as it is "
         f"in log loss, and {name} is the simpler graph."
     )
 

@@ -183,6 +183,7 @@ class EvaluateParams(Section):
     newest_snapshots: Annotated[int, Field(ge=1)] = 1
     newest_positives: Annotated[int, Field(ge=1)] = 200
     origins: Annotated[int, Field(ge=2)] = 3
+    simplest_within: Annotated[float, Field(ge=0)] = 1.0
     bootstrap: Annotated[int, Field(ge=100)]
     confidence: Share
     seed: int

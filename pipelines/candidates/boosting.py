@@ -95,7 +95,6 @@ def _trees(model: HistGradientBoostingClassifier) -> Trees:
     nodes = np.concatenate(trees)
     leaf = nodes["is_leaf"].astype(bool)
     return Trees(
-        tree=np.repeat(np.arange(len(trees)), [len(tree) for tree in trees]),
         node=np.concatenate([np.arange(len(tree)) for tree in trees]),
         feature=np.where(leaf, -1, nodes["feature_idx"]),
         threshold=np.where(leaf, 0.0, nodes["num_threshold"]),

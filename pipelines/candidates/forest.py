@@ -76,7 +76,6 @@ def _trees(model: RandomForestClassifier) -> Trees:
 
     leaf = column("children_left") < 0
     return Trees(
-        tree=np.repeat(np.arange(len(trees)), sizes),
         node=np.concatenate([np.arange(size) for size in sizes]),
         feature=np.where(leaf, -1, column("feature")),
         threshold=np.where(leaf, 0.0, column("threshold")),

@@ -1,6 +1,6 @@
 """LightGBM: gradient-boosted trees; where the present differs from the past, more of them for the present alone.
 
-Category codes go in as numbers: with few categories a handful of splits finds every grouping.
+Categories are LightGBM's own: a split asks whether the code is in a set (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def _options(params: Params, seed: int, threads: int) -> dict[str, Any]:
 def _data(rows: Rows, **options: Any) -> lightgbm.Dataset:
     import lightgbm
 
-    return lightgbm.Dataset(rows.matrix(), rows.labels, weight=rows.weights, **options)
+    categories = list(range(rows.numbers.shape[1], rows.numbers.shape[1] + rows.codes.shape[1]))
+    return lightgbm.Dataset(rows.matrix(), rows.labels, weight=rows.weights, categorical_feature=categories, **options)
 
 
 def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
@@ -158,26 +159,30 @@ def _trees(model: Model) -> Trees:
     from pipelines.fitting.graph import Trees
 
     trees = [tree["tree_structure"] for booster in model.boosters for tree in booster.dump_model()["tree_info"]]
-    found = [node for number, tree in enumerate(trees) for node in _nodes(number, tree)]
-    columns = list(zip(*found, strict=True))
-    kinds = [np.int64, np.int64, np.int64, np.float64, np.int64, np.int64, np.bool_, np.float64]
-    return Trees(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
+    found = [node for tree in trees for node in _nodes(tree)]
+    *columns, members = zip(*found, strict=True)
+    kinds = [np.int64, np.int64, np.float64, np.int64, np.int64, np.bool_, np.float64]
+    arrays = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
+    return Trees(*arrays, members={at: codes for at, codes in enumerate(members) if codes})
 
 
-def _nodes(tree: int, root: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """One tuple a node, in the order of the fields of `Trees`."""
+def _nodes(root: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """One tuple a node, in the order of the fields of `Trees`, with its members last."""
     rows: list[tuple[Any, ...]] = []
 
     def visit(node: dict[str, Any]) -> int:
         number = len(rows)
         rows.append(())
         if "leaf_value" in node:
-            rows[number] = (tree, number, -1, 0.0, 0, 0, False, node["leaf_value"])
+            rows[number] = (number, -1, 0.0, 0, 0, False, node["leaf_value"], ())
             return number
         left, right = visit(node["left_child"]), visit(node["right_child"])
-        # without missing values in training LightGBM reads NaN as 0
-        missing_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
-        rows[number] = (tree, number, node["split_feature"], node["threshold"], left, right, missing_left, 0.0)
+        threshold, members, missing_left = node["threshold"], (), node["default_left"]
+        if node["decision_type"] == "==":
+            members, threshold = tuple(map(float, threshold.split("||"))), 0.0
+        elif node["missing_type"] != "NaN":  # without missing values in training LightGBM reads NaN as 0
+            missing_left = threshold >= 0
+        rows[number] = (number, node["split_feature"], threshold, left, right, missing_left, 0.0, members)
         return number
 
     visit(root)

@@ -123,7 +123,6 @@ def _trees(model: xgboost.Booster) -> Trees:
     threshold = np.nextafter(condition, np.float32(-np.inf)).astype(np.float64)
     share = np.float32(json.loads(learner["learner_model_param"]["base_score"])[0])
     return Trees(
-        tree=np.repeat(np.arange(len(trees)), sizes),
         node=np.concatenate([np.arange(size) for size in sizes]),
         feature=np.where(leaf, -1, column("split_indices", np.int64)),
         threshold=np.where(leaf, 0.0, threshold),

@@ -7,7 +7,8 @@ float32, which sends a row that lies between the two to the other leaf (measured
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,20 +19,21 @@ from onnx import TensorProto, helper, numpy_helper
 if TYPE_CHECKING:
     from pipelines.fitting.calibration import Calibration
 
-OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
-IR_VERSION = 9
+OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 5)]
+IR_VERSION = 10
+AT_MOST, MEMBER = 0, 6  # how a node of TreeEnsemble asks: BRANCH_LEQ and BRANCH_MEMBER
 PROBABILITY, FOLD_PROBABILITIES = "probability", "fold_probabilities"  # the outputs
 
 
 @dataclass(frozen=True)
 class Trees:
-    """Regression trees as flat arrays, one entry a node, the trees one after the other.
+    """Regression trees as flat arrays, one entry a node, the trees one after the other, and each of them from node 0 on.
 
     `feature` is -1 at a leaf; `left` and `right` are node numbers within the tree; a row goes left when its
-    value is at most `threshold`, or when it is NaN and `missing_left`. The margin is the sum of leaf values.
+    value is at most `threshold`, or when it is NaN and `missing_left`; where a node has `members`, when it is one of
+    them. The margin is the sum of leaf values.
     """
 
-    tree: NDArray[np.int64]
     node: NDArray[np.int64]
     feature: NDArray[np.int64]
     threshold: NDArray[np.float64]
@@ -40,6 +42,7 @@ class Trees:
     missing_left: NDArray[np.bool_]
     value: NDArray[np.float64]
     base: float = 0.0
+    members: Mapping[int, Sequence[float]] = field(default_factory=dict)  # by position in the arrays
 
 
 @dataclass(frozen=True)
@@ -135,36 +138,45 @@ class Graph:
 
     def sum_of_trees(self, features: str, models: list[Trees]) -> str:
         """Margins (rows, models) of `features` (rows, k): one target a model."""
-        sizes = [int(trees.tree.max()) + 1 for trees in models]
-        tree = np.concatenate([trees.tree + start for trees, start in zip(models, np.cumsum([0, *sizes]), strict=False)])
-        node, feature, threshold, left, right, missing_left, value = (
+        starts = np.cumsum([0, *(len(trees.node) for trees in models)])
+        feature, threshold, left, right, missing_left, value = (
             np.concatenate([getattr(trees, name) for trees in models])
-            for name in ("node", "feature", "threshold", "left", "right", "missing_left", "value")
+            for name in ("feature", "threshold", "left", "right", "missing_left", "value")
         )
-        target = np.repeat(np.arange(len(models)), [len(trees.tree) for trees in models])
-        leaf = feature < 0
-        return self.add(
-            "TreeEnsembleRegressor",
+        target = np.repeat(np.arange(len(models)), np.diff(starts))
+        members = {start + at: codes for start, trees in zip(starts, models, strict=False) for at, codes in trees.members.items()}
+        root = np.flatnonzero(np.concatenate([trees.node for trees in models]) == 0)
+        leaf, alone = feature < 0, np.zeros(len(feature), dtype=bool)
+        alone[root] = leaf[root]  # a tree of one leaf: as a node that leads there either way
+        inner, first = ~leaf | alone, np.repeat(root, np.diff([*root, len(feature)]))
+        place = np.where(leaf, np.cumsum(leaf), np.cumsum(inner)) - 1  # among the leaves, or among the nodes
+        ways = [np.where(alone, np.arange(len(feature)), first + way)[inner] for way in (left, right)]
+        sets = [(*members[at], np.nan) for at in sorted(members)]
+        asked = {"membership_values": numpy_helper.from_array(np.concatenate(sets).astype(np.float32))} if sets else {}
+        modes = np.where(np.isin(np.flatnonzero(inner), list(members)), MEMBER, AT_MOST)
+        total = self.add(
+            "TreeEnsemble",
             [features],
-            "margins",
+            "sums",
             domain="ai.onnx.ml",
             n_targets=len(models),
-            aggregate_function="SUM",
-            post_transform="NONE",
-            base_values=[trees.base for trees in models],
-            nodes_treeids=tree.tolist(),
-            nodes_nodeids=node.tolist(),
-            nodes_featureids=np.where(leaf, 0, feature).tolist(),
-            nodes_values=np.where(leaf, 0.0, float32_below(threshold)).tolist(),
-            nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
-            nodes_truenodeids=np.where(leaf, 0, left).tolist(),
-            nodes_falsenodeids=np.where(leaf, 0, right).tolist(),
-            nodes_missing_value_tracks_true=missing_left.astype(int).tolist(),
-            target_treeids=tree[leaf].tolist(),
-            target_nodeids=node[leaf].tolist(),
-            target_ids=target[leaf].tolist(),
-            target_weights=value[leaf].tolist(),
+            aggregate_function=1,
+            post_transform=0,
+            tree_roots=(np.cumsum(inner) - 1)[root].tolist(),
+            nodes_featureids=np.where(leaf, 0, feature)[inner].tolist(),
+            nodes_splits=numpy_helper.from_array(np.where(leaf, 0.0, float32_below(threshold))[inner].astype(np.float32)),
+            nodes_modes=numpy_helper.from_array(modes.astype(np.uint8)),
+            nodes_truenodeids=place[ways[0]].tolist(),
+            nodes_trueleafs=leaf[ways[0]].astype(int).tolist(),
+            nodes_falsenodeids=place[ways[1]].tolist(),
+            nodes_falseleafs=leaf[ways[1]].astype(int).tolist(),
+            nodes_missing_value_tracks_true=missing_left[inner].astype(int).tolist(),
+            leaf_targetids=target[leaf].tolist(),
+            leaf_weights=numpy_helper.from_array(value[leaf].astype(np.float32)),
+            **asked,
         )
+        base = self.constant("base", [trees.base for trees in models], np.float32)
+        return self.add("Add", [total, base], "margins")
 
     def model(
         self, margins: str, calibrations: Calibrations, schema: dict[str, Any], *, refit: bool = False

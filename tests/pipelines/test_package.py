@@ -146,7 +146,7 @@ def test_the_card_says_how_it_was_trained(made):
                 "candidates": EVALUATION["candidates"] | {"lightgbm": CANDIDATE | {"backtest": {"roc_auc": FIGURE}}},
                 "origins": [{"from": "2024-10-31", "to": "2024-10-31"}],
             },
-            "On months that it had not seen (1 origins: 2024-10-31 to 2024-10-31)",
+            "On months that it had not seen (1 origins: 2024-10-31), a model",
         ),
     ],
 )

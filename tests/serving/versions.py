@@ -32,7 +32,6 @@ def graph(shift: float = 0.0):
     feature, threshold, below, above = (np.array(column, dtype=float) for column in zip(*STUMPS, strict=True))
     leaf = np.full(count, -1)
     trees = Trees(
-        tree=np.repeat(np.arange(count), 3),
         node=np.tile([0, 1, 2], count),
         feature=np.column_stack([feature, leaf, leaf]).ravel().astype(np.int64),
         threshold=np.column_stack([threshold, np.zeros((count, 2))]).ravel(),

@@ -57,10 +57,10 @@ def test_the_graph_scores_odd_rows_as_the_fitted_model(fitted, tmp_path):
 def test_a_value_on_a_threshold_or_beside_it_takes_the_branch_it_took_in_training(trees, tmp_path):
     module, model = trees
     graph = graph_of(module, [model])
-    [ensemble] = [node for node in graph.graph.node if node.op_type == "TreeEnsembleRegressor"]
+    [ensemble] = [node for node in graph.graph.node if node.op_type == "TreeEnsemble"]
     found = {item.name: onnx.helper.get_attribute_value(item) for item in ensemble.attribute}
-    feature, threshold = np.array(found["nodes_featureids"]), np.array(found["nodes_values"], np.float32)
-    inner = np.array(found["nodes_modes"]) != b"LEAF"
+    threshold, modes = (onnx.numpy_helper.to_array(found[name]) for name in ("nodes_splits", "nodes_modes"))
+    feature, inner = np.array(found["nodes_featureids"]), modes == 0
     numbers = odd().numbers.copy()
     random = np.random.default_rng(3)
     for column in range(4):
