@@ -144,7 +144,8 @@ class Graph:
             for name in ("feature", "threshold", "left", "right", "missing_left", "value")
         )
         target = np.repeat(np.arange(len(models)), np.diff(starts))
-        members = {start + at: codes for start, trees in zip(starts, models, strict=False) for at, codes in trees.members.items()}
+        numbered = zip(starts, models, strict=False)
+        members = {start + at: codes for start, trees in numbered for at, codes in trees.members.items()}
         root = np.flatnonzero(np.concatenate([trees.node for trees in models]) == 0)
         leaf, alone = feature < 0, np.zeros(len(feature), dtype=bool)
         alone[root] = leaf[root]  # a tree of one leaf: as a node that leads there either way
