@@ -9,16 +9,18 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
-from flows import ending, monitor, reports, score, watching, workspace
+from flows import ending, monitor, reports, score, watching
 from flows.ending import explained
-from flows.execution import REPEATED
+from flows.execution import workspace
+from flows.execution.local import REPEATED
 from monitoring import store, windows
 from monitoring.store import Verdict
 from monitoring.timeline import ASKING
 from monitoring.watch import Watch
 from monitoring.windows import Window
-from pipelines import ledger, settings
-from pipelines.errors import EvergreenError
+from pipelines.config import settings
+from pipelines.config.errors import EvergreenError
+from pipelines.registry import ledger
 
 POLL_S, BEGIN_S, END_S = 2.0, 240.0, 3600.0
 

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
-from flows import dag, events, promote, results, workspace
-from flows.execution import REPEATED, Ran, where_markdown
-from flows.handover import OWN_POOL
-from flows.workspace import Workspace
-from pipelines import ledger, settings
-from pipelines.verdict import Verdict
+from flows import events, promote, results
+from flows.execution import dvc, workspace
+from flows.execution.local import REPEATED, Ran, where_markdown
+from flows.execution.remote import OWN_POOL
+from flows.execution.workspace import Workspace
+from pipelines.config import settings
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger
 
 
 def key_of(model: str, what: str) -> str:
@@ -67,9 +69,9 @@ def show(
     """
     try:
         wait_for_reports()
-    except dag.StageError as error:
+    except dvc.StageError as error:
         pages(place, here, version, verdict, ran, missing=str(error))
-        raise dag.StageError(
+        raise dvc.StageError(
             f"{version.model} {version} is decided ({verdict.outcome}), and its reports are missing. {error}\nMend that and "
             "retrain by this commit and date: what is done is restored, and the reports are added."
         ) from error

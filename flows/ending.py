@@ -16,10 +16,11 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows import events
-from pipelines import ledger, postgres
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
-from pipelines.verdict import Verdict
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger
 
 
 def explained(body: Callable[..., Any]) -> Callable[..., Any]:

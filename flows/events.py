@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from pipelines import ledger
-from pipelines.errors import EvergreenError, TransientError
+from pipelines.config.errors import EvergreenError, TransientError
+from pipelines.registry import ledger
 
 Kind = Literal["retrain", "block", "review", "promoted"]
 CAUSE = "evergreen.cause"  # label of the event's resource: events of one cause within a minute start one retraining

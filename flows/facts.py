@@ -11,13 +11,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows import workspace
-from monitoring.reference import SAMPLE
-from pipelines import publish, scoring
-from pipelines.errors import EvergreenError
-from pipelines.gate import Bundle
-from pipelines.ledger import Version
-from pipelines.settings import Settings
+from flows.execution import workspace
+from monitoring.stages.reference import SAMPLE
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.promotion.gate import Bundle
+from pipelines.registry import publish
+from pipelines.registry.ledger import Version
 
 ROUNDS, CALLS = 7, 200  # of latency: the median of medians, the two models in turn
 
@@ -103,7 +104,7 @@ def _one_row(facts: Facts) -> Any:
 
     if not (facts.bundle.folder / SAMPLE).exists():
         return None
-    model = scoring.load(facts.bundle.folder, facts.bundle.digests)
+    model = onnx_model.load(facts.bundle.folder, facts.bundle.digests)
     row = pq.read_table(facts.bundle.folder / SAMPLE).slice(0, 1)
     feeds = inputs(row, model.schema)
     return lambda: model.session.run(["probability"], feeds)

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from flows import events, ownership
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
 
 POLL_S = 1.0
 WAITING_S = 20.0  # until it is said that no worker has taken the run

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows import workspace
-from pipelines import ledger, postgres, reigns
-from pipelines import registry_cleaning as cleaning
-from pipelines.ledger import Version
-from pipelines.params import GcParams
-from pipelines.schema import query
-from pipelines.settings import Settings
+from flows.execution import workspace
+from pipelines.config.params import GcParams
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger, reigns
+from pipelines.registry import mlflow_cleaning as cleaning
+from pipelines.registry.ledger import Version
+from pipelines.registry.schema import query
 
 DAY_S = 86_400.0
 

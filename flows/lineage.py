@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import workspace
-from pipelines.errors import EvergreenError
-from pipelines.extract import Queries
-from pipelines.ledger import Version
-from pipelines.score import Source
-from pipelines.settings import Settings
+from flows.execution import workspace
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data.extract import Queries
+from pipelines.registry.ledger import Version
+from pipelines.scoring.score import Source
 
 
 @contextmanager

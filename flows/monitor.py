@@ -10,13 +10,14 @@ from prefect.runtime import flow_run
 
 from flows import ending, events, reports, score, watching
 from flows.ending import explained
-from flows.execution import REPEATED
+from flows.execution.local import REPEATED
 from monitoring import feed, store, windows
 from monitoring.store import Verdict
 from monitoring.watch import Watch, is_empty, judge_window
 from monitoring.windows import Window
-from pipelines import ledger, settings
-from pipelines.errors import EvergreenError
+from pipelines.config import settings
+from pipelines.config.errors import EvergreenError
+from pipelines.registry import ledger
 
 
 def _run_name() -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows import events
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flows import events
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings, is_local
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings, is_local
 
 CLONE, HOME = "clone:", "home:"
 SHARED = "stage/"  # how the names of deployments begin that work for every model

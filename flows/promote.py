@@ -18,11 +18,12 @@ from pydantic import Field
 
 from flows import events, results
 from flows.ending import explained
-from flows.execution import REPEATED
-from pipelines import ledger, params, publish, reviews, settings
-from pipelines.errors import EvergreenError
-from pipelines.reviews import Review
-from pipelines.verdict import Verdict
+from flows.execution.local import REPEATED
+from pipelines.config import params, settings
+from pipelines.config.errors import EvergreenError
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger, publish, reviews
+from pipelines.registry.reviews import Review
 
 ANSWERED = REPEATED | {"retries": 3, "retry_delay_seconds": [2, 10, 30]}  # somebody has just answered, and looks
 

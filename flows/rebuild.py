@@ -14,14 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows import cached, dag, lineage, results, workspace
+from flows import lineage, results
+from flows.execution import cached, dvc, workspace
+from flows.execution.workspace import Workspace
 from flows.facts import Facts
-from flows.workspace import Workspace
-from pipelines import extract, ledger, scoring, stage
-from pipelines.errors import EvergreenError
-from pipelines.ledger import Version
-from pipelines.publish import bundle_digests
-from pipelines.settings import Settings
+from pipelines import onnx_model
+from pipelines.config import stage
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import extract
+from pipelines.registry import ledger
+from pipelines.registry.ledger import Version
+from pipelines.registry.publish import bundle_digests
 
 TARGET, EXTRACT = "package", "extract"
 ROWS, MANIFEST, LEFT_OUT = "data/rows.parquet", "data/manifest.json", "data/left_out.json"
@@ -121,7 +125,7 @@ def _bring(here: Settings, version: Version, rows_sha256: str, place: Workspace)
 
 def _run(here: Settings, place: Workspace, say: Say, *, from_snapshot: bool) -> None:
     """All stages that the bundle is made by, in order, none restored; what they say is told where one fails."""
-    with dag.runner(place.folder, os.environ | here.environment()) as runner:
+    with dvc.runner(place.folder, os.environ | here.environment()) as runner:
         needed = _needed(runner.stages)
         if from_snapshot:
             runner.record(EXTRACT, lambda _: None)
@@ -132,7 +136,7 @@ def _run(here: Settings, place: Workspace, say: Say, *, from_snapshot: bool) -> 
             say(f"  {name:<18} {time.monotonic() - began:5.1f} s")
 
 
-def _needed(stages: list[dag.Stage]) -> list[str]:
+def _needed(stages: list[dvc.Stage]) -> list[str]:
     """What the bundle waits for, in order, and the bundle itself."""
     needs, wanted = {one.name: one.needs for one in stages}, {TARGET}
     for one in reversed(stages):
@@ -150,7 +154,7 @@ def _compare(here: Settings, published: Facts, place: Workspace, remade: bool) -
     changed = [name for name in sorted({*digests, *before}) if digests.get(name) != before.get(name)]
     rows = pq.read_table(place.folder / ROWS)
     scores = [
-        scoring.load(folder, known).score(rows)
+        onnx_model.load(folder, known).score(rows)
         for folder, known in ((place.folder / results.BUNDLE, digests), (published.bundle.folder, before))
     ]
     return Rebuilt(

@@ -12,22 +12,23 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from flows import workspace
-from monitoring import labels, render, store, timeline
-from monitoring.pages import index, window
-from monitoring.pages.columns import Columns
-from monitoring.reference import SAMPLE
-from monitoring.render import Rows
+from flows.execution import workspace
+from monitoring import labels, store, timeline
+from monitoring.reports import index, render, window
+from monitoring.reports.columns import Columns
+from monitoring.reports.render import Rows
+from monitoring.stages.reference import SAMPLE
 from monitoring.store import Performance, Verdict
 from monitoring.subject import Subject
 from monitoring.timeline import WINDOW
 from monitoring.watch import Watch
 from monitoring.windows import Window
-from pipelines import ledger, params
-from pipelines.errors import EvergreenError
-from pipelines.resampling import Interval
-from pipelines.settings import Settings
-from pipelines.stage import write_text
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.stage import write_text
+from pipelines.registry import ledger
+from pipelines.statistics.resampling import Interval
 
 HOME = "../../../index.html"  # of the site, from a window's page
 MOVES = 100  # decisions on the first page

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from monitoring import site
-from monitoring.pages import verdict as verdict_page
-from pipelines import ledger, params, publish, registry
-from pipelines.settings import Settings
-from pipelines.verdict import Verdict
+from monitoring.reports import site
+from monitoring.reports import verdict as verdict_page
+from pipelines.config import params
+from pipelines.config.settings import Settings
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger, mlflow_registry, publish
 
 BUNDLE = "bundle"
 TRAINING = "data/training.parquet"
@@ -59,7 +60,7 @@ def decide(here: Settings, folder: Path, version: ledger.Version, *, actor: str)
 
 def add_reports(here: Settings, folder: Path, version: ledger.Version) -> None:
     """Put the reports on the challenger beside what is published: nothing that is decided waits for them."""
-    registry.add_reports(here.mlflow_tracking_uri, version.mlflow_run_id, folder / MODEL_REPORTS)
+    mlflow_registry.add_reports(here.mlflow_tracking_uri, version.mlflow_run_id, folder / MODEL_REPORTS)
 
 
 def links(here: Settings, version: ledger.Version, run_id: str | None = None) -> dict[str, str]:

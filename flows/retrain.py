@@ -19,14 +19,18 @@ from prefect import flow, get_run_logger, task
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from flows import dag, decision, ending, events, execution, promote, results, workers, workspace
+from flows import decision, ending, events, promote, results
 from flows.ending import explained
-from flows.execution import REPEATED, Ran
-from flows.handover import Choice, Policy, tag_of
-from flows.workspace import Workspace
-from monitoring import site, store
-from pipelines import extract, ledger, params, settings
-from pipelines.errors import EvergreenError
+from flows.execution import dvc, local, workers, workspace
+from flows.execution.local import REPEATED, Ran
+from flows.execution.remote import Choice, Policy, tag_of
+from flows.execution.workspace import Workspace
+from monitoring import store
+from monitoring.reports import site
+from pipelines.config import params, settings
+from pipelines.config.errors import EvergreenError
+from pipelines.data import extract
+from pipelines.registry import ledger
 
 BEGUN = ["RUNNING", "CRASHED", "CANCELLING", "CANCELLED", "FAILED"]  # states of a run whose process may have been killed
 
@@ -75,10 +79,10 @@ def retrain(
         place = workspace.create(here, flow_run.id, base)
         environment = os.environ | here.environment()
         try:
-            with dag.runner(place.folder, environment) as runner:  # imports DVC while the source is asked
+            with dvc.runner(place.folder, environment) as runner:  # imports DVC while the source is asked
                 pin(place, here, as_of)
-                means = execution.Means(runner, place, environment, Policy(without_worker, worker_deadline))
-                with decision.table_of_stages(ran, model), execution.stages_run(means, here, ran) as wait_for_reports:
+                means = local.Means(runner, place, environment, Policy(without_worker, worker_deadline))
+                with decision.table_of_stages(ran, model), local.stages_run(means, here, ran) as wait_for_reports:
                     with runner.still():  # a report that ends now is entered into dvc.lock
                         results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
                     confirm_lock()
@@ -91,7 +95,7 @@ def retrain(
                     decision.tell(here, noted.version, cause or "", return_state=True)
                     decision.show(place, here, noted.version, verdict, ran, wait_for_reports)
                     return ending.decided(here, noted.version, verdict)
-        except dag.StageError as error:
+        except dvc.StageError as error:
             _leave_something_to_read(place, here, model, error)
             raise
         finally:
@@ -126,7 +130,7 @@ def _label(cause: str) -> None:
         prefect.update_flow_run_labels(UUID(str(flow_run.id)), {events.CAUSE: cause})
 
 
-def _leave_something_to_read(place: Workspace, here: settings.Settings, model: str, error: dag.StageError) -> None:
+def _leave_something_to_read(place: Workspace, here: settings.Settings, model: str, error: dvc.StageError) -> None:
     """The reports of a run that stopped, and a link to them on the run."""
     from prefect.artifacts import create_link_artifact
 

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import ledger, publish, reigns, scoring, settings
-from pipelines.errors import EvergreenError
-from pipelines.ledger import Promotion, Version
-from pipelines.settings import Settings
-from pipelines.verdict import Verdict
+from pipelines import onnx_model
+from pipelines.config import settings
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger, publish, reigns
+from pipelines.registry.ledger import Promotion, Version
 
 LOG = Path("logs") / "rollback.log"
 
@@ -78,7 +80,7 @@ def _check(here: Settings, target: Version, versions: list[Version], reigning: i
 def _state(here: Settings, version: Version, reigning: int) -> str:
     is_champion = " and is the champion" if version.version == reigning else ""
     try:
-        scoring.verify(here.home / "models" / version.bundle_sha256, version.manifest)
+        onnx_model.verify(here.home / "models" / version.bundle_sha256, version.manifest)
     except EvergreenError:
         return f"is not whole here, and MLflow was not asked{is_champion}"
     return f"is whole here{is_champion}"

@@ -10,9 +10,11 @@ from prefect.runtime import flow_run
 
 from flows import ending, lineage
 from flows.ending import explained
-from flows.execution import REPEATED
-from pipelines import ledger, params, predictions, settings
-from pipelines.errors import EvergreenError
+from flows.execution.local import REPEATED
+from pipelines.config import params, settings
+from pipelines.config.errors import EvergreenError
+from pipelines.registry import ledger
+from pipelines.scoring import predictions
 
 if TYPE_CHECKING:
     from monitoring.subject import Subject
@@ -53,8 +55,8 @@ def write_scores(
 ) -> predictions.Run:
     """The scores of one version and day, in the prediction ledger."""
     from monitoring.subject import Subject
-    from pipelines import publish
-    from pipelines import score as scoring
+    from pipelines.registry import publish
+    from pipelines.scoring import score as scoring
 
     bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
     with lineage.source(here, version) as source:
@@ -69,7 +71,7 @@ def score_day(url: str, subject: Subject, day: date, *, force: bool = False, may
     Args:
         url: our own database by who scores; the subject's is that of who watches.
     """
-    from pipelines import score as scoring
+    from pipelines.scoring import score as scoring
 
     say, count = get_run_logger().info, subject.count if subject.can_be_watched else None
     return scoring.score(

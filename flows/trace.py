@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from flows import cached, results, workspace
+from flows import results
+from flows.execution import cached, workspace
 from flows.facts import Facts
-from pipelines import ledger, postgres, reigns, stage
-from pipelines.errors import EvergreenError
-from pipelines.ledger import Version
-from pipelines.schema import query
-from pipelines.settings import Settings
+from pipelines.config import stage
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger, reigns
+from pipelines.registry.ledger import Version
+from pipelines.registry.schema import query
 
 # what the commits of a run, and those of files that nobody has committed, are called
 OF_A_RUN = re.compile(r"(Pin|Results|Reports|Before stage \S+) of run |Uncommitted files, kept for a run")

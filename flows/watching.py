@@ -9,8 +9,10 @@ from datetime import date
 from flows import lineage
 from monitoring.subject import Subject
 from monitoring.watch import Say, Watch
-from pipelines import extract, ledger, params, postgres, publish
-from pipelines.settings import Settings
+from pipelines.config import params
+from pipelines.config.settings import Settings
+from pipelines.data import extract, postgres
+from pipelines.registry import ledger, publish
 
 
 @contextmanager

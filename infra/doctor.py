@@ -11,11 +11,12 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from flows import notifications
-from infra import pools, postgres_server, processes, stack, store, supervisor_control
-from infra.programs import FRESH_SECONDS, programs
-from pipelines import ledger, postgres, publish, roles
-from pipelines.errors import EvergreenError
-from pipelines.settings import PARTS, Settings, is_local
+from infra.stack import local, pools, postgres_server, processes, store, supervisor_control
+from infra.stack.programs import FRESH_SECONDS, programs
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import PARTS, Settings, is_local
+from pipelines.data import postgres
+from pipelines.registry import ledger, publish, roles
 
 LOCK_MEMBERS_NAMED = 5
 PROBE = "evergreen-doctor/probe.txt"
@@ -100,13 +101,13 @@ def _not_running(settings: Settings) -> Iterator[Finding]:
         yield Finding(what, where, "Run `evergreen up`: it replaces them. Or `evergreen down`.")
         return
     yield Finding(f"The supervisor does not run, and so none of {names}.", where, "Run `evergreen up`.")
-    for name, conflict in stack.port_conflicts(settings).items():
+    for name, conflict in local.port_conflicts(settings).items():
         what, _, then = conflict.partition(". ")
         yield Finding(f"{what}.", chosen[name].address, then)
 
 
 def _programs(settings: Settings) -> Iterator[Finding]:
-    for row in stack.status(settings):
+    for row in local.status(settings):
         if row.state in {"stopped", "starting"} and row.program not in {f"{pool}-1" for pool in pools.LIMITS}:
             word = "is down" if row.state == "stopped" else "runs but does not answer"
             yield Finding(f"{row.program} {word}.", row.address, f"Read {row.log}, then run `evergreen up`.")

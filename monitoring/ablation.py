@@ -17,16 +17,17 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import fairness, metrics, stage
-from pipelines.errors import EvergreenError
-from pipelines.fairness import Floats, Group, Mask
-from pipelines.fitting.folds import as_rows
-from pipelines.split import FOLD
+from pipelines.config import stage
+from pipelines.config.errors import EvergreenError
+from pipelines.data.split import FOLD
+from pipelines.statistics import fairness, metrics
+from pipelines.statistics.fairness import Floats, Group, Mask
+from pipelines.training.fitting.folds import as_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.params import Params, Section
+    from pipelines.config.params import Params, Section
 
 RATES = ("selection_rate", "tpr", "fpr", "precision", "roc_auc")
 
@@ -157,7 +158,7 @@ def _refit(attribute: str, candidate: str, table: pa.Table, source: Source, para
         "numbers": [name for name in source.schema["numbers"] if name != attribute],
         "categories": {name: known for name, known in source.schema["categories"].items() if name != attribute},
     }
-    module = importlib.import_module(f"pipelines.candidates.{candidate}")
+    module = importlib.import_module(f"pipelines.training.candidates.{candidate}")
     section = chosen_params(params.candidate(candidate), source.models / candidate / "training.json")
     rows, fold = as_rows(table, schema, params.data), table[FOLD].to_numpy()
     margins = np.empty(len(rows))

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from monitoring.findings import Finding
-from pipelines.params import MonitorParams
+from pipelines.config.params import MonitorParams
 
 Action = Literal["nothing", "note", "review", "retrain", "block"]
 BUDGET_DAYS = 30

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.metrics import Interval, draw
-from pipelines.params import EvaluateParams
+from pipelines.config.params import EvaluateParams
+from pipelines.statistics.metrics import Interval, draw
 
 Floats = NDArray[np.float64]
 BLIND = (

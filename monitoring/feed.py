@@ -26,7 +26,7 @@ from monitoring import shapes
 from monitoring.findings import Finding
 from monitoring.histograms import PREDICTION, TARGET, Category, Histograms, Layout, Number
 from monitoring.shapes import LEAST_VALUES, Shape
-from pipelines.params import MonitorParams
+from pipelines.config.params import MonitorParams
 
 SURE, LIKELY = 0.75, 0.5  # a fault, and worth to be asked about
 CHANCE = 1e-3  # that so many rows are alike by chance

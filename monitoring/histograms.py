@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
 
 Floats = NDArray[np.float64]
 MOST = float(np.finfo(np.float64).max)

@@ -15,9 +15,9 @@ from monitoring.drift import statistics
 from monitoring.findings import Finding
 from monitoring.histograms import Histograms
 from monitoring.quiet import Novelty
-from monitoring.reference import Reference
-from pipelines.params import MonitorParams
-from pipelines.resampling import Interval
+from monitoring.stages.reference import Reference
+from pipelines.config.params import MonitorParams
+from pipelines.statistics.resampling import Interval
 
 OVER = ("suspicion", "drift")
 
@@ -132,7 +132,7 @@ def shares(
 
 
 def bias(measured: Mapping[str, Any] | None) -> list[Finding]:
-    """The groups that are shown to be treated worse, from `monitoring.audit.measure`; one finding a group and measure."""
+    """The groups that are shown to be treated worse (`monitoring.stages.audit.measure`); one finding a group and measure."""
     if measured is None:
         return []
     return [

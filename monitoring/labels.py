@@ -11,15 +11,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring import audit, findings, judge, losses, performance, store, windows
+from monitoring import findings, judge, losses, performance, store, windows
 from monitoring.findings import Finding
+from monitoring.stages import audit
 from monitoring.store import Counts, Performance, Verdict
 from monitoring.subject import Subject
 from monitoring.windows import Window
-from pipelines import fairness, outcomes, postgres, schema
-from pipelines.predictions import Run
-from pipelines.resampling import Interval
-from pipelines.score import ENTITY
+from pipelines.data import postgres
+from pipelines.registry import schema
+from pipelines.scoring import outcomes
+from pipelines.scoring.predictions import Run
+from pipelines.scoring.score import ENTITY
+from pipelines.statistics import fairness
+from pipelines.statistics.resampling import Interval
 
 if TYPE_CHECKING:
     from monitoring.watch import Watch

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.findings import Finding, Kind
-from pipelines import metrics
-from pipelines.metrics import Interval
-from pipelines.params import EvaluateParams, MonitorParams
+from pipelines.config.params import EvaluateParams, MonitorParams
+from pipelines.statistics import metrics
+from pipelines.statistics.metrics import Interval
 
 Floats = NDArray[np.float64]
 CLEAR = 1.5  # half-widths beyond the margin: a loss so clear is not chance

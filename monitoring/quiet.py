@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.changes import ALL, Changes
-from pipelines.params import MonitorParams
+from pipelines.config.params import MonitorParams
 
 Floats = NDArray[np.float64]
 SHORT_HISTORY, FEW_ROWS = "not enough quiet history", "not enough rows"

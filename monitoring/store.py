@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from monitoring import decide
 from monitoring.decide import Decision, Past
 from monitoring.findings import Finding
-from pipelines import postgres, schema
-from pipelines.errors import EvergreenError
-from pipelines.predictions import Run
-from pipelines.schema import query
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry import schema
+from pipelines.registry.schema import query
+from pipelines.scoring.predictions import Run
 
 if TYPE_CHECKING:
     from monitoring.histograms import Histograms
     from monitoring.windows import Window
-    from pipelines.ledger import Version
+    from pipelines.registry.ledger import Version
 
 Outcome = Literal["promoted", "kept", "failed"]
 

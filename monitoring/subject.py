@@ -15,15 +15,17 @@ import pyarrow as pa
 
 from monitoring import histograms, profiles, store, traffic
 from monitoring.histograms import PREDICTION, Histograms
-from monitoring.reference import FILE, Reference
-from pipelines import outcomes, postgres, scoring
-from pipelines.schema import FOLDER
-from pipelines.score import ENTITY, Source, of_size
+from monitoring.stages.reference import FILE, Reference
+from pipelines import onnx_model
+from pipelines.data import postgres
+from pipelines.registry.schema import FOLDER
+from pipelines.scoring import outcomes
+from pipelines.scoring.score import ENTITY, Source, of_size
 
 if TYPE_CHECKING:
-    from pipelines.gate import Bundle
-    from pipelines.ledger import Version
-    from pipelines.predictions import Run
+    from pipelines.promotion.gate import Bundle
+    from pipelines.registry.ledger import Version
+    from pipelines.scoring.predictions import Run
 
 CHUNK_ROWS = 50_000
 
@@ -42,8 +44,8 @@ class Subject:
         return Reference.read(self.bundle.folder)
 
     @cached_property
-    def model(self) -> scoring.Model:
-        return scoring.load(self.bundle.folder, self.bundle.digests)
+    def model(self) -> onnx_model.Model:
+        return onnx_model.load(self.bundle.folder, self.bundle.digests)
 
     @property
     def can_be_watched(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from monitoring.findings import Finding
-from pipelines.params import MonitorParams
+from pipelines.config.params import MonitorParams
 
 Block = tuple[int, int]  # positives and rows with mature labels
 

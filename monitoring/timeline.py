@@ -1,6 +1,6 @@
 """What has happened to a model, window by window, and what of it asks for a person now.
 
-Data and one rule; monitoring/pages/index.py makes a page of it.
+Data and one rule; monitoring/reports/index.py makes a page of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import date
 
-    from pipelines.resampling import Interval
+    from pipelines.statistics.resampling import Interval
 
 WINDOW = "WINDOW"  # in a command: the key of the window that it is about
 ASKING = ("block", "review", "retrain")  # actions that ask for a person

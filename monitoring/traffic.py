@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines import postgres
-from pipelines.schema import FOLDER
+from pipelines.data import postgres
+from pipelines.registry.schema import FOLDER
 
 if TYPE_CHECKING:
-    from pipelines.predictions import Run
+    from pipelines.scoring.predictions import Run
 
 
 def asked(url: str, run: Run, schema: Mapping[str, Any]) -> Iterator[tuple[pa.Table, np.ndarray]]:

@@ -16,11 +16,11 @@ from monitoring.quarantine import Judged
 from monitoring.store import Judgement, Verdict
 from monitoring.subject import Subject
 from monitoring.windows import Window
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.params import Params
-from pipelines.predictions import Run
-from pipelines.resampling import Interval
+from pipelines.config.errors import EvergreenError
+from pipelines.config.params import Params
+from pipelines.registry import ledger
+from pipelines.scoring.predictions import Run
+from pipelines.statistics.resampling import Interval
 
 Say = Callable[[str], None]
 EMPTY = 3  # windows without a row, one after the other: the source begins after them

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
 
 Unit = Literal["day", "week", "month"]
 DAY = timedelta(days=1)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pipelines.params import DataParams, FeaturesParams
+    from pipelines.config.params import DataParams, FeaturesParams
 
 
 def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> dict[str, Any]:

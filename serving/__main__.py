@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from pipelines import settings
-from pipelines.errors import EvergreenError
+from pipelines.config import settings
+from pipelines.config.errors import EvergreenError
 from serving import connections, download
 from serving.answers import Scorer
 from serving.app import Api

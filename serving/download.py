@@ -9,8 +9,8 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.errors import EvergreenError
-from pipelines.ledger import Champion
+from pipelines.config.errors import EvergreenError
+from pipelines.registry.ledger import Champion
 
 PATIENCE_SECONDS = 120
 
@@ -32,7 +32,7 @@ def fetch(tracking_uri: str, champion: Champion, cache: Path) -> None:
 
 
 def main() -> None:
-    from pipelines import publish
+    from pipelines.registry import publish
 
     told = json.load(sys.stdin)
     created = datetime.fromisoformat(told["champion"]["created_at"])

@@ -1,7 +1,8 @@
 """Reasons for one prediction: sampled Shapley values of the served graph, for any candidate.
 
-`pipelines/shapley.py` samples them; the margin is the log odds of the graph's probability, and what a feature is compared with
-are a few training rows in the bundle. It goes on in rounds until the orders asked for are walked or the time is up.
+`pipelines/training/shapley.py` samples them; the margin is the log odds of the graph's probability, and what a feature is
+compared with are a few training rows in the bundle. It goes on in rounds until the orders asked for are walked or the time is
+up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.candidates import Rows
+    from pipelines.training.candidates import Rows
     from serving.version import Served
 
 MOST_ROWS = 10  # of a request
@@ -60,7 +61,7 @@ def reasons(served: Served, rows: Sequence[Sequence[Any]], *, seconds: float = S
     """For each row `base`, the mean log odds of the background, and `values`, what each feature adds: in sum the row's own."""
     import numpy as np
 
-    from pipelines import shapley
+    from pipelines.training import shapley
 
     values = served.description["serving"]
     background, target = (_coded(served, served.feeds(some)) for some in (served.description["background"], rows))
@@ -113,7 +114,7 @@ def _coded(served: Served, feeds: dict[str, NDArray]) -> Rows:
 def _rows(served: Served, numbers: NDArray, codes: NDArray) -> Rows:
     import numpy as np
 
-    from pipelines.candidates import Rows
+    from pipelines.training.candidates import Rows
 
     known = tuple(len(values) for values in served.model.schema["categories"].values())
     nothing = np.zeros(len(numbers), dtype=np.int64)  # labels, entities and weights, which no margin reads

@@ -18,10 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import postgres, scoring, stage
-from pipelines.errors import EvergreenError
-from pipelines.ledger import Champion
-from pipelines.schema import query
+from pipelines import onnx_model
+from pipelines.config import stage
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry.ledger import Champion
+from pipelines.registry.schema import query
 from serving.keys import Keyring
 from serving.version import Served
 
@@ -119,7 +121,7 @@ class Follower(threading.Thread):
     def _load(self, champion: Champion) -> None:
         folder = self._models / champion.bundle_sha256
         try:
-            scoring.verify(folder, champion.manifest)
+            onnx_model.verify(folder, champion.manifest)
         except EvergreenError:  # not there yet, or damaged
             self._fetch(champion, self._models)
         self.state.served = Served.load(champion, folder)

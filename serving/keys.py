@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from pipelines import postgres
-from pipelines.errors import EvergreenError
-from pipelines.schema import query
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry.schema import query
 
 Scope = Literal["predict", "admin"]
 NOBODY = "0" * 64  # the digest of no key

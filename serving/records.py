@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from pipelines import copy_binary
-from pipelines.schema import query
+from pipelines.data import copy_binary
+from pipelines.registry.schema import query
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,9 +18,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import postgres, settings, stage
-from pipelines.errors import EvergreenError
-from pipelines.schema import query
+from pipelines.config import settings, stage
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry.schema import query
 from serving import records, spool
 
 PART_BYTES = 4 * 2**20  # of a transaction

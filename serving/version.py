@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pipelines import scoring
-from pipelines.errors import EvergreenError
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
 from pipelines.features import read_text
 from serving.columns import Columns, example
 from serving.decoding import Requests
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.ledger import Champion
+    from pipelines.registry.ledger import Champion
 
 MOST_VALUES = 20  # of a text's known values that a warning lists
 DESCRIPTIONS = ("manifest", "decision", "evaluation", "audit", "serving", "background")
@@ -48,7 +48,7 @@ class Served:
     """
 
     champion: Champion
-    model: scoring.Model = field(repr=False)
+    model: onnx_model.Model = field(repr=False)
     requests: Requests = field(repr=False)
     description: Mapping[str, Any] = field(repr=False)
 
@@ -59,7 +59,7 @@ class Served:
         Raises:
             EvergreenError: a file is not what was published, or the graph gives no probability.
         """
-        model = scoring.load(folder, champion.manifest)
+        model = onnx_model.load(folder, champion.manifest)
         found = described(folder, champion.manifest)
         served = cls(champion, model, Requests(columns_of(model.schema, found)), found)
         served.check()
@@ -178,7 +178,7 @@ def described(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
         EvergreenError: a file is not what was published.
     """
     names = [name for name in DESCRIPTIONS if f"{name}.json" in digests]
-    found = {name: json.loads(scoring.read(folder, f"{name}.json", digests)) for name in names}
+    found = {name: json.loads(onnx_model.read(folder, f"{name}.json", digests)) for name in names}
     values = EARLIER | found.get("serving", {})
     values.setdefault("tiers", [[tier, start * found["decision"]["threshold"]] for tier, start in EARLIER_TIERS.items()])
     return found | {"serving": values}

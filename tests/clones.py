@@ -18,11 +18,11 @@ import httpx
 import psutil
 from ruamel.yaml import YAML
 
-from flows import dag, workspace
-from flows.workspace import git
-from infra import deployments
-from pipelines import params
-from pipelines.settings import NAMES, Settings
+from flows.execution import dvc, workspace
+from flows.execution.workspace import git
+from infra.stack import deployments
+from pipelines.config import params
+from pipelines.config.settings import NAMES, Settings
 
 REPOSITORY = Path(__file__).parents[1]
 FOREIGN = (*NAMES, "PREFECT_", "MLFLOW_", "EVERGREEN_", "PYTHONPATH", "PYTEST_", "GIT_", "DVC_")
@@ -132,7 +132,7 @@ class Clone:
 
     def evergreen(self, *command: str, check: bool = True) -> str:
         """What `evergreen ...` prints; as a module, so that a borrowed environment runs this clone's code."""
-        return self.run("python", "-m", "infra.cli", *command, check=check).stdout
+        return self.run("python", "-m", "cli.app", *command, check=check).stdout
 
     def retrain(self, *, succeeds: bool | None = True, **values: str) -> FlowRun:
         """`prefect deployment run 'retrain/<model>' --watch`, and the run that it was."""
@@ -222,7 +222,7 @@ def ask(method: str, url: str, body: Any = None) -> Any:
 
 def run_stages(clone: Clone, folder: Path) -> list[str]:
     """Run the DAG in a workspace of the clone as the flow does; names of the stages that had to run."""
-    with dag.runner(folder, bare_environment() | clone.settings.environment()) as runner:
+    with dvc.runner(folder, bare_environment() | clone.settings.environment()) as runner:
         return [stage.name for stage in runner.stages if runner.run(stage.name, print)]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from infra import postgres_server, processes
-from infra import stack as local_stack
-from infra.demo.load import load_demo
-from pipelines.settings import Settings
+from examples.telecom.load import load_demo
+from infra.stack import local as local_stack
+from infra.stack import postgres_server, processes
+from pipelines.config.settings import Settings
 from tests.clones import Clone, FlowRun
 
 AS_OF = "2024-12-31"  # of the first retraining

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines import ledger, publish, registry, scoring
-from pipelines.errors import EvergreenError
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.registry import ledger, mlflow_registry, publish
 
 
 def one_champion(url: str, uri: str, model: str, cache: Path) -> list[str]:
@@ -28,10 +29,10 @@ def one_champion(url: str, uri: str, model: str, cache: Path) -> list[str]:
         wrong.append(f"{champion} of epoch {champion.epoch} is not who the newest move made champion")
     try:
         bundle = publish.fetch(uri, champion, cache)
-        scoring.load(bundle.folder, champion.manifest)
+        onnx_model.load(bundle.folder, champion.manifest)
     except EvergreenError as error:
         return [*wrong, f"{champion} cannot be loaded: {error}"]
-    if scoring.sha256(bundle.folder / "model.onnx") != champion.onnx_sha256:
+    if onnx_model.sha256(bundle.folder / "model.onnx") != champion.onnx_sha256:
         wrong.append(f"{champion} has another digest than the ledger says")
     return wrong
 
@@ -43,7 +44,7 @@ def aliases_agree(url: str, uri: str, model: str) -> list[str]:
     wanted = {
         alias: one.mlflow_version for alias, one in (("champion", champion), ("challenger", challenger)) if one is not None
     }
-    with registry._client(uri) as client:
+    with mlflow_registry._client(uri) as client:
         aliases = {alias: int(version) for alias, version in client.get_registered_model(model).aliases.items()}
     return [] if aliases == wanted else [f"MLflow says {aliases}, the ledger {wanted}"]
 

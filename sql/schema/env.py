@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations in versions/: on the connection that `pipelines.ledger.migrate` gives, in its transaction."""
+"""How Alembic runs the migrations in versions/: on the connection that `ledger.migrate` gives, in its transaction."""
 
 from alembic import context
 

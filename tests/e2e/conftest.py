@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from flows import workspace
-from flows.workspace import git
+from flows.execution import workspace
+from flows.execution.workspace import git
 from tests.clones import Clone
 
 

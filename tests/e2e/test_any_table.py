@@ -6,10 +6,12 @@ import datetime as dt
 
 import pytest
 
-from flows.workspace import git
+from flows.execution.workspace import git
 from monitoring import store
-from pipelines import ledger, postgres, predictions
-from pipelines.settings import Settings
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger
+from pipelines.scoring import predictions
 from tests.clones import REPOSITORY, Clone
 from tests.e2e.test_scoring import run_score
 from tests.e2e.test_watching import begin, finished

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infra import postgres_server
-from infra.check_sql.scratch import PREFIX
-from pipelines import postgres
-from pipelines.settings import Settings
+from cli.check_sql.scratch import PREFIX
+from infra.stack import postgres_server
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
 from tests.clones import REPOSITORY, Clone
 from tests.conftest import Project
 
@@ -39,7 +39,7 @@ def test_the_commands_of_the_worked_example_run(stack: Settings, tmp_path: Path)
     (block,) = re.findall(r"```bash\n(.*?)```", DOC, re.S)
     for command in block.splitlines():
         said = clone.run(
-            "bash", "-c", command.replace("evergreen ", "python -m infra.cli ").replace("../shared/data", str(DATA))
+            "bash", "-c", command.replace("evergreen ", "python -m cli.app ").replace("../shared/data", str(DATA))
         ).stdout
     for line in re.search(r"```\n(Copying what.*?)```", DOC, re.S)[1].splitlines():
         assert line in said

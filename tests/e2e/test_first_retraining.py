@@ -10,17 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import dag
-from flows.workspace import git
-from infra import processes, store
-from pipelines import ledger
+from flows.execution import dvc
+from flows.execution.workspace import git
+from infra.stack import processes, store
+from pipelines.registry import ledger
 from tests.clones import Clone, bare_environment
 from tests.conftest import AS_OF, Project
 
 
 @pytest.fixture(scope="module")
 def stages(project: Project) -> list[str]:
-    with dag.runner(project.clone.folder, bare_environment()) as runner:
+    with dvc.runner(project.clone.folder, bare_environment()) as runner:
         return [stage.name for stage in runner.stages]
 
 

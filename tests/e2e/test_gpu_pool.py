@@ -22,10 +22,10 @@ import httpx
 import psutil
 import pytest
 
-from flows.handover import tag_of
-from flows.workspace import git
-from infra import supervisor_control
-from pipelines.settings import Settings
+from flows.execution.remote import tag_of
+from flows.execution.workspace import git
+from infra.stack import supervisor_control
+from pipelines.config.settings import Settings
 from tests.clones import FINAL, Clone, FlowRun, ask, bare_environment, kill_all, wait_for
 
 pytestmark = pytest.mark.long
@@ -68,9 +68,9 @@ import json, os, sys
 from dataclasses import asdict
 from prefect import flow
 from prefect.runtime import flow_run
-from flows import dag, execution, workspace
-from flows.handover import Policy
-from pipelines import settings
+from flows.execution import dvc, local, workspace
+from flows.execution.remote import Policy
+from pipelines.config import settings
 
 @flow(name="few-stages", persist_result=False)
 def few_stages(without_worker: str, worker_deadline: float) -> None:
@@ -79,9 +79,9 @@ def few_stages(without_worker: str, worker_deadline: float) -> None:
     place = workspace.create(here, flow_run.id, workspace.git(here.folder, "rev-parse", "HEAD"))
     try:
         environment = os.environ | here.environment()
-        with dag.runner(place.folder, environment) as runner:
-            means = execution.Means(runner, place, environment, Policy(without_worker, worker_deadline))
-            with execution.stages_run(means, here, ran):
+        with dvc.runner(place.folder, environment) as runner:
+            means = local.Means(runner, place, environment, Policy(without_worker, worker_deadline))
+            with local.stages_run(means, here, ran):
                 place.commit("Results", "params.yaml", "dvc.lock")
         print("LAST", json.dumps((place.folder / "last.txt").read_text()))
     finally:
@@ -93,7 +93,7 @@ few_stages(sys.argv[1], float(sys.argv[2]))
 STAGE = """
 import sys
 from prefect import tags
-from flows.stage import stage
+from flows.run_stage import stage
 
 with tags(sys.argv[3]):
     stage("away", sys.argv[1], sys.argv[2])

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from flows import dag, workspace
-from infra import processes
-from infra import stack as local_stack
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from flows.execution import dvc, workspace
+from infra.stack import local as local_stack
+from infra.stack import processes
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.clones import Clone, FlowRun, bare_environment, kill_all, wait_for
 from tests.conftest import Project
 from tests.e2e.conftest import exact
@@ -130,7 +130,7 @@ def test_it_converges_to_the_hashes_of_an_undisturbed_run_by_hand(project: Proje
 
 
 def test_a_killed_fit_starts_again_in_the_next_workspace_and_ends_the_same(project: Project) -> None:
-    with pytest.raises(dag.StageError, match="signal 9"):
+    with pytest.raises(dvc.StageError, match="signal 9"):
         fit_network(project, "killed-fit", EVERGREEN_FAULT="mlp:epoch:2:kill")
     assert fit_network(project, "next-fit") == fit_network(project, "fresh-fit")
 
@@ -141,7 +141,7 @@ def fit_network(project: Project, name: str, **variables: str) -> bytes:
     quick = {"enabled": {"linear": "cpu", "lightgbm": "cpu", "mlp": "gpu"}, "mlp.epochs": 4, "mlp.search": {}}
     Clone(place.folder).set_params({f"candidates.{key}": value for key, value in quick.items()})
     try:
-        with dag.runner(place.folder, bare_environment() | project.settings.environment() | variables) as runner:
+        with dvc.runner(place.folder, bare_environment() | project.settings.environment() | variables) as runner:
             for stage in ("extract", "validate", "split", "leakage", "recency", "train@mlp"):
                 runner.run(stage, print)
         return (place.folder / "models" / "mlp" / "model.onnx").read_bytes()

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from flows import cached, lineage, rollback
+from flows import lineage, rollback
+from flows.execution import cached
 from infra import doctor
-from pipelines import ledger, postgres, publish, score
+from pipelines.data import postgres
+from pipelines.registry import ledger, publish
+from pipelines.scoring import score
 from tests.conftest import Project
 
 DAY = dt.date(2024, 9, 17)  # other tests score the ends of months
@@ -71,21 +74,21 @@ def test_a_byte_flipped_in_the_cache_is_a_step_that_does_not_hold(project, versi
     content = bytearray(rows.read_bytes())
     content[1000] ^= 1
     with damaged(rows, bytes(content)):
-        done = project.clone.run("python", "-m", "infra.cli", "trace", "v1", check=False)
+        done = project.clone.run("python", "-m", "cli.app", "trace", "v1", check=False)
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines() if "BROKEN" in line] == ["snapshot"]
 
 
 def test_aliases_that_somebody_moved_are_mended_by_the_doctor_and_by_what_follows_a_rollback(project):
     here = project.settings
-    from pipelines import registry
+    from pipelines.registry import mlflow_registry
 
     def aliases():
-        with registry._client(here.mlflow_tracking_uri) as client:
+        with mlflow_registry._client(here.mlflow_tracking_uri) as client:
             return dict(client.get_registered_model("churn").aliases)
 
     def spoil():
-        with registry._client(here.mlflow_tracking_uri) as client:
+        with mlflow_registry._client(here.mlflow_tracking_uri) as client:
             client.delete_registered_model_alias("churn", "champion")
 
     right = aliases()

@@ -7,10 +7,10 @@ import re
 import httpx
 import pytest
 
-from flows import workspace
-from flows.workspace import git
-from infra import store
-from pipelines import ledger
+from flows.execution import workspace
+from flows.execution.workspace import git
+from infra.stack import store
+from pipelines.registry import ledger
 from tests.clones import ask, run_stages, wait_for
 from tests.conftest import AS_OF, Project
 

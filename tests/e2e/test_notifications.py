@@ -17,9 +17,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import events, notifications
 from infra import doctor
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.clones import Clone, FlowRun, ask, wait_for
 from tests.conftest import AS_OF, Project
 

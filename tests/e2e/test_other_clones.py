@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from flows.workspace import git
-from pipelines import ledger
+from flows.execution.workspace import git
+from pipelines.registry import ledger
 from tests.clones import REPOSITORY, Clone, FlowRun, ask
 from tests.conftest import Project
 from tests.e2e.conftest import exact

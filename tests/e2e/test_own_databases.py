@@ -13,10 +13,10 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from infra import postgres_server
-from infra.demo.load import load_demo, oracle_auc
-from pipelines import ledger
-from pipelines.settings import Settings
+from examples.telecom.load import load_demo, oracle_auc
+from infra.stack import postgres_server
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.clones import Clone, FlowRun, read_json
 from tests.conftest import AS_OF, free_ports
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flows import promote
-from monitoring import site
-from pipelines import ledger, publish
-from pipelines.verdict import Verdict
+from monitoring.reports import site
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger, publish
 from tests.clones import Clone, FlowRun, ask, wait_for
 from tests.conftest import AS_OF, Project, Settings
 from tests.pipelines import bundles

@@ -9,9 +9,10 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 
 from flows import backfill, ending, monitor, promote, retrain, score
-from pipelines import ledger, postgres
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger
 from tests.clones import Clone
 from tests.conftest import AS_OF, Project
 
@@ -35,7 +36,7 @@ def stray(fresh: Clone) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("stray")
 def test_a_refusal_is_one_sentence_and_no_traceback(fresh: Clone) -> None:
-    done = fresh.run("python", "-m", "infra.cli", "retrain", check=False)
+    done = fresh.run("python", "-m", "cli.app", "retrain", check=False)
     assert done.returncode == 1
     first, *_, last, address = done.stdout.splitlines()
     assert first.startswith("retrain/fresh is run ")
@@ -56,10 +57,10 @@ def test_watched_by_prefects_own_command_it_says_the_same(fresh: Clone) -> None:
 
 
 def test_what_a_task_refuses_is_one_sentence_too(fresh: Clone) -> None:
-    done = fresh.run("python", "-m", "infra.cli", "score", check=False)
+    done = fresh.run("python", "-m", "cli.app", "score", check=False)
     assert done.returncode == 1
     assert "Failed: 'fresh' has no champion to score by" in done.stdout
-    refused = fresh.run("python", "-m", "infra.cli", "retrain", "--as-of", "tomorrow", check=False)
+    refused = fresh.run("python", "-m", "cli.app", "retrain", "--as-of", "tomorrow", check=False)
     assert refused.returncode == 1
     assert "tomorrow" in refused.stdout.splitlines()[-2]
     assert "Traceback" not in done.stdout + refused.stdout + fresh.newest_run().log()

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from flows import lineage
-from flows.workspace import git
-from pipelines import ledger, outcomes, postgres, predictions, publish, scoring
-from pipelines.score import ENTITY, Source
+from flows.execution.workspace import git
+from pipelines import onnx_model
+from pipelines.data import postgres
+from pipelines.registry import ledger, publish
+from pipelines.scoring import outcomes, predictions
+from pipelines.scoring.score import ENTITY, Source
 from tests.clones import Clone, FlowRun, ask
 from tests.conftest import Project
 
@@ -44,7 +47,7 @@ def by_hand(project: Project, version: ledger.Version, as_of: dt.date) -> dict[s
         opened.batches(source.statement(as_of, None)) as batches,
     ):
         rows = batches.read_all()
-    return dict(zip(rows[ENTITY].to_pylist(), scoring.load(bundle.folder, bundle.digests).score(rows).tolist(), strict=True))
+    return dict(zip(rows[ENTITY].to_pylist(), onnx_model.load(bundle.folder, bundle.digests).score(rows).tolist(), strict=True))
 
 
 def test_everyone_has_the_champions_score_of_the_newest_day(project: Project, scored: FlowRun) -> None:

@@ -7,8 +7,9 @@ import subprocess
 import httpx
 import pytest
 
-from infra import api, api_key
-from pipelines import ledger, postgres
+from infra.stack import api, api_key
+from pipelines.data import postgres
+from pipelines.registry import ledger
 from tests.clones import wait_for
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitoring import store
-from pipelines import postgres
+from pipelines.data import postgres
 from tests.clones import Clone, FlowRun, ask, kill_all, wait_for
 from tests.conftest import Project
 from tests.e2e.test_killed_runs import flow_of

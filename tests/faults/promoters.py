@@ -6,8 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines import gains, gate, latency, ledger, publish
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
+from pipelines.evaluation import latency
+from pipelines.promotion import gains, gate
+from pipelines.registry import ledger, publish
 from tests.pipelines import bundles
 
 MOVED = 3  # exit code: another promoter was faster

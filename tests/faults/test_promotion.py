@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import ledger, publish
-from pipelines.verdict import Verdict
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger, publish
 from tests import invariants
 from tests.faults import promoters
 from tests.pipelines import bundles
@@ -66,7 +66,7 @@ class Arena:
 @pytest.fixture(scope="module")
 def arena(postgres_url, stack, tmp_path_factory):
     """Children are forked from a server that has imported all that they need."""
-    from infra import postgres_server
+    from infra.stack import postgres_server
 
     name = f"kills_{uuid.uuid4().hex[:8]}"
     with postgres_server.connect(postgres_url) as admin:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from infra import postgres_server
-from infra.demo.load import load_demo
-from pipelines import extract, params, postgres
-from pipelines.errors import EvergreenError, TransientError
-from pipelines.stage import TRANSIENT
+from examples.telecom.load import load_demo
+from infra.stack import postgres_server
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError, TransientError
+from pipelines.config.stage import TRANSIENT
+from pipelines.data import extract, postgres
 from tests.clones import REPOSITORY, bare_environment, read_json
 from tests.conftest import free_ports
 

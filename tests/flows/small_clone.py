@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from flows import workspace
-from pipelines import ledger
-from pipelines.settings import Settings
+from flows.execution import workspace
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.pipelines import bundles
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from flows import by_hand, events
-from pipelines import ledger
-from pipelines.errors import EvergreenError, TransientError
-from pipelines.settings import Settings
+from flows import events, manual
+from pipelines.config.errors import EvergreenError, TransientError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.conftest import free_ports
 from tests.pipelines.test_ledger import register
 
@@ -83,9 +83,9 @@ def test_a_promotion_by_hand_stands_when_nobody_can_be_told(ledger_url: str, tmp
     here = Settings(tmp_path, tmp_path, evergreen=ledger_url, prefect_api_url=nobody)
     ledger.promote(ledger_url, version.model, 1, expected_epoch=0, actor="me", reason="me: tried", verdict={})
     said: list[str] = []
-    by_hand._tell(here, version.model, [], said.append)
+    manual._tell(here, version.model, [], said.append)
     assert "The promotion stands, and nobody was told of it: Prefect did not take" in said[0]
-    by_hand._tell(here, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
+    manual._tell(here, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
     assert len(said) == 1
 
 

@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import pytest
 
-from flows import dag, execution
-from flows.execution import Ran
+from flows.execution import dvc, local
+from flows.execution.local import Ran
 
-FIRST = dag.Stage("first", "cpu", 0)
-LINEAR = dag.Stage("train@linear", "cpu", 0, needs=("first",))
-FOREST = dag.Stage("train@forest", "cpu", 0, needs=("first",))
-MLP = dag.Stage("train@mlp", "gpu", 0, needs=("first",))
-EVALUATE = dag.Stage("evaluate", "cpu", 0, needs=("train@forest", "train@linear", "train@mlp"))
-AUDIT = dag.Stage("audit", "cpu", 0, needs=("evaluate",))
-PACKAGE = dag.Stage("package", "cpu", 0, needs=("audit",))
-REPORT = dag.Stage("report", "cpu", 0, needs=("audit",), beside=True)
+FIRST = dvc.Stage("first", "cpu", 0)
+LINEAR = dvc.Stage("train@linear", "cpu", 0, needs=("first",))
+FOREST = dvc.Stage("train@forest", "cpu", 0, needs=("first",))
+MLP = dvc.Stage("train@mlp", "gpu", 0, needs=("first",))
+EVALUATE = dvc.Stage("evaluate", "cpu", 0, needs=("train@forest", "train@linear", "train@mlp"))
+AUDIT = dvc.Stage("audit", "cpu", 0, needs=("evaluate",))
+PACKAGE = dvc.Stage("package", "cpu", 0, needs=("audit",))
+REPORT = dvc.Stage("report", "cpu", 0, needs=("audit",), beside=True)
 REST = [FOREST, LINEAR, MLP, EVALUATE]
 
 
 def test_nothing_begins_before_what_it_needs() -> None:
-    assert execution.ready([FIRST, *REST], set(), []) == [FIRST]
-    assert execution.ready([EVALUATE], {"first", "train@forest", "train@linear"}, [MLP]) == []
+    assert local.ready([FIRST, *REST], set(), []) == [FIRST]
+    assert local.ready([EVALUATE], {"first", "train@forest", "train@linear"}, [MLP]) == []
 
 
 def test_a_stage_of_another_pool_begins_beside_one_of_ours_and_first() -> None:
-    assert execution.ready(REST, {"first"}, []) == [MLP, FOREST]
+    assert local.ready(REST, {"first"}, []) == [MLP, FOREST]
 
 
 def test_ours_run_one_at_a_time() -> None:
-    assert execution.ready([LINEAR, EVALUATE], {"first"}, [MLP, FOREST]) == []
-    assert execution.ready([LINEAR, EVALUATE], {"first", "train@forest"}, [MLP]) == [LINEAR]
+    assert local.ready([LINEAR, EVALUATE], {"first"}, [MLP, FOREST]) == []
+    assert local.ready([LINEAR, EVALUATE], {"first", "train@forest"}, [MLP]) == [LINEAR]
 
 
 def test_one_that_is_beside_begins_first_and_ours_go_on_meanwhile() -> None:
     """First, because it asks the runner whether its results are known, which the other keeps until it ends."""
-    assert execution.ready([PACKAGE, REPORT], {"audit"}, []) == [REPORT, PACKAGE]
-    assert execution.ready([PACKAGE], {"audit"}, [REPORT]) == [PACKAGE]
-    assert execution.ready([REPORT], {"audit"}, [PACKAGE]) == [REPORT]
-    assert execution.ready([REPORT], {"audit"}, [PACKAGE, dag.Stage("other", "cpu", 0, beside=True)]) == []
+    assert local.ready([PACKAGE, REPORT], {"audit"}, []) == [REPORT, PACKAGE]
+    assert local.ready([PACKAGE], {"audit"}, [REPORT]) == [PACKAGE]
+    assert local.ready([REPORT], {"audit"}, [PACKAGE]) == [REPORT]
+    assert local.ready([REPORT], {"audit"}, [PACKAGE, dvc.Stage("other", "cpu", 0, beside=True)]) == []
 
 
 @pytest.mark.parametrize("last", ["report", "package"])
 def test_the_gate_waits_for_no_stage_that_is_beside_nor_hears_of_its_fault(last: str) -> None:
-    broken, ran = Future(error=dag.StageError("Stage report failed.")), []
+    broken, ran = Future(error=dvc.StageError("Stage report failed.")), []
     ended = [(broken, REPORT), (Future(Ran("package", "cpu", "cpu", "", "", 1)), PACKAGE)]
     left = iter(ended if last == "package" else ended[::-1])
-    beside = execution._until_only_beside([REPORT, PACKAGE], left, ran)
+    beside = local._until_only_beside([REPORT, PACKAGE], left, ran)
     assert [one.stage for one in ran] == ["package"]
-    with pytest.raises(dag.StageError, match="report failed"):
+    with pytest.raises(dvc.StageError, match="report failed"):
         for future, stage in [*beside, *left]:
-            execution._note(future, stage, ran)
+            local._note(future, stage, ran)
 
 
 class Future:
@@ -76,4 +76,4 @@ class Future:
 )
 def test_where_a_stage_ran_is_told_with_the_reason(ran: Ran, text: str) -> None:
     assert ran.text() == text
-    assert f"| s | {ran.pool} | {text} | 1.0 |" in execution.where_markdown([ran])
+    assert f"| s | {ran.pool} | {text} | 1.0 |" in local.where_markdown([ran])

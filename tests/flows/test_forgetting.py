@@ -17,12 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from flows import cached, forgetting, workspace
-from infra import cli, keeping_commands
-from monitoring import reference
-from pipelines import ledger, params, postgres, predictions, scoring
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from cli import app, keeping_commands
+from flows import erasure
+from flows.execution import cached, workspace
+from monitoring.stages import reference
+from pipelines import onnx_model
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger
+from pipelines.scoring import predictions
 from serving import spool
 from serving.sender import Sender
 from tests.flows import small_clone
@@ -32,10 +37,10 @@ DAY = dt.date(2025, 1, 31)
 FORGET = """
 import sys
 import uuid
-from flows import forgetting
-from pipelines import params, settings
+from flows import erasure
+from pipelines.config import params, settings
 here, config = settings.load(), params.read()
-print(forgetting.forget(here, config.model, config.data, sys.argv[1], actor="tester"))
+print(erasure.forget(here, config.model, config.data, sys.argv[1], actor="tester"))
 """
 
 
@@ -77,9 +82,9 @@ def here(tmp_path: Path, ledger_url: str) -> Settings:
     return here
 
 
-def forget(here: Settings, who: str = WHO) -> forgetting.Forgotten:
+def forget(here: Settings, who: str = WHO) -> erasure.Forgotten:
     config = params.read(here.folder / "params.yaml")
-    return forgetting.forget(here, config.model, config.data, who, actor="tester")
+    return erasure.forget(here, config.model, config.data, who, actor="tester")
 
 
 def places_with(here: Settings, who: str) -> list[str]:
@@ -117,7 +122,7 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(here):
 def test_a_preview_says_what_goes_and_changes_nothing(here):
     before = places_with(here, WHO)
     config = params.read(here.folder / "params.yaml")
-    coming = forgetting.preview(here, config.model, config.data, WHO)
+    coming = erasure.preview(here, config.model, config.data, WHO)
     assert places_with(here, WHO) == before
     assert coming == forget(here)
 
@@ -134,17 +139,17 @@ def test_erasing_is_asked_for_at_the_terminal(here, monkeypatch, answer, said):
 
 def test_without_a_terminal_nothing_is_erased_unless_yes_is_said(here, monkeypatch):
     monkeypatch.chdir(here.folder)
-    refused = CliRunner().invoke(cli.app, ["forget", WHO])
+    refused = CliRunner().invoke(app.app, ["forget", WHO])
     assert isinstance(refused.exception, EvergreenError) and "Pass --yes" in str(refused.exception)
     assert len(places_with(here, WHO)) > 6
-    assert CliRunner().invoke(cli.app, ["forget", WHO, "--yes"]).exit_code == 0
+    assert CliRunner().invoke(app.app, ["forget", WHO, "--yes"]).exit_code == 0
     assert places_with(here, WHO) == []
 
 
 def at_a_terminal(here, monkeypatch, words, answer):
     monkeypatch.chdir(here.folder)
     monkeypatch.setattr(keeping_commands, "_is_asked", lambda: True)
-    return CliRunner().invoke(cli.app, words, input=answer)
+    return CliRunner().invoke(app.app, words, input=answer)
 
 
 def test_the_log_keeps_its_length_and_the_lines_of_others(here):
@@ -209,7 +214,7 @@ def test_versions_and_decisions_stay_and_every_bundle_still_loads(here):
     forget(here)
     assert ledger.versions(here.evergreen_url, "churn") == before
     for version in before:
-        assert scoring.load(here.home / "models" / version.bundle_sha256, version.manifest).session is not None
+        assert onnx_model.load(here.home / "models" / version.bundle_sha256, version.manifest).session is not None
 
 
 def test_a_table_that_is_not_ours_to_delete_is_named(here):
@@ -237,7 +242,7 @@ def test_the_sample_in_a_bundle_has_no_key_and_no_personal_column():
 def test_a_scoring_run_or_a_retraining_that_is_going_on_is_not_overtaken(here):
     plan = predictions.Plan(model="churn", version=2, as_of=DAY, horizon_days=30, embargo_days=14, query_sha256="0")
     predictions.begin(here.evergreen_url, plan)
-    from pipelines import schema
+    from pipelines.registry import schema
 
     with (
         schema.locked(here.evergreen_url, f"evergreen/score/churn/v2/{DAY}", "taken"),
@@ -286,7 +291,7 @@ def test_whoever_has_several_rows_is_forgotten_by_the_keys_of_all_of_them(here: 
         writer.finish()
     config = params.read(here.folder / "params.yaml")
     data = config.data.model_copy(update={"entity": "customer_id", "row_key": "visit", "time": None})
-    found = forgetting.forget(here, config.model, data, WHO, actor="tester")
+    found = erasure.forget(here, config.model, data, WHO, actor="tester")
     assert found.predictions == 1 + 2 and str(here.folder / "data" / "rows.parquet") in found.files
     with postgres.connect(ledger_url) as connection:
         left = connection.execute("select entity from evergreen.predictions order by 1").fetchall()

@@ -13,12 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows import cached, garbage, sweep, workspace
-from infra import collection
-from pipelines import ledger, postgres, predictions, scoring
-from pipelines.errors import EvergreenError
-from pipelines.params import GcParams
-from pipelines.settings import Settings
+from cli import collection
+from flows import cache_sweep, garbage
+from flows.execution import cached, workspace
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.config.params import GcParams
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger
+from pipelines.scoring import predictions
 from tests.flows import small_clone
 from tests.flows.small_clone import ROOT, keep
 from tests.pipelines import bundles
@@ -69,19 +73,19 @@ def test_champion_challenger_and_who_can_be_gone_back_to_are_needed(here):
 
 def test_with_everything_expired_what_is_needed_can_be_loaded_and_rebuilt(here):
     assert snapshots_left(here) == {1, 2, 3, 4, 5, 6}
-    found = [*sweep.cache(ground(here)), *garbage.local_bundles(ground(here))]
+    found = [*cache_sweep.cache(ground(here)), *garbage.local_bundles(ground(here))]
     for one in found:
         one.remove()
     assert snapshots_left(here) == {3, 5, 6}
     for version in ledger.versions(here.evergreen_url, "churn"):
         folder = here.home / "models" / version.bundle_sha256
         if version.version in {3, 5, 6}:
-            assert scoring.load(folder, version.manifest).session is not None
+            assert onnx_model.load(folder, version.manifest).session is not None
         else:
             assert not folder.exists()
             assert b"model: churn" in workspace.content(here.folder, version.git_commit, "params.yaml")  # git keeps it
     assert {path.parent.name for path in (here.home / "dvc" / "cache" / "runs").rglob("value")} == {"key3", "key5", "key6"}
-    assert list(sweep.cache(ground(here))) == []
+    assert list(cache_sweep.cache(ground(here))) == []
 
 
 def test_what_a_branch_or_the_clones_own_files_name_stays(here):
@@ -89,16 +93,16 @@ def test_what_a_branch_or_the_clones_own_files_name_stays(here):
     workspace.git(here.folder, "branch", "mine", version.git_commit)
     first = ledger.version(here.evergreen_url, "churn", 1)
     (here.folder / "dvc.lock").write_bytes(workspace.content(here.folder, first.git_commit, "dvc.lock"))
-    for one in list(sweep.cache(ground(here))):
+    for one in list(cache_sweep.cache(ground(here))):
         one.remove()
     assert snapshots_left(here) == {1, 2, 3, 5, 6}
 
 
 def test_what_is_young_stays(here):
-    assert list(sweep.cache(ground(here, EXPIRED.model_copy(update={"cache_days": 1})))) == []
+    assert list(cache_sweep.cache(ground(here, EXPIRED.model_copy(update={"cache_days": 1})))) == []
     later = garbage.ground(here, "churn", EXPIRED.model_copy(update={"cache_days": 1}), time.time() + 2 * garbage.DAY_S)
     assert (
-        len(list(sweep.cache(later))) == 2 * 3 * 4 + 3
+        len(list(cache_sweep.cache(later))) == 2 * 3 * 4 + 3
     )  # cache and remote; rows, manifest, reports and their list; what DVC remembers
 
 
@@ -116,8 +120,8 @@ def test_a_cache_that_serves_another_clone_is_left_alone_until_that_is_named(her
     new = bundles.registration(bundle, model="fraud", git_commit=commit, git_ref="refs/evergreen/runs/fraud")
     ledger.register_version(here.evergreen_url, new)
     with pytest.raises(EvergreenError, match=r"also serve fraud v1.*gc --clone FOLDER"):
-        list(sweep.cache(ground(here)))
-    for one in list(sweep.cache(ground(here), [other])):
+        list(cache_sweep.cache(ground(here)))
+    for one in list(cache_sweep.cache(ground(here), [other])):
         one.remove()
     assert cached.find(here, rows) is not None
     assert snapshots_left(here) == {3, 5, 6}

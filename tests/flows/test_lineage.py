@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from flows import lineage, workspace
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from flows import lineage
+from flows.execution import workspace
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 
 PARAMS = """
 model: churn

@@ -18,8 +18,8 @@ from monitoring import store, windows
 from monitoring.decide import Decision
 from monitoring.store import Judgement, Verdict
 from monitoring.watch import Watch
-from pipelines import params
-from pipelines.errors import EvergreenError
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
 from tests.pipelines.test_score import crown, publish, url
 
 __all__ = ["url"]  # a fixture
@@ -70,7 +70,7 @@ def watch(url, tmp_path) -> Watch:
 
 
 def judged(watch: Watch, month: int, action: str) -> Verdict:
-    from pipelines import ledger
+    from pipelines.registry import ledger
 
     window = windows.named(f"2025-{month:02}", "month")
     decision = Decision(action, f"{action} is what {window.key} needs")

@@ -10,7 +10,7 @@ from prefect.server.events.schemas.events import Event
 from prefect.server.utilities.user_templates import render_user_template_sync
 
 from flows import events, notifications
-from pipelines.settings import Settings
+from pipelines.config.settings import Settings
 
 DEPLOYMENT = str(uuid4())
 

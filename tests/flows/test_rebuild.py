@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import cached, rebuild
-from flows.dag import Stage
-from pipelines import ledger
-from pipelines.errors import EvergreenError
+from flows import rebuild
+from flows.execution import cached
+from flows.execution.dvc import Stage
+from pipelines.config.errors import EvergreenError
+from pipelines.registry import ledger
 from tests.flows import small_clone
 
 ROWS = b"rows as they were"

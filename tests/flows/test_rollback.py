@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from cli import ledger_commands
 from flows import rollback
-from infra import ledger_commands
-from pipelines import ledger, reigns, scoring
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger, reigns
 from tests.pipelines import bundles
 
 IMPORTED = """
 import sys
 from pathlib import Path
 from flows import rollback
-from infra.cli import app
-from pipelines import settings
+from cli.app import app
+from pipelines.config import settings
 row = rollback.roll_back(settings.load(), "churn", None, actor="tester", reason="a test")
 print(row.to_version, sorted({"mlflow", "prefect", "dvc", "pyarrow", "numpy", "pydantic"} & set(sys.modules)))
 """
@@ -134,4 +135,4 @@ def test_a_verified_copy_is_what_serves(here):
     """What is gone back to loads, by the digests of the ledger."""
     roll_back(here)
     version = ledger.champion(here.evergreen_url, "churn")
-    assert scoring.load(here.home / "models" / version.bundle_sha256, version.manifest).session is not None
+    assert onnx_model.load(here.home / "models" / version.bundle_sha256, version.manifest).session is not None

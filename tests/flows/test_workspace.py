@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import workspace
-from flows.workspace import git
-from pipelines import params
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from flows.execution import workspace
+from flows.execution.workspace import git
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
 
 PARAMS = "data:\n  as_of: null # the pin\n  fingerprint: null\ntrain:\n  seed: 1\n"
 

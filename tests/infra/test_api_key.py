@@ -4,10 +4,10 @@ import stat
 
 import pytest
 
-from infra import api_key, store
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from infra.stack import api_key, store
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from serving import keys
 
 

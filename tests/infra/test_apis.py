@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra import apis, processes
-from infra import stack as local_stack
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from infra.stack import apis, processes
+from infra.stack import local as local_stack
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
 from tests.conftest import free_ports
 
 

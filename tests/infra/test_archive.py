@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import archive
-from pipelines.errors import EvergreenError
+from infra.backup import archive
+from pipelines.config.errors import EvergreenError
 
 CONTENT = {"evergreen.dump": b"ledger", "dvc/cache/files/md5/ab/cd": b"rows", "site/index.html": b""}
 

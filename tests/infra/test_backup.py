@@ -10,12 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows import workspace
-from infra import backup, processes, store
-from infra import stack as local_stack
-from pipelines import ledger, postgres, publish, reigns, scoring
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from flows.execution import workspace
+from infra.backup import command
+from infra.stack import local as local_stack
+from infra.stack import processes, store
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger, publish, reigns
 from tests.conftest import write_env_file
 from tests.pipelines import bundles
 
@@ -66,7 +69,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, P
             decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
             ledger.promote(here.promoter_url, "churn", number, expected_epoch=number - 1, **decision)
         said: list[str] = []
-        backup.backup(here, tmp_path / "kept.tar", said.append)
+        command.backup(here, tmp_path / "kept.tar", said.append)
         assert "Not in it: MLflow at another host (http://mlflow.invalid), its database and artifacts." in said
     finally:
         local_stack.down(here, SILENT)
@@ -80,9 +83,9 @@ def test_a_backup_comes_back_elsewhere_with_passwords_of_its_own(kept, tmp_path)
     second.home.mkdir()
     (second.home / "something").touch()
     with pytest.raises(EvergreenError, match="is not empty"):
-        backup.restore(second, file, SILENT)
+        command.restore(second, file, SILENT)
     (second.home / "something").unlink()
-    backup.restore(second, file, SILENT)
+    command.restore(second, file, SILENT)
     assert not second.home.with_name(".evergreen.restoring").exists()
     assert set(store.read_passwords(second).values()).isdisjoint(store.read_passwords(first).values())
     try:
@@ -94,7 +97,7 @@ def test_a_backup_comes_back_elsewhere_with_passwords_of_its_own(kept, tmp_path)
         ]
         for version in versions:
             folder = second.home / "models" / version.bundle_sha256
-            assert scoring.load(folder, version.manifest).session is not None
+            assert onnx_model.load(folder, version.manifest).session is not None
             assert workspace.git(second.folder, "rev-parse", f"evergreen/churn/{version}") == version.git_commit
         # it is a ledger that works, and as guarded as the one before
         ledger.promote(second.promoter_url, "churn", 1, expected_epoch=2, actor="tester", reason="back", verdict={})
@@ -114,17 +117,17 @@ def test_a_damaged_backup_restores_nothing(kept, tmp_path):
     file.write_bytes(content)
     second = only_postgres(tmp_path, "second")
     with pytest.raises(EvergreenError, match=r"evergreen\.dump: changed"):
-        backup.restore(second, file, SILENT)
+        command.restore(second, file, SILENT)
     assert not second.home.exists() and not second.home.with_name(".evergreen.restoring").exists()
 
 
 def test_it_comes_back_into_a_database_of_the_users_own_unless_that_is_taken(kept, tmp_path, ledger_url):
     own = replace(only_postgres(tmp_path, "second"), source=ledger_url, evergreen=ledger_url)
-    backup.restore(own, kept[1], SILENT)
+    command.restore(own, kept[1], SILENT)
     assert ledger.champion(own.promoter_url, "churn").version == 2
     shutil.rmtree(own.home)
     with pytest.raises(EvergreenError, match="database 'evergreen' beside EVERGREEN_URL is not empty"):
-        backup.restore(own, kept[1], SILENT)
+        command.restore(own, kept[1], SILENT)
     assert not own.home.exists()
 
 
@@ -143,19 +146,19 @@ def test_the_whole_stack_comes_back_and_its_champion_scores_as_before(stack: Set
     ledger.promote(here.promoter_url, "restored", 1, expected_epoch=0, actor="tester", reason="first", verdict={})
     publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, "restored")
     rows = bundles.held_out_rows()
-    before = scoring.load(release.bundle, version.manifest).score(rows)
-    backup.backup(here, tmp_path / "kept", print)
+    before = onnx_model.load(release.bundle, version.manifest).score(rows)
+    command.backup(here, tmp_path / "kept", print)
     (tmp_path / "second").mkdir()
     write_env_file(tmp_path / "second")
     second = Settings.load_from(tmp_path / "second", {})
     workspace.git(second.folder, "init", "--quiet")
     shutil.rmtree(second.home, ignore_errors=True)
-    backup.restore(second, tmp_path / "kept", print)
+    command.restore(second, tmp_path / "kept", print)
     try:
         local_stack.up(second, print)
         champion = ledger.champion(second.scorer_url, "restored")
         bundle = publish.fetch(second.mlflow_tracking_uri, champion, tmp_path / "fetched")
-        assert (scoring.load(bundle.folder, champion.manifest).score(rows) == before).all()
+        assert (onnx_model.load(bundle.folder, champion.manifest).score(rows) == before).all()
         assert publish.reconcile(second.promoter_url, second.mlflow_tracking_uri, "restored") == []
         assert httpx.get(f"{second.prefect_api_url}/work_pools/gpu").json()["concurrency_limit"] == 1
     finally:

@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from infra.bench import commands, place, retraining
-from infra.bench.figure import Figure
-from infra.demo.load import load_demo
-from pipelines import backtest, params, split
-from pipelines.errors import EvergreenError
-from pipelines.extract import Queries, pin
-from pipelines.settings import NAMES, Settings
+from bench import commands, place, retraining
+from bench.figure import Figure
+from examples.telecom.load import load_demo
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import NAMES, Settings
+from pipelines.data import split
+from pipelines.data.extract import Queries, pin
+from pipelines.training import backtest
 from tests.clones import REPOSITORY
 
 
@@ -50,10 +52,10 @@ def test_import_times_are_summed_module_by_module() -> None:
     assert commands._seconds_told(told) == pytest.approx(500e-6)
 
 
-@pytest.mark.parametrize("needed", ["infra.cli", "infra.stack", "pipelines.ledger", "pipelines.params"])
+@pytest.mark.parametrize("needed", ["cli.app", "infra.stack.local", "pipelines.registry.ledger", "pipelines.config.params"])
 def test_what_a_fast_command_imports_brings_no_heavy_library_in(needed: str) -> None:
-    asked = "import sys; from infra import cli; import " + needed + "; sys.argv = ['evergreen', '--help']; "
-    asked += "exec('try: cli.main()\\nexcept SystemExit: print(*sys.modules)')"
+    asked = "import sys; from cli import app; import " + needed + "; sys.argv = ['evergreen', '--help']; "
+    asked += "exec('try: app.main()\\nexcept SystemExit: print(*sys.modules)')"
     done = subprocess.run([sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     heavy = {"rich", "httpx", "starlette", "numpy", "pandas", "pyarrow", "prefect", "mlflow", "dvc", "sqlalchemy"}
     assert "Usage" in done.stdout
@@ -62,8 +64,8 @@ def test_what_a_fast_command_imports_brings_no_heavy_library_in(needed: str) -> 
 
 def test_bare_dvc_has_the_edges_between_our_stages_and_nothing_else_of_ours(tmp_path: Path) -> None:
     stages = {
-        "split": {"deps": ["pipelines/split.py"], "outs": ["data/train.parquet", "data/schema.json"]},
-        "train@linear": {"deps": ["data/train.parquet", "pipelines/fitting"], "outs": ["models/linear"]},
+        "split": {"deps": ["pipelines/data/split.py"], "outs": ["data/train.parquet", "data/schema.json"]},
+        "train@linear": {"deps": ["data/train.parquet", "pipelines/training/fitting"], "outs": ["models/linear"]},
         "evaluate": {"deps": ["models", "data/schema.json", "requirements.lock"], "outs": ["evaluation"]},
     }
     ours = {name: {key: [{"path": path} for path in paths] for key, paths in stage.items()} for name, stage in stages.items()}

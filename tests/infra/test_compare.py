@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cli import compare_default
 from flows import results
-from infra import compare, tables
-from pipelines import params, stage
-from pipelines.errors import EvergreenError
+from pipelines.config import params, stage
+from pipelines.config.errors import EvergreenError
+from studies import tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,11 +47,13 @@ def folder(tmp_path):
 
 
 def test_each_candidate_is_judged_against_the_default_on_the_same_rows(folder):
-    found = compare.compare(folder)
+    found = compare_default.compare(folder)
     assert found.counts == f"600 rows, 300 entities, {sum(some_rows(2)['churned'].to_pylist())} positive"
-    assert found.figures["oracle"].point == 1.0 > found.figures[compare.DEFAULT].point > 0.6 > found.figures["dice"].point
+    assert (
+        found.figures["oracle"].point == 1.0 > found.figures[compare_default.DEFAULT].point > 0.6 > found.figures["dice"].point
+    )
     assert found.gains["oracle"].low > 0 > found.gains["dice"].high
-    assert compare.DEFAULT not in found.gains
+    assert compare_default.DEFAULT not in found.gains
     text = tables.page([found])
     assert "| **oracle**, the challenger | 1.0000 [1.0000, 1.0000] |" in text
     assert "| churn | evergreen-1 | 600 rows" in text
@@ -59,7 +62,7 @@ def test_each_candidate_is_judged_against_the_default_on_the_same_rows(folder):
 def test_what_is_missing_is_named(folder):
     (folder / results.SCORES).unlink()
     with pytest.raises(EvergreenError, match=r"evaluation/scores\.parquet missing: run `dvc repro`"):
-        compare.compare(folder)
+        compare_default.compare(folder)
 
 
 def test_the_default_takes_nothing_from_the_labels_of_the_fold_that_it_judges(folder):
@@ -68,5 +71,5 @@ def test_the_default_takes_nothing_from_the_labels_of_the_fold_that_it_judges(fo
     flipped = pa.array(np.where(own, 1 - labels, labels))
     changed = rows.set_column(rows.column_names.index("churned"), "churned", flipped)
     schema = json.loads((folder / results.SCHEMA).read_text())
-    before, after = (compare.default_scores(table, schema, config) for table in (rows, changed))
+    before, after = (compare_default.default_scores(table, schema, config) for table in (rows, changed))
     assert (before[own] == after[own]).all() and (before[~own] != after[~own]).any()

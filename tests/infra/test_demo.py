@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from infra.demo.company import ALL_SHIFTS, SHIFT_BEGINS, Options, first_day, month_end
-from infra.demo.load import load_demo, oracle_auc, true_probabilities
-from infra.demo.records import feed_incidents
-from infra.demo.simulate import simulate, simulate_chunk
-from pipelines import postgres
-from pipelines.errors import EvergreenError
+from examples.telecom.company import ALL_SHIFTS, SHIFT_BEGINS, Options, first_day, month_end
+from examples.telecom.load import load_demo, oracle_auc, true_probabilities
+from examples.telecom.records import feed_incidents
+from examples.telecom.simulate import simulate, simulate_chunk
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
 
 NO_SHIFTS = frozenset()
 

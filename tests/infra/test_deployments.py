@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from flows import ownership
-from infra import deployments, programs
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from infra.stack import deployments, programs
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
 from tests.clones import Clone, ask
 
-TEMPLATE = Path(deployments.__file__).with_name("prefect.yaml")
+TEMPLATE = Path(deployments.__file__).parents[1] / "prefect.yaml"
 OWN = [f"{flow}/{deployments.MODEL}" for flow in ("retrain", "score", "monitor", "backfill", "promote")]
 
 
@@ -83,7 +83,7 @@ def test_a_second_clone_takes_no_deployment_of_the_first(stack: Settings, tmp_pa
     assert {folder for folder, _ in before.values()} == {str(first.folder)}
     assert before["retrain/owned"][1], "no automation"
 
-    refused = second.run("python", "-m", "infra.cli", "deploy", check=False)
+    refused = second.run("python", "-m", "cli.app", "deploy", check=False)
     assert refused.returncode == 1
     assert f"{', '.join(names)} of {first.folder} (home {stack.home})" in refused.stdout
     assert "--take-over" in refused.stdout

@@ -13,11 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra import doctor, postgres_server, processes, store, supervisor_control
-from infra import stack as local_stack
+from infra import doctor
 from infra.doctor import Finding
-from pipelines import ledger, postgres, roles
-from pipelines.settings import Settings
+from infra.stack import local as local_stack
+from infra.stack import postgres_server, processes, store, supervisor_control
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger, roles
 from tests.conftest import write_env_file
 
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from infra import elec2
-from pipelines import params
+from pipelines.config import params
+from studies import elec2
 
 DAYS, WIDENED = 480, 362  # days; the first one on which the market is wider: 1997-05-04
 

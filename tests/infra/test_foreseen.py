@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from infra import summary
-from pipelines import ledger, params
-from pipelines.extract import Pin
-from pipelines.gate import snapshot_of
-from pipelines.settings import Settings
+from cli import summary
+from pipelines.config import params
+from pipelines.config.settings import Settings
+from pipelines.data.extract import Pin
+from pipelines.promotion.gate import snapshot_of
+from pipelines.registry import ledger
 from tests.pipelines.test_ledger import DECISION, register
 
 PIN = Pin("2024-12-31", "abc", rows=110_000, positives=6_000, entities=15_000, newest=(9_000, 4_500))

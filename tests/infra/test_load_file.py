@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import delimited, file_kinds, load_file
-from pipelines import postgres
-from pipelines.errors import EvergreenError
+from cli.load import delimited, file_kinds, load_file
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 ORDERED = "select column_name from information_schema.columns where table_name = 't' order by ordinal_position"

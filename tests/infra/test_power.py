@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from infra import plants, power, replay
-from infra.demo import worlds
-from pipelines import params
+from examples.telecom import worlds
+from pipelines.config import params
+from studies import injected_shifts, power, replay
 
 PARAMS = params.read()
 
@@ -28,7 +28,7 @@ def rows(size=4000):
 
 
 def planted(name, size):
-    kind = next(kind for kind in plants.KINDS if kind.name == name)
+    kind = next(kind for kind in injected_shifts.KINDS if kind.name == name)
     return kind.plant(rows(), size, np.random.default_rng(2))
 
 
@@ -59,9 +59,9 @@ def test_the_bound_of_a_rate_is_clopper_and_pearsons(hits, trials, bound):
 
 def test_the_page_says_what_was_measured():
     quiet = [{"month": month, "kinds": ["suspicion"] * (month == 14), "action": "nothing"} for month in range(13, 23)]
-    cells = [{"kind": kind.name, "size": size, "delay": 2} for kind in plants.KINDS for size in kind.sizes]
+    cells = [{"kind": kind.name, "size": size, "delay": 2} for kind in injected_shifts.KINDS for size in kind.sizes]
     held = [{"month": 14, "held": dict.fromkeys(power.COVERED, True), "error": 0.0}]
-    faults = {fault.name: [[fault.about, fault.form]] if fault.form else [] for fault in plants.FAULTS}
+    faults = {fault.name: [[fault.about, fault.form]] if fault.form else [] for fault in injected_shifts.FAULTS}
     page = power.page([{"seed": 1, "quiet": quiet, "power": cells, "coverage": held, "faults": faults}])
     assert "1 seeds, 10 quiet windows" in page and "| over a threshold | 1 | 10.0% |" in page
     assert page.count("| 100% | 100% | 2 |") == len(cells)

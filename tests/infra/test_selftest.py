@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from infra import selftest
-from infra.cli import app
-from infra.selftest import Claim
-from infra.selftest import promotion as trials
-from infra.selftest.promotion import Trial
-from infra.selftest.world import settings
+from cli.app import app
 from monitoring import judge
 from monitoring.quiet import Novelty
-from pipelines import counting, gate, harm, leakage, params, promotion, scoring
-from pipelines.errors import EvergreenError
-from pipelines.verdict import Verdict
+from pipelines import onnx_model
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.promotion import comparison, gate, harm
+from pipelines.promotion.verdict import Verdict
+from pipelines.validation import counting, leakage
+from studies import selftest
+from studies.selftest import Claim
+from studies.selftest import promotion as trials
+from studies.selftest.promotion import Trial
+from studies.selftest.world import settings
 
 SMALL = 10
 
@@ -39,14 +42,14 @@ def trial(config: params.Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_equal_pairs_stay_out_and_come_in_where_the_interval_is_not_asked(trial: Trial, monkeypatch) -> None:
     assert trial.equals(SMALL).holds
-    monkeypatch.setattr(promotion, "_finding", lambda gain, _: "better" if gain.point > 0 else "worse")
+    monkeypatch.setattr(comparison, "_finding", lambda gain, _: "better" if gain.point > 0 else "worse")
     failed = Trial(trial.params, trial.folder / "again", print).equals(SMALL)
     assert not failed.holds and "better" in failed.seen
 
 
 def test_the_same_model_stays_out_and_comes_in_where_no_gain_is_called_a_gain(trial: Trial, monkeypatch) -> None:
     assert trial.the_same().holds
-    monkeypatch.setattr(promotion, "_finding", lambda gain, _: "better" if gain.low >= 0 else "worse")
+    monkeypatch.setattr(comparison, "_finding", lambda gain, _: "better" if gain.low >= 0 else "worse")
     assert not Trial(trial.params, trial.folder / "again", print).the_same().holds
 
 
@@ -61,7 +64,7 @@ def test_a_detectable_gain_comes_in_and_stays_out_where_nothing_ever_promotes(tr
     seen, gain, challenger, champion = trial.planted()
     monkeypatch.setattr(Trial, "planted", lambda _: (seen, gain, challenger, champion))
     assert trial.better(SMALL).holds
-    monkeypatch.setattr(promotion, "_finding", lambda *_: "insufficient evidence")
+    monkeypatch.setattr(comparison, "_finding", lambda *_: "insufficient evidence")
     assert not trial.better(SMALL).holds
 
 
@@ -96,7 +99,7 @@ TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {  # gate -> what decides in 
     "promotion": [(gate, "challenger_verdict", lambda *_, **__: Verdict("better", "whoever comes"))],
     "fairness": [(harm, "harms", lambda *_: [])],
     "drift": [(judge, "look", lambda *_: judge.Look([], Novelty(None, 0.0, 1.0, [], 10), alarm=False))],
-    "integrity": [(scoring, "verify", lambda *_: None)],
+    "integrity": [(onnx_model, "verify", lambda *_: None)],
 }
 
 

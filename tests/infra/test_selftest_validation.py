@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from infra.selftest import Asked, corruptions, grounds, power, validation
-from infra.selftest.corruptions import KINDS, Load
-from infra.selftest.grounds import Ground
-from pipelines import counting, params
+from pipelines.config import params
+from pipelines.validation import counting
+from studies.selftest import Asked, corruptions, grounds, power, validation
+from studies.selftest.corruptions import KINDS, Load
+from studies.selftest.grounds import Ground
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 ALL_ROWS = {"type change", "renamed column", "dropped columns"}  # what a column has one of

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from flows import workspace
-from infra import side_by_side
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from cli import compare
+from flows.execution import workspace
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.pipelines import bundles
 
 
@@ -38,7 +38,7 @@ def test_what_differs_is_shown(here):
     make(here, {"strong": 1.0}, "data: {as_of: 2024-12-31}\ntrain: {folds: 3, seed: 1}\n", roc_auc=0.8)
     later = {"roc_auc": 0.81, "roc_auc.low": 0.8, "roc_auc.high": 0.82, "newest.roc_auc": 0.79}
     make(here, {"strong": 1.0, "weak": 0.5}, "data: {as_of: 2025-03-31}\ntrain: {folds: 5, seed: 1}\n", **later)
-    said = side_by_side.compare(here, "churn", [1, 2])
+    said = compare.compare(here, "churn", [1, 2])
     assert "v1   published" in said and "never champion" in said
     assert "never against one another" in said
     assert "weak: none -> double" in said and "weak: none -> number" in said
@@ -57,7 +57,7 @@ def test_what_was_decided_between_them_is_shown(here):
         make(here, {"strong": weight}, None)
         decision = {"actor": "tester", "reason": f"reason {number}", "verdict": {}}
         ledger.promote(here.evergreen_url, "churn", number, expected_epoch=number - 1, **decision)
-    said = side_by_side.compare(here, "churn", [1, 2])
+    said = compare.compare(here, "churn", [1, 2])
     assert "v1 -> v2  promoted  reason 2" in said and "reason 1" not in said
     assert "to now" in said
     assert "v1 was made in another clone; its ref is not here: git fetch CLONE refs/evergreen/runs/1" in said
@@ -69,4 +69,4 @@ def test_a_version_whose_files_were_changed_is_not_compared(here):
     file = here.home / "models" / version.bundle_sha256 / "evaluation.json"
     file.write_text(json.dumps({"challenger": "better than it was"}))
     with pytest.raises(EvergreenError, match="MLflow"):
-        side_by_side.compare(here, "churn", [1, 2])
+        compare.compare(here, "churn", [1, 2])

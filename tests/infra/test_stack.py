@@ -19,11 +19,11 @@ import psutil
 import psycopg
 import pytest
 
-from infra import api_key, pools, postgres_server, processes, store, supervisor_control
-from infra import stack as local_stack
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from infra.stack import api_key, pools, postgres_server, processes, store, supervisor_control
+from infra.stack import local as local_stack
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
 from tests.clones import kill_all
 from tests.conftest import write_env_file
 

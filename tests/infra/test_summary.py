@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from cli import summary
 from flows import reports
-from infra import summary
-from pipelines import ledger, publish
-from pipelines.settings import Settings
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger, publish
 from tests.pipelines import bundles
 
 NEWEST = {"from": "2024-10-31", "to": "2024-11-30", "rows": 80, "entities": 50, "positives": 9}

@@ -11,7 +11,7 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 
-from pipelines.params import Params
+from pipelines.config.params import Params
 
 CRISIS, EMPTY = 15, 18  # months, from 1 on
 CALLS = 3000

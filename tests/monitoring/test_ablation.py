@@ -11,9 +11,10 @@ from ruamel.yaml import YAML
 
 from monitoring import ablation
 from monitoring.ablation import stand_in
-from pipelines import params, split
-from pipelines.candidates import linear
-from pipelines.fitting import folds
+from pipelines.config import params
+from pipelines.data import split
+from pipelines.training.candidates import linear
+from pipelines.training.fitting import folds
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SCHEMA = {"numbers": ["usage"], "categories": {"gender": ["f", "m"]}}

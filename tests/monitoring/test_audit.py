@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from monitoring import audit
-from pipelines.errors import EvergreenError
+from monitoring.stages import audit
+from pipelines.config.errors import EvergreenError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NOTHING = {"harmed": [], "accepted": [], "unmatched": {}, "unproven": []}

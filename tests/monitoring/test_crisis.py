@@ -2,9 +2,9 @@
 
 import pytest
 
-from infra import replay
-from infra.replay import MATURE, Calendar
-from pipelines import params
+from pipelines.config import params
+from studies import replay
+from studies.replay import MATURE, Calendar
 from tests.monitoring import crisis
 
 PARAMS = crisis.settings(params.read())

@@ -10,8 +10,8 @@ from monitoring.decide import Past, asks, decide
 from monitoring.findings import Finding, of_novelty, of_window
 from monitoring.quarantine import Judged, lasting
 from monitoring.quiet import FEW_ROWS, Novelty
-from pipelines import params
-from pipelines.metrics import Interval
+from pipelines.config import params
+from pipelines.statistics.metrics import Interval
 
 CONFIG = params.read()
 MONITOR = CONFIG.monitor

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from monitoring import estimate
-from pipelines import metrics, params
+from pipelines.config import params
+from pipelines.statistics import metrics
 
 EVALUATE = params.read().evaluate.model_copy(update={"bootstrap": 200})
 THRESHOLD = 0.2

@@ -9,7 +9,7 @@ import pytest
 
 from monitoring import feed
 from monitoring.histograms import Histograms, count, learn_layout
-from pipelines import params
+from pipelines.config import params
 
 MONITOR = params.read().monitor.model_copy(update={"trending": [], "rates": {}})
 RANDOM = np.random.default_rng(4)

@@ -8,7 +8,7 @@ import pytest
 
 from monitoring import histograms
 from monitoring.histograms import Histograms, Layout, count, learn_layout, merge
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
 
 RANDOM = np.random.default_rng(1)
 KNOWN = {"plan": ["basic", "fiber"]}

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from monitoring.pages import chart, index
+from monitoring.reports import chart, index
 from monitoring.timeline import Model, Move, Window
-from pipelines.resampling import Interval
+from pipelines.statistics.resampling import Interval
 from tests.monitoring.hostile import LONG, PAYLOADS, Page, assert_inert
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))

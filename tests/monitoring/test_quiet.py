@@ -7,7 +7,7 @@ import pytest
 from monitoring import quiet
 from monitoring.changes import compare
 from monitoring.histograms import count, learn_layout
-from pipelines import params
+from pipelines.config import params
 
 MONITOR = params.read().monitor
 

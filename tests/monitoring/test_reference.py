@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring import reference
 from monitoring.histograms import PREDICTION
-from monitoring.reference import Reference
-from pipelines import features, params, stage
+from monitoring.stages import reference
+from monitoring.stages.reference import Reference
+from pipelines import features
+from pipelines.config import params, stage
 
 PARAMS = params.read()
 DATA = PARAMS.data.model_copy(update={"personal": ["email"], "protected": ["gender"]})
@@ -134,7 +135,7 @@ def test_two_runs_write_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_a_bundle_of_earlier_days_says_that_it_cannot_be_watched(tmp_path):
-    from pipelines.errors import EvergreenError
+    from pipelines.config.errors import EvergreenError
 
     with pytest.raises(EvergreenError, match=r"has no reference\.json: it cannot be watched"):
         Reference.read(tmp_path)

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring import audit, render
 from monitoring.histograms import PREDICTION
-from monitoring.pages import drift, window
-from monitoring.pages.columns import Columns
-from monitoring.pages.window import Details
+from monitoring.reports import drift, render, window
+from monitoring.reports.columns import Columns
+from monitoring.reports.window import Details
+from monitoring.stages import audit
 from monitoring.timeline import Window
-from pipelines import params as parameters
+from pipelines.config import params as parameters
 from tests.monitoring.hostile import LONG, PAYLOADS
 
 ATTACKS = [*PAYLOADS, LONG]

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from monitoring import audit, inert, report
-from monitoring.pages import bias
-from monitoring.pages import data as data_page
-from monitoring.pages.columns import Columns
+from monitoring.reports import bias, sanitized
+from monitoring.reports import data as data_page
+from monitoring.reports.columns import Columns
+from monitoring.stages import audit, report
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 PAYLOADS = ["<script>alert('x')</script>", "=cmd()", "\u202eevil", "<img src=x onerror=alert(1)>"]
@@ -121,7 +121,7 @@ def test_the_bias_report_says_who_accepted_what_and_splits_each_gap():
     gap = {"attribute": "g", "group": "a", "rate": "TPR shortfall", "raw": value, "explained": None, "added": value}
     found = {"harm": [one, other], "split": [gap], "verdict": {"accepted": [one | {"reason": "agreed <b>with</b> all"}]}}
     lines = bias.harm_lines(found)
-    assert lines["harm"].tolist() == [f"accepted: {inert.text('agreed <b>with</b> all')}", "proven"]
+    assert lines["harm"].tolist() == [f"accepted: {sanitized.text('agreed <b>with</b> all')}", "proven"]
     assert bias.split_lines(found).iloc[0].tolist()[3:] == ["+0.100 [+0.000, +0.200]", "none", "+0.100 [+0.000, +0.200]"]
     assert len(bias.split_lines({"verdict": {}})) == 0  # of a window of earlier days
 
@@ -140,7 +140,7 @@ def test_no_page_holds_a_canary_or_anything_that_a_browser_would_run(pages):
 
 def test_the_classification_report_uses_the_threshold_it_is_given():
     """Every score is below 0.5, which Evidently would take, and above the threshold."""
-    from monitoring.pages import classification
+    from monitoring.reports import classification
 
     scored = audit.pd.DataFrame({"label": [0, 1] * 50, "score": np.linspace(0.2, 0.4, 100)})
     page = classification.page("churn", scored, 0.1, 100, what="rows", elsewhere="elsewhere", seed=1)
@@ -221,4 +221,4 @@ def test_only_values_that_the_model_knows_are_shown():
 
 
 def test_values_that_would_look_alike_stay_apart():
-    assert inert.names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}
+    assert sanitized.names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}

@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from monitoring import site
-from monitoring.pages import verdict as verdict_page
-from pipelines.verdict import Verdict
+from monitoring.reports import site
+from monitoring.reports import verdict as verdict_page
+from pipelines.promotion.verdict import Verdict
 
 
 class Tags(HTMLParser):

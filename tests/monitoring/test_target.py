@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitoring import target
-from pipelines import params
+from pipelines.config import params
 
 MONITOR = params.read().monitor
 SEASON = [1.2, 1.1, 1.0, 0.95, 0.9, 0.85, 0.85, 1.05, 1.2, 1.05]

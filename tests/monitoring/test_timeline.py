@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from monitoring.timeline import Model, Window, calm_since, is_below, open_matters
-from pipelines.resampling import Interval
+from pipelines.statistics.resampling import Interval
 
 KNOWN, POOR = Interval(0.8, 0.78, 0.82), Interval(0.74, 0.72, 0.76)
 

@@ -12,9 +12,9 @@ import numpy as np
 from monitoring import store, windows
 from monitoring.traffic import _table
 from monitoring.watch import judge_window
-from pipelines.postgres import connect
-from pipelines.schema import query
-from pipelines.score import score
+from pipelines.data.postgres import connect
+from pipelines.registry.schema import query
+from pipelines.scoring.score import score
 from serving import records
 from tests.monitoring.test_watch import FIRST, LATER, LATEST, PEOPLE, url, watch, world
 from tests.pipelines import bundles

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from monitoring.pages import verdict as page
-from pipelines.verdict import Check, Comparison, Verdict
+from monitoring.reports import verdict as page
+from pipelines.promotion.verdict import Check, Comparison, Verdict
 
 GAIN = Comparison("cost", "cost a row", 0.0123, 0.0101, 0.0145, 0.0)
 LOST = Comparison("ROC-AUC", "", -0.004, -0.012, 0.004, -0.01)

@@ -14,14 +14,16 @@ import pytest
 
 from monitoring import estimate, histograms, labels, performance, profiles, store, windows
 from monitoring.histograms import PREDICTION
-from monitoring.reference import FILE
+from monitoring.stages.reference import FILE
 from monitoring.subject import Subject
 from monitoring.watch import Watch, earlier, judge_window
-from pipelines import ledger, params, predictions
-from pipelines.errors import EvergreenError
-from pipelines.gate import Bundle
-from pipelines.postgres import connect
-from pipelines.score import score
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.data.postgres import connect
+from pipelines.promotion.gate import Bundle
+from pipelines.registry import ledger
+from pipelines.scoring import predictions
+from pipelines.scoring.score import score
 from tests.pipelines import bundles
 from tests.pipelines.test_score import DATA, change, crown, fetch, queried, url
 

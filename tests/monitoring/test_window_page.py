@@ -8,10 +8,10 @@ import pytest
 from monitoring.drift import statistics
 from monitoring.findings import Finding
 from monitoring.histograms import PREDICTION, TARGET, count, learn_layout
-from monitoring.pages import window
-from monitoring.pages.window import Details, Judgement
+from monitoring.reports import window
+from monitoring.reports.window import Details, Judgement
 from monitoring.timeline import Window
-from pipelines.resampling import Interval
+from pipelines.statistics.resampling import Interval
 from tests.monitoring.hostile import LONG, PAYLOADS, Page, assert_inert
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from monitoring import windows
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
 
 
 @pytest.mark.parametrize(

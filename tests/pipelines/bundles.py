@@ -13,8 +13,9 @@ import onnx
 import pyarrow as pa
 from onnx import TensorProto, helper
 
-from pipelines import ledger, publish, scoring
-from pipelines.params import AuditParams, DataParams, EvaluateParams, PromotionParams
+from pipelines import onnx_model
+from pipelines.config.params import AuditParams, DataParams, EvaluateParams, PromotionParams
+from pipelines.registry import ledger, publish
 
 EVALUATE = EvaluateParams(
     metric="roc_auc", bootstrap=200, confidence=0.95, seed=1, cost_false_negative=5, cost_false_positive=1
@@ -118,7 +119,7 @@ def write(
         "data_manifest_sha256": "d" * 64,
         "split": split,
         "present_since": since,
-        "files": {path.name: scoring.sha256(path) for path in folder.iterdir()},
+        "files": {path.name: onnx_model.sha256(path) for path in folder.iterdir()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -127,12 +128,12 @@ def write(
 def keep(home: Path, weights: dict[str, float]) -> Path:
     """A bundle where versions are looked for first: in the home, under its digest."""
     draft = write(home / "models" / "draft", weights)
-    return draft.rename(home / "models" / scoring.sha256(draft / "manifest.json"))
+    return draft.rename(home / "models" / onnx_model.sha256(draft / "manifest.json"))
 
 
 def registration(bundle: Path, **changes: Any) -> ledger.Registration:
     """What the ledger keeps of a version of model churn, with some fields replaced."""
-    digests = {path.name: scoring.sha256(path) for path in bundle.iterdir()}
+    digests = {path.name: onnx_model.sha256(path) for path in bundle.iterdir()}
     new = ledger.Registration(
         model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
         data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from pipelines import features, params, split, stage
-from pipelines.params import DataParams, FeaturesParams
+from pipelines import features
+from pipelines.config import params, stage
+from pipelines.config.params import DataParams, FeaturesParams
+from pipelines.data import split
 
 CONFIG = params.read()
 FEATURES = FeaturesParams(exclude=[], min_category_rows=20, max_categories=3)

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import backtest, params
-from pipelines.row_weights import PAST, days_of
+from pipelines.config import params
+from pipelines.data.row_weights import PAST, days_of
+from pipelines.training import backtest
 from tests.pipelines.customers import shifting
 
 CONFIG = params.read()

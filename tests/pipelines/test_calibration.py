@@ -8,9 +8,9 @@ import pytest
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from pipelines.fitting import calibration
-from pipelines.fitting.calibration import Isotonic, Margins, Platt, Uncalibrated
-from pipelines.fitting.graph import Calibrations, Graph
+from pipelines.training.fitting import calibration
+from pipelines.training.fitting.calibration import Isotonic, Margins, Platt, Uncalibrated
+from pipelines.training.fitting.graph import Calibrations, Graph
 
 KINDS = ["none", "platt", "isotonic"]
 

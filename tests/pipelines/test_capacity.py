@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import capacity, gains
-from pipelines.capacity import NAMES, Dates
-from pipelines.gains import Scored
-from pipelines.params import Params
-from pipelines.resampling import draw
+from pipelines.config.params import Params
+from pipelines.evaluation import capacity
+from pipelines.evaluation.capacity import NAMES, Dates
+from pipelines.promotion import gains
+from pipelines.promotion.gains import Scored
+from pipelines.statistics.resampling import draw
 from tests.pipelines.bundles import EVALUATE, params
 
 

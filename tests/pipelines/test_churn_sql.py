@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from infra.demo.load import load_demo
-from pipelines import postgres
-from pipelines.expectations import ask_great_expectations, read_expectations
-from pipelines.extract import Queries
+from examples.telecom.load import load_demo
+from pipelines.data import postgres
+from pipelines.data.extract import Queries
+from pipelines.validation.expectations import ask_great_expectations, read_expectations
 
 SQL = Queries(Path(__file__).parents[2] / "sql" / "churn")
 TRAINING = {"as_of": "2024-12-31", "history_days": 366, "horizon_days": 30, "embargo_days": 14}

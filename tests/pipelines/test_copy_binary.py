@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import copy_binary
-from pipelines.postgres import connect
+from pipelines.data import copy_binary
+from pipelines.data.postgres import connect
 
 COLUMNS = {
     "flag boolean": pa.array([True, False, True]),

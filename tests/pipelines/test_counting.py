@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import counting
-from pipelines.counting import COUNTED, SAMPLED, Counts
-from pipelines.expectations import OFFERED, Expectation, ask_great_expectations
+from pipelines.validation import counting
+from pipelines.validation.counting import COUNTED, SAMPLED, Counts
+from pipelines.validation.expectations import OFFERED, Expectation, ask_great_expectations
 
 NEWEST = dt.date(2025, 3, 31)
 SHARES = (0.05, 0.3, 0.6, 0.9)
@@ -133,8 +133,8 @@ MEASURED = """
 import resource, sys
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pipelines.counting import COUNTED, Counts
-from pipelines.expectations import Expectation
+from pipelines.validation.counting import COUNTED, Counts
+from pipelines.validation.expectations import Expectation
 asked = {"to_not_be_null": {}, "to_be_between": {"max_value": 2.0}, "to_be_in_set": {"value_set": [0, 1]}}
 items = [Expectation(type=f"expect_column_values_{how}", severity="critical", kwargs={"column": "x", **more})
          for how, more in asked.items()]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines import detection, gains, promotion
-from pipelines.gains import Scored
+from pipelines.promotion import comparison, detection, gains
+from pipelines.promotion.gains import Scored
 from tests.pipelines.bundles import EVALUATE, PROMOTION, customers, sigmoid
 
 SMALL = PROMOTION.model_copy(update={"min_effect": 0.0})
@@ -19,7 +19,7 @@ def verdict(use: int = 1, **changes):
     strong, weak, labels, entities = customers(1)
     pair = Scored(sigmoid(1.5 * strong + weak), 1 / 6), Scored(sigmoid(1.5 * strong), 1 / 6)
     settings = {"evaluate": EVALUATE, "promotion": SMALL.model_copy(update=changes), "groups": {}, "use": use}
-    found = promotion.challenger_verdict(gains.Pair(labels, *pair, entities), None, **settings)
+    found = comparison.challenger_verdict(gains.Pair(labels, *pair, entities), None, **settings)
     return found.to_dict() | {"rules": {"confidence": EVALUATE.confidence}}
 
 

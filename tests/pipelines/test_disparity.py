@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from pipelines import disparity, fairness
+from pipelines.evaluation import disparity
+from pipelines.statistics import fairness
 from tests.pipelines.bundles import EVALUATE, sigmoid
 
 ROWS = 12_000

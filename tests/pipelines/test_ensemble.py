@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit, logit
 
-from pipelines import ensemble, evaluate, params, scoring, train
-from pipelines.candidates import lightgbm, linear
-from pipelines.errors import EvergreenError
-from pipelines.fitting import folds
-from pipelines.fitting.calibration import Isotonic, Platt, Uncalibrated
-from pipelines.fitting.graph import Calibrations
+from pipelines import onnx_model
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.evaluation import evaluate
+from pipelines.training import ensemble, train
+from pipelines.training.candidates import lightgbm, linear
+from pipelines.training.fitting import folds
+from pipelines.training.fitting.calibration import Isotonic, Platt, Uncalibrated
+from pipelines.training.fitting.graph import Calibrations
 from tests.pipelines.candidates.tables import graph_of
 from tests.pipelines.customers import DATA, FOLDS, customers, learn_schema, shifting, write
 
@@ -152,7 +155,7 @@ def members(table, schema):
 
 def loaded(graph, schema, folder):
     onnx.save(graph, folder / "graph.onnx")
-    return scoring.load_graph(folder / "graph.onnx", schema)
+    return onnx_model.load_graph(folder / "graph.onnx", schema)
 
 
 @pytest.mark.parametrize("chosen", [Uncalibrated(), Platt(1.2, -0.1), Isotonic((-2.0, 0.0, 1.0), (0.05, 0.3, 0.8))])
@@ -280,7 +283,7 @@ def test_its_scores_are_those_of_weights_that_the_rows_had_no_say_in():
     margins = logit(share * scores["linear"] + (1 - share) * scores["lightgbm"])
     assert oof["margin"].to_numpy() == pytest.approx(margins, abs=1e-6)
     schema, table = json.loads(Path("schema.json").read_text()), pq.read_table("training.parquet")
-    model = scoring.load_graph(Path("ensemble/model.onnx"), schema)
+    model = onnx_model.load_graph(Path("ensemble/model.onnx"), schema)
     assert (model.score_unseen(table, oof["fold"].to_numpy()) == oof["score"].to_numpy()).all()
 
 

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import ensemble, evaluate, params, train
-from pipelines.capacity import Dates
-from pipelines.evaluate import Judged
+from pipelines.config import params
+from pipelines.evaluation import evaluate
+from pipelines.evaluation.capacity import Dates
+from pipelines.evaluation.evaluate import Judged
+from pipelines.training import ensemble, train
 from tests.pipelines.customers import shifting, write
 
 CONFIG = params.read()
@@ -140,7 +142,7 @@ def test_months_that_it_had_not_seen_choose_as_much_as_the_newest_snapshots():
 
 
 def ranking(rows, scores):
-    from pipelines.fitting import folds
+    from pipelines.training.fitting import folds
 
     return folds.measure("roc_auc", LABELS[rows], scores[rows])
 
@@ -196,7 +198,7 @@ def test_a_ratio_over_nothing_is_null():
 
 
 def test_the_plots_name_the_ensemble_and_its_shares(tmp_path):
-    from pipelines import plot
+    from pipelines.evaluation import plot
 
     scores = {"linear": POOR, "lightgbm": GOOD, "ensemble": np.clip(GOOD + 0.1 * LABELS, 0, 1)}
     found = evaluated(scores)

@@ -7,9 +7,9 @@ import pytest
 from fairlearn.metrics import MetricFrame, count, false_positive_rate, selection_rate, true_positive_rate
 from sklearn.metrics import precision_score, roc_auc_score
 
-from monitoring import audit
-from pipelines import fairness
-from pipelines.errors import EvergreenError
+from monitoring.stages import audit
+from pipelines.config.errors import EvergreenError
+from pipelines.statistics import fairness
 from tests.pipelines.bundles import AUDIT, EVALUATE
 
 

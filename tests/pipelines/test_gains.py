@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipelines import gains
-from pipelines.gains import Pair, Scored
-from pipelines.metrics import Interval
+from pipelines.promotion import gains
+from pipelines.promotion.gains import Pair, Scored
+from pipelines.statistics.metrics import Interval
 from tests.pipelines.bundles import EVALUATE, customers, sigmoid
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import gate, group_checks, promotion, scoring
-from pipelines.group_checks import AGAINST_CHAMPION, APART
-from pipelines.params import AuditParams, DataParams
+from pipelines import onnx_model
+from pipelines.config.params import AuditParams, DataParams
+from pipelines.promotion import comparison, gate, group_checks
+from pipelines.promotion.group_checks import AGAINST_CHAMPION, APART
 from tests.pipelines import bundles
 from tests.pipelines.bundles import AUDIT, EVALUATE, FAIR, PROMOTION, evaluation, sigmoid
 
@@ -99,7 +100,7 @@ def test_the_champions_own_threshold_decides_for_the_champion(tmp_path, held_out
 
 
 def test_harm_that_the_audit_proved_blocks_the_first_and_every_later_one(tmp_path, held_out, params):
-    first = promotion.first_verdict(evaluation(), UNFAIR, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    first = comparison.first_verdict(evaluation(), UNFAIR, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert (first.outcome, first.finding) == ("kept", "unfair")
     assert "TPR shortfall of gender f +0.600 [+0.500, +0.700], at most 0.2" in first.headline
     later = judge(tmp_path, held_out, params, {"strong": 1.5, "weak": 1.5}, **UNFAIR)
@@ -116,7 +117,7 @@ def test_unproven_harm_blocks_no_first_champion_and_stands_in_its_evidence():
         {"attribute": "gender", "group": f"<b>{number}|" + "y" * 90, "why": "insufficient evidence"} for number in range(12)
     ]
     audit = {"attributes": {"gender": "unproven"}, "harmed": [], "unproven": thin}
-    verdict = promotion.first_verdict(evaluation(), audit, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    verdict = comparison.first_verdict(evaluation(), audit, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert verdict.outcome == "promoted"
     assert verdict.evidence["harm_unproven"] == 12
     page = verdict.markdown()
@@ -124,14 +125,14 @@ def test_unproven_harm_blocks_no_first_champion_and_stands_in_its_evidence():
 
 
 def test_the_way_out_is_named_word_for_word_and_what_is_accepted_passes_with_its_reason():
-    refused = promotion.first_verdict(evaluation(), UNFAIR | {"hidden": ["gender"]}, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    refused = comparison.first_verdict(evaluation(), UNFAIR | {"hidden": ["gender"]}, np.linspace(0.01, 0.9, 1000), PROMOTION)
     (check,) = [check for check in refused.checks if check.passed is False]
     assert '`audit: {accepted: {"gender: f": "why this is right"}}`' in check.next_step
     assert "take gender out of features.exclude" in check.next_step
     line, reason = "gender: f", "agreed with the works council"
     (harm,) = UNFAIR["harmed"]
     accepted = {"attributes": {"gender": "accepted"}, "harmed": [], "unproven": [], "accepted": [harm | {"reason": reason}]}
-    verdict = promotion.first_verdict(evaluation(), accepted, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    verdict = comparison.first_verdict(evaluation(), accepted, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert verdict.outcome == "promoted"
     assert (verdict.evidence["harm_proven"], verdict.evidence["harm_accepted"]) == (0, 1)
     assert any(check.passed and reason in str(check.observed) for check in verdict.checks)
@@ -147,7 +148,7 @@ def test_the_line_that_the_message_names_is_one_that_params_take():
 
 def test_a_line_that_accepts_nothing_is_on_the_verdict_and_blocks_nothing():
     audit = FAIR | {"unmatched": {"gender: x": "there is no such group"}}
-    verdict = promotion.first_verdict(evaluation(), audit, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    verdict = comparison.first_verdict(evaluation(), audit, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert verdict.outcome == "promoted"
     (check,) = [check for check in verdict.checks if "accepted" in check.name]
     assert (check.passed, check.observed) == (None, "gender: x: there is no such group")
@@ -166,7 +167,7 @@ def test_the_whole_of_a_gap_stands_beside_what_is_judged():
 
 def test_no_protected_attribute_asks_nothing():
     nothing = {"attributes": {}, "harmed": [], "unproven": []}
-    verdict = promotion.first_verdict(evaluation(), nothing, np.linspace(0.01, 0.9, 1000), PROMOTION)
+    verdict = comparison.first_verdict(evaluation(), nothing, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert checks(verdict) == {}
     assert "harm_proven" not in verdict.evidence
 
@@ -179,7 +180,8 @@ def test_a_capacity_decides_between_two_versions(tmp_path, held_out, params):
     verdict = gate.judge(challenger, champion, held_out, {}, params)
     labels = held_out["churned"].to_numpy()
     precision = [
-        labels[np.argsort(-scoring.load(bundle.folder, None).score(held_out))[:450]].mean() for bundle in (challenger, champion)
+        labels[np.argsort(-onnx_model.load(bundle.folder, None).score(held_out))[:450]].mean()
+        for bundle in (challenger, champion)
     ]
     assert verdict.comparisons[0].name == "precision_at_capacity"
     assert verdict.comparisons[0].point == pytest.approx(precision[0] - precision[1])

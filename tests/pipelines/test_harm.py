@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from pipelines import disparity, fairness, harm
-from pipelines.fairness import Group
-from pipelines.harm import Measure
+from pipelines.evaluation import disparity
+from pipelines.promotion import harm
+from pipelines.promotion.harm import Measure
+from pipelines.statistics import fairness
+from pipelines.statistics.fairness import Group
 from tests.pipelines.bundles import AUDIT
 
 MASK = np.ones(1, dtype=bool)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import gate, latency, scoring
+from pipelines import onnx_model
+from pipelines.evaluation import latency
+from pipelines.promotion import gate
 from tests.pipelines import bundles
 
 
@@ -14,7 +16,7 @@ def rows():
 
 
 def load(folder, weights):
-    return scoring.load(bundles.write(folder, weights))
+    return onnx_model.load(bundles.write(folder, weights))
 
 
 def test_both_are_measured_on_one_row_and_on_a_thousand(tmp_path, rows):

@@ -14,11 +14,14 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from infra.selftest import grounds
-from pipelines import copies, features, leakage, params, split
-from pipelines.checks import Check
-from pipelines.errors import EvergreenError
-from pipelines.leakage import Sides
+from pipelines import features
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.data import split
+from pipelines.validation import copies, leakage
+from pipelines.validation.checks import Check
+from pipelines.validation.leakage import Sides
+from studies.selftest import grounds
 
 CONFIG = params.read()
 CUSTOMERS, DAYS = 800, [dt.date(2025, month, 28) for month in range(1, 7)]

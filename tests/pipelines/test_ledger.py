@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines import ledger
-from pipelines.errors import EvergreenError
-from pipelines.postgres import connect
+from pipelines.config.errors import EvergreenError
+from pipelines.data.postgres import connect
+from pipelines.registry import ledger
 
 DECISION = {"actor": "tester", "reason": "because", "verdict": {"outcome": "promoted"}}
 HOLD_THE_LOCK = """
 import sys, time
-from pipelines import ledger
+from pipelines.registry import ledger
 with ledger.retraining_lock(sys.argv[1], "churn"):
     print("held", flush=True)
     time.sleep(600)

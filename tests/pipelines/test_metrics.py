@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from pipelines import metrics, resampling
+from pipelines.statistics import metrics, resampling
 
 RANDOM = np.random.default_rng(3)
 SCORES = RANDOM.random(2000).round(2)  # rounded, so that there are ties

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines import mlflow_model, scoring
+from pipelines import onnx_model
+from pipelines.registry import mlflow_model
 from tests.serving import versions
 
 ROWS = pa.table(
@@ -46,7 +47,7 @@ def folder(bundle: Path, tmp_path_factory) -> Path:
 
 
 def batch(bundle: Path, rows: pa.Table = ROWS) -> list[float]:
-    return scoring.load(bundle).score(rows).tolist()
+    return onnx_model.load(bundle).score(rows).tolist()
 
 
 def frames() -> dict[str, pd.DataFrame]:

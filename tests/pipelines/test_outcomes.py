@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.demo.load import load_demo
-from pipelines import outcomes
-from pipelines.errors import EvergreenError
-from pipelines.extract import Queries
-from pipelines.outcomes import Counts
-from pipelines.postgres import bind, connect, snapshot
-from pipelines.score import score
+from examples.telecom.load import load_demo
+from pipelines.config.errors import EvergreenError
+from pipelines.data.extract import Queries
+from pipelines.data.postgres import bind, connect, snapshot
+from pipelines.scoring import outcomes
+from pipelines.scoring.outcomes import Counts
+from pipelines.scoring.score import score
 from tests.conftest import _fresh_database
 from tests.pipelines.test_score import DATA, ROOT, champion, change, fetch, publish, queried, url
 
@@ -278,9 +278,9 @@ KILLED = """
 import sys, datetime
 from pathlib import Path
 from pipelines import outcomes
-from pipelines.extract import Queries
-from pipelines.params import DataParams
-from pipelines.score import Source
+from pipelines.data.extract import Queries
+from pipelines.config.params import DataParams
+from pipelines.scoring.score import Source
 company, url, queries, data = sys.argv[1:]
 source = Source(url=company, queries=Queries(Path(queries)), data=DataParams.model_validate_json(data))
 outcomes.pull(source, url, "churn", known_by=datetime.date(2025, 2, 13))

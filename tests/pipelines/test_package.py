@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import package, params, scoring, stage
-from pipelines.errors import EvergreenError
+from pipelines import onnx_model
+from pipelines.config import params, stage
+from pipelines.config.errors import EvergreenError
+from pipelines.evaluation import package
 
 FIGURE = {"point": 0.5, "low": 0.4, "high": 0.6}
 CANDIDATE = {
@@ -77,11 +79,11 @@ def test_the_manifest_names_every_file_with_its_digest(made):
     files = json.loads((made / "manifest.json").read_text())["files"]
     described = {"schema.json", "evaluation.json", "audit.json", "reference.json", "reference.parquet"}
     assert files.keys() == {"model.onnx", "decision.json", "serving.json", "background.json", "card.md", *described}
-    scoring.verify(made, files | {"manifest.json": scoring.sha256(made / "manifest.json")})
+    onnx_model.verify(made, files | {"manifest.json": onnx_model.sha256(made / "manifest.json")})
 
 
 def test_packing_again_gives_the_same_bytes(made):
-    assert scoring.sha256(pack("again") / "manifest.json") == scoring.sha256(made / "manifest.json")
+    assert onnx_model.sha256(pack("again") / "manifest.json") == onnx_model.sha256(made / "manifest.json")
 
 
 def test_the_api_is_told_tiers_in_probabilities_and_rows_to_compare_with(made):
@@ -200,10 +202,10 @@ def test_an_ensemble_goes_along_with_how_its_members_were_trained():
     ],
 )
 def test_a_bundle_that_was_touched_is_refused_by_name(made, harm, said):
-    digests = {path.name: scoring.sha256(path) for path in made.iterdir()}
+    digests = {path.name: onnx_model.sha256(path) for path in made.iterdir()}
     harm(made)
     with pytest.raises(EvergreenError, match=said):
-        scoring.load(made, digests)
+        onnx_model.load(made, digests)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import params
-from pipelines.errors import EvergreenError
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
 
 TEXT = Path("params.yaml").read_text(encoding="utf-8")
 

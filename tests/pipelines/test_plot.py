@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from pipelines import plot
+from pipelines.evaluation import plot
 
 RANDOM = np.random.default_rng(4)
 SCORES = RANDOM.random(3000)

@@ -4,8 +4,8 @@ import datetime
 
 import pytest
 
-from pipelines import postgres
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import onnx
 import pyarrow as pa
 import pytest
 
-from pipelines import gate, promotion, split
-from pipelines.errors import EvergreenError
-from pipelines.gains import Pair, Scored
-from pipelines.latency import Latency
-from pipelines.publish import bundle_digests
-from pipelines.row_weights import PAST
-from pipelines.verdict import Check, Verdict
+from pipelines.config.errors import EvergreenError
+from pipelines.data import split
+from pipelines.data.row_weights import PAST
+from pipelines.evaluation.latency import Latency
+from pipelines.promotion import comparison, gate
+from pipelines.promotion.gains import Pair, Scored
+from pipelines.promotion.verdict import Check, Verdict
+from pipelines.registry.publish import bundle_digests
 from tests.pipelines import bundles
 from tests.pipelines.bundles import EVALUATE, FAIR, OLD_SPLIT, PROMOTION, SPLIT, customers, evaluation, sigmoid
 
@@ -31,7 +32,7 @@ def compare(labels, challenger, champion, entities, latencies=(), use=1, **chang
 def verdict_on(now, over_all, latencies=(), use=1, **changes):
     """A verdict on the newest snapshots and all rows."""
     settings = {"evaluate": EVALUATE, "promotion": PROMOTION.model_copy(update=changes), "groups": {}}
-    return promotion.challenger_verdict(now, over_all, latencies=latencies, use=use, **settings)
+    return comparison.challenger_verdict(now, over_all, latencies=latencies, use=use, **settings)
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -42,7 +43,7 @@ GOOD_SCORES = np.linspace(0.01, 0.9, 1000)
 
 
 def test_a_good_first_model_becomes_champion():
-    verdict = promotion.first_verdict(evaluation(), FAIR, GOOD_SCORES, PROMOTION)
+    verdict = comparison.first_verdict(evaluation(), FAIR, GOOD_SCORES, PROMOTION)
     assert (verdict.outcome, verdict.finding, failed(verdict)) == ("promoted", "fit to serve", [])
     assert verdict.evidence == {"rows": 1000, "entities": 400, "positives": 200, "harm_proven": 0, "harm_unproven": 0}
 
@@ -59,13 +60,13 @@ def test_a_good_first_model_becomes_champion():
     ],
 )
 def test_each_floor_alone_blocks_a_first_champion(found, check):
-    verdict = promotion.first_verdict(found, FAIR, GOOD_SCORES, PROMOTION)
+    verdict = comparison.first_verdict(found, FAIR, GOOD_SCORES, PROMOTION)
     assert (verdict.outcome, verdict.finding, failed(verdict)) == ("kept", "unfit", [check])
     assert check in verdict.headline
 
 
 def test_the_baseline_itself_may_be_the_first_champion():
-    assert promotion.first_verdict(evaluation("linear", gain=0.0), FAIR, GOOD_SCORES, PROMOTION).outcome == "promoted"
+    assert comparison.first_verdict(evaluation("linear", gain=0.0), FAIR, GOOD_SCORES, PROMOTION).outcome == "promoted"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
@@ -73,7 +74,7 @@ def test_one_score_that_is_no_probability_blocks(value):
     strong, weak, labels, entities = customers(1)
     scores = sigmoid(1.5 * strong + weak)
     broken = np.where(np.arange(len(scores)) == 7, value, scores)
-    assert "probabilities" in failed(promotion.first_verdict(evaluation(), FAIR, broken, PROMOTION))
+    assert "probabilities" in failed(comparison.first_verdict(evaluation(), FAIR, broken, PROMOTION))
     verdict = compare(labels, broken, sigmoid(weak), entities)
     assert (verdict.outcome, verdict.finding) == ("kept", "unfit")
     assert "probabilities" in failed(verdict)
@@ -83,7 +84,7 @@ def test_one_score_for_everybody_blocks():
     _, weak, labels, entities = customers(1)
     constant = np.full(len(labels), labels.mean())
     assert failed(compare(labels, constant, sigmoid(weak), entities)) == ["not constant"]
-    assert failed(promotion.first_verdict(evaluation(), FAIR, constant, PROMOTION)) == ["not constant"]
+    assert failed(comparison.first_verdict(evaluation(), FAIR, constant, PROMOTION)) == ["not constant"]
 
 
 def test_a_planted_gain_promotes():
@@ -288,7 +289,7 @@ def test_a_verdict_is_finite_json_and_comes_back():
 
 
 def test_the_page_starts_with_the_verdict_and_survives_any_column_name():
-    page = promotion.incomparable_verdict(["a|b <script> is missing"]).markdown()
+    page = comparison.incomparable_verdict(["a|b <script> is missing"]).markdown()
     assert page.startswith("# Kept: not comparable\n")
     assert "<script>" not in page
     table = [line for line in page.splitlines() if line.startswith("|")]

@@ -15,9 +15,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from infra import compare, load_file
-from infra.tables import SALTS, SHOWN, TABLES
-from pipelines import extract, params, postgres, stage, validate
+from cli import compare_default
+from cli.load import load_file
+from pipelines.config import params, stage
+from pipelines.data import extract, postgres
+from pipelines.validation import validate
+from studies.tables import SALTS, SHOWN, TABLES
 from tests.clones import Clone
 
 ROOT = Path(__file__).parents[2]
@@ -374,7 +377,7 @@ def test_lightgbm_is_not_worse_than_it_comes_on_three_splits(company_url, tmp_pa
     for number in range(SALTS):
         clone.set_params({"split.salt": f"{dataset}-{number}", "train.threads": 1})  # two crawl where others work too
         clone.run("dvc", "repro", "evaluate")
-        found = compare.compare(clone.folder)
+        found = compare_default.compare(clone.folder)
         print(f"{dataset}, salt {found.salt}, {found.counts}:\n{found.markdown()}")
         gain = found.gains[SHOWN]
         assert gain.high >= 0, found.salt

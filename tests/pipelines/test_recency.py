@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import params, recency, row_weights
+from pipelines.config import params
+from pipelines.data import row_weights
+from pipelines.training import recency
 from tests.pipelines.customers import learn_schema, shifting, write
 
 CONFIG = params.read()
@@ -84,7 +86,7 @@ def test_it_is_chosen_for_a_fold_without_its_rows():
     """The labels of a fold turned around: what is chosen for it is chosen by others, judged by models that do see them."""
     from dataclasses import replace
 
-    from pipelines.fitting import tune
+    from pipelines.training.fitting import tune
 
     table = shifting(12, turns=9, count=200)
     evaluate = CONFIG.evaluate.model_copy(update={"newest_positives": 50})

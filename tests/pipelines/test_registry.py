@@ -16,9 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines import ledger, publish, registry, scoring
-from pipelines.errors import EvergreenError, TransientError
-from pipelines.verdict import Verdict
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError, TransientError
+from pipelines.promotion.verdict import Verdict
+from pipelines.registry import ledger, mlflow_registry, publish
 from tests.pipelines import bundles
 
 BETTER = Verdict("better", "The challenger becomes champion.")
@@ -26,8 +27,8 @@ WEAKER = Verdict("insufficient evidence", "The champion stays.")
 CHILD = """
 import json, sys
 from pathlib import Path
-from pipelines import ledger, publish
-from pipelines.verdict import Verdict
+from pipelines.registry import ledger, publish
+from pipelines.promotion.verdict import Verdict
 url, uri, fields, verdict = json.loads(sys.argv[1])
 paths = {name: Path(fields[name]) for name in ("bundle", "params", "query")}
 release = publish.Release(**fields | paths | {"reports": ()})
@@ -50,7 +51,7 @@ def uri(stack):
 
 @pytest.fixture
 def client(uri):
-    with registry._client(uri) as client:
+    with mlflow_registry._client(uri) as client:
         yield client
 
 
@@ -85,9 +86,9 @@ def test_a_publication_shows_all_of_a_run_and_holds_the_bundle(url, uri, client,
     assert {file.path for file in client.list_artifacts(run.info.run_id, "reports")} == {"reports/plots", "reports/audit.html"}
     registered = client.get_model_version(model_of(release), str(version.mlflow_version))
     assert registered.run_id == version.mlflow_run_id
-    assert (version.bundle_sha256, version.metrics["roc_auc"]) == (scoring.sha256(release.bundle / "manifest.json"), 0.8)
-    fetched = registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
-    scoring.verify(fetched, version.manifest)
+    assert (version.bundle_sha256, version.metrics["roc_auc"]) == (onnx_model.sha256(release.bundle / "manifest.json"), 0.8)
+    fetched = mlflow_registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
+    onnx_model.verify(fetched, version.manifest)
 
 
 def test_reports_are_added_to_what_is_published_and_twice_is_once(url, uri, client, release, tmp_path):
@@ -95,10 +96,10 @@ def test_reports_are_added_to_what_is_published_and_twice_is_once(url, uri, clie
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "bias.html").write_text("<p>bias</p>")
     for _ in "twice":
-        registry.add_reports(uri, version.mlflow_run_id, tmp_path / "model")
+        mlflow_registry.add_reports(uri, version.mlflow_run_id, tmp_path / "model")
     assert [file.path for file in client.list_artifacts(version.mlflow_run_id, "reports/model")] == ["reports/model/bias.html"]
     assert client.get_run(version.mlflow_run_id).info.status == "FINISHED"
-    scoring.verify(registry.download(uri, version.mlflow_run_id, tmp_path / "fetched"), version.manifest)
+    onnx_model.verify(mlflow_registry.download(uri, version.mlflow_run_id, tmp_path / "fetched"), version.manifest)
 
 
 def test_publishing_twice_is_publishing_once(url, uri, client, release):
@@ -148,7 +149,7 @@ def test_a_kill_then_a_rerun_leaves_one_version_and_one_champion(url, uri, clien
 def test_an_upload_cut_short_is_closed_and_done_again(url, uri, client, release):
     model = model_of(release)
     experiment = client.create_experiment(model)
-    half = client.create_run(experiment, tags={registry.KEY: scoring.sha256(release.bundle / "manifest.json")})
+    half = client.create_run(experiment, tags={mlflow_registry.KEY: onnx_model.sha256(release.bundle / "manifest.json")})
     version = publish.publish_version(url, uri, release)
     assert version.mlflow_run_id != half.info.run_id
     assert {run.info.run_id: run.info.status for run in runs_of(client, model)} == {
@@ -218,7 +219,7 @@ def test_a_damaged_copy_is_fetched_again_and_a_swapped_original_is_refused(url, 
     cached = publish.fetch(uri, version, tmp_path / "cache").folder
     (cached / "model.onnx").write_bytes(b"bit rot")
     publish.fetch(uri, version, tmp_path / "cache")
-    assert scoring.sha256(cached / "model.onnx") == version.onnx_sha256
+    assert onnx_model.sha256(cached / "model.onnx") == version.onnx_sha256
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [version.bundle_sha256]
     swapped = tmp_path / "model.onnx"
     swapped.write_bytes(b"swapped")
@@ -230,7 +231,7 @@ def test_a_damaged_copy_is_fetched_again_and_a_swapped_original_is_refused(url, 
 def test_a_bundle_that_mlflow_lost_is_said(uri, client, tmp_path):
     run = client.create_run(client.create_experiment(f"empty-{uuid.uuid4().hex[:8]}"))
     with pytest.raises(EvergreenError, match="does not hand out an artifact"):
-        registry.download(uri, run.info.run_id, tmp_path / "bundle")
+        mlflow_registry.download(uri, run.info.run_id, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -265,7 +266,7 @@ def test_mlflow_loads_the_champion_by_its_alias_and_scores_as_batch_does(release
     rows = bundles.held_out_rows()
     model = mlflow.pyfunc.load_model(f"models:/{champion.model}@champion")
     found = model.predict(rows.to_pandas())["probability"].tolist()
-    assert found == scoring.load(release.bundle).score(rows).tolist()
+    assert found == onnx_model.load(release.bundle).score(rows).tolist()
     assert mlflow.onnx.load_model(f"models:/{champion.model}/1").graph.output[0].name == "probability"
     assert model.metadata.signature.inputs.input_names() == ["strong"]
 
@@ -282,7 +283,7 @@ def test_people_read_in_mlflow_what_a_version_is(client, champion):
     ):
         assert words in found.description
     assert client.get_run(champion.mlflow_run_id).data.tags["mlflow.note.content"] == found.description
-    shown = {name: value for name, value in found.tags.items() if name != registry.KEY}
+    shown = {name: value for name, value in found.tags.items() if name != mlflow_registry.KEY}
     assert shown == {
         "candidate": "lightgbm", "as of": "2024-12-31", "rows": "1,000", "git commit": "c0ffee",
         "roc_auc": "0.8000 [0.7900, 0.8100]", "gain over linear": "0.0100 [0.0050, 0.0150]",
@@ -292,7 +293,7 @@ def test_people_read_in_mlflow_what_a_version_is(client, champion):
 
 def test_a_description_that_a_kill_left_out_is_added_when_it_is_published_again(url, uri, client, release, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "describe", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(mlflow_registry, "describe", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             publish.publish_version(url, uri, release)
     version = publish.publish_version(url, uri, release)
@@ -319,7 +320,7 @@ def test_mlflow_serves_the_champion(release, champion, tmp_path):
             f"http://127.0.0.1:{port}/invocations", json={"dataframe_split": frame}, trust_env=False, timeout=60
         )
         found = [one["probability"] for one in answer.json()["predictions"]]
-        assert found == scoring.load(release.bundle).score(rows).tolist()
+        assert found == onnx_model.load(release.bundle).score(rows).tolist()
     finally:
         os.killpg(serving.pid, signal.SIGTERM)
         serving.wait(30)
@@ -368,7 +369,7 @@ def test_what_tuning_tried_stands_below_the_versions_run(url, uri, client, relea
 
 
 def test_a_kill_among_the_trials_leaves_those_of_one_run(url, uri, client, release, monkeypatch):
-    release, logged = with_trials(release), registry._log_trial
+    release, logged = with_trials(release), mlflow_registry._log_trial
 
     def fail_late(client, experiment, parent, trial):
         logged(client, experiment, parent, trial)
@@ -376,7 +377,7 @@ def test_a_kill_among_the_trials_leaves_those_of_one_run(url, uri, client, relea
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "_log_trial", fail_late)
+        patched.setattr(mlflow_registry, "_log_trial", fail_late)
         with pytest.raises(KeyboardInterrupt):
             publish.publish_version(url, uri, release)
     version = publish.publish_version(url, uri, release)
@@ -392,7 +393,7 @@ def test_the_trials_of_four_candidates_take_less_than_2_s(client, release):
     ]
     experiment = client.create_experiment(model_of(release))
     began = time.monotonic()
-    registry._log_trials(client, experiment, "0" * 32, trials)
+    mlflow_registry._log_trials(client, experiment, "0" * 32, trials)
     print(f"{time.monotonic() - began:.2f} s")
     assert time.monotonic() - began < 2 * (os.getloadavg()[0] / os.cpu_count() + 1)
     assert len(trials) == 24

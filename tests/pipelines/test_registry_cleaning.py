@@ -7,9 +7,10 @@ import uuid
 
 import pytest
 
-from pipelines import ledger, publish, registry, scoring
-from pipelines import registry_cleaning as cleaning
-from pipelines.errors import EvergreenError
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.registry import ledger, mlflow_registry, publish
+from pipelines.registry import mlflow_cleaning as cleaning
 from tests.pipelines import bundles
 from tests.pipelines.test_registry import model_of, runs_of
 
@@ -33,18 +34,18 @@ def test_reports_go_and_the_bundle_stays(url, uri, tmp_path):
     assert cleaning.reports_size(uri, version.mlflow_run_id) == len(b"png") + len("<p>audit</p>")
     cleaning.delete_reports(uri, version.mlflow_run_id)
     assert cleaning.reports_size(uri, version.mlflow_run_id) == 0
-    fetched = registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
-    scoring.verify(fetched, version.manifest)
+    fetched = mlflow_registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
+    onnx_model.verify(fetched, version.manifest)
     assert cleaning.failed_runs(uri, version.model, LATER) == []
 
 
 def test_a_run_that_failed_goes_with_its_trials_and_files_and_only_when_it_is_old(url, uri, tmp_path):
     release = bundles.write_release(tmp_path / "one", model := f"tidy-{uuid.uuid4().hex[:8]}")
-    with registry._client(uri) as client:
+    with mlflow_registry._client(uri) as client:
         experiment = client.create_experiment(model)
         failed = client.create_run(experiment)
         client.log_dict(failed.info.run_id, {"half": "done"}, "bundle/half.json")
-        trial = client.create_run(experiment, tags={registry.PARENT: failed.info.run_id})
+        trial = client.create_run(experiment, tags={mlflow_registry.PARENT: failed.info.run_id})
         client.set_terminated(failed.info.run_id, "FAILED")
         running = client.create_run(experiment)
     version = publish.publish_version(url, uri, release)
@@ -54,11 +55,11 @@ def test_a_run_that_failed_goes_with_its_trials_and_files_and_only_when_it_is_ol
     for run_id in cleaning.failed_runs(uri, model, LATER):
         cleaning.delete_run(uri, run_id)
     assert cleaning.failed_runs(uri, model, LATER) == []
-    with registry._client(uri) as client:
+    with mlflow_registry._client(uri) as client:
         left = {run.info.run_id for run in runs_of(client, model_of(release))}
         assert left == {version.mlflow_run_id, running.info.run_id}
         assert client.list_artifacts(failed.info.run_id) == []
-    registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
+    mlflow_registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
 
 
 def test_a_model_that_mlflow_does_not_know_has_nothing_to_go(uri):

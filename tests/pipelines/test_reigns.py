@@ -6,8 +6,8 @@ import datetime as dt
 
 import pytest
 
-from pipelines import ledger, reigns
-from pipelines.reigns import ROLLED_BACK
+from pipelines.registry import ledger, reigns
+from pipelines.registry.reigns import ROLLED_BACK
 from tests.pipelines.test_ledger import register
 
 START = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines import ledger, publish, reviews
-from pipelines.verdict import Comparison, Verdict
+from pipelines.promotion.verdict import Comparison, Verdict
+from pipelines.registry import ledger, publish, reviews
 from tests.pipelines.test_ledger import DECISION, register
 
 GATE = Verdict("better", "The challenger becomes champion: gain +1.", comparisons=[Comparison("cost", "", 1.0, 0.5, 1.5, 0.0)])

@@ -12,10 +12,12 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from infra import postgres_server
-from pipelines import ledger, postgres, predictions, roles, schema
-from pipelines.errors import EvergreenError
-from pipelines.settings import PARTS, Settings
+from infra.stack import postgres_server
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import PARTS, Settings
+from pipelines.data import postgres
+from pipelines.registry import ledger, roles, schema
+from pipelines.scoring import predictions
 from tests.conftest import free_ports
 from tests.pipelines.test_ledger import register
 

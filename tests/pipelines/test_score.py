@@ -18,13 +18,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines import ledger, predictions, schema, scoring
-from pipelines.errors import EvergreenError
-from pipelines.extract import Queries
-from pipelines.gate import Bundle
-from pipelines.params import DataParams
-from pipelines.postgres import connect
-from pipelines.score import Source, day, score
+from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
+from pipelines.config.params import DataParams
+from pipelines.data.extract import Queries
+from pipelines.data.postgres import connect
+from pipelines.promotion.gate import Bundle
+from pipelines.registry import ledger, schema
+from pipelines.scoring import predictions
+from pipelines.scoring.score import Source, day, score
 from tests.pipelines import bundles
 from tests.pipelines.test_ledger import at_once
 
@@ -230,7 +232,7 @@ def test_a_run_that_somebody_else_moved_writes_nothing(source, url, champion):
     version, bundle = champion
     stopped(source, url, version, bundle, rows=600)
     values = {"model": "churn", "version": 1, "as_of": AS_OF, "horizon_days": 30, "embargo_days": 14}
-    query = scoring.sha256(source.queries.training_set)
+    query = onnx_model.sha256(source.queries.training_set)
     run = predictions.begin(url, predictions.Plan(**values, query_sha256=query))
     change(url, "update evergreen.scoring_runs set row_count = row_count + 1")
     with pytest.raises(EvergreenError, match="Somebody else moved"), connect(url) as connection:
@@ -387,11 +389,12 @@ def test_a_changed_bundle_scores_nobody(source, url, champion):
 KILLED = """
 import sys, datetime
 from pathlib import Path
-from pipelines import ledger, scoring
-from pipelines.extract import Queries
-from pipelines.gate import Bundle
-from pipelines.params import DataParams
-from pipelines.score import Source, score
+from pipelines import onnx_model
+from pipelines.registry import ledger
+from pipelines.data.extract import Queries
+from pipelines.promotion.gate import Bundle
+from pipelines.config.params import DataParams
+from pipelines.scoring.score import Source, score
 company, url, queries, bundle, data = sys.argv[1:]
 version = ledger.version(url, "churn", 1)
 source = Source(url=company, queries=Queries(Path(queries)), data=DataParams.model_validate_json(data))

@@ -3,9 +3,10 @@
 import pyarrow.parquet as pq
 import pytest
 
-from infra.postgres_server import on_database
-from pipelines import extract, params, postgres
-from pipelines.errors import EvergreenError
+from infra.stack.postgres_server import on_database
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.data import extract, postgres
 
 TABLE = """
     create schema tz;

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings, is_local
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings, is_local
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path):

@@ -6,8 +6,9 @@ from math import factorial
 import numpy as np
 import pytest
 
-from pipelines import params, shapley
-from pipelines.candidates import Rows, linear
+from pipelines.config import params
+from pipelines.training import shapley
+from pipelines.training.candidates import Rows, linear
 
 
 def rows_of(numbers, codes):

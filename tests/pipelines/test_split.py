@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra import postgres_server
-from pipelines import extract, params, split, stage
-from pipelines.errors import EvergreenError
+from infra.stack import postgres_server
+from pipelines.config import params, stage
+from pipelines.config.errors import EvergreenError
+from pipelines.data import extract, split
 
 CONFIG = params.read()
 FOLDS = params.SplitParams(salt="s", folds=5)

@@ -8,8 +8,8 @@ import textwrap
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines import stage
-from pipelines.stage import Clock
+from pipelines.config import stage
+from pipelines.config.stage import Clock
 
 
 def test_phases_within_each_other_are_counted_once():
@@ -36,7 +36,7 @@ def test_a_stage_says_last_what_it_imported_read_and_wrote(tmp_path):
     (tmp_path / "early.py").write_text("import time\ntime.sleep(0.2)\n")
     program = """
         import early, time
-        from pipelines import stage
+        from pipelines.config import stage
 
         def main() -> None:
             with stage.phase("read"):
@@ -50,7 +50,7 @@ def test_a_stage_says_last_what_it_imported_read_and_wrote(tmp_path):
     """
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        env={"PYTHONPATH": f"{tmp_path}:{Path(stage.__file__).parents[1]}"},
+        env={"PYTHONPATH": f"{tmp_path}:{Path(stage.__file__).parents[2]}"},
         capture_output=True,
         text=True,
         check=True,

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import params, suite, validate
-from pipelines.checks import Check
+from pipelines.config import params
+from pipelines.validation import suite, validate
+from pipelines.validation.checks import Check
 
 CONFIG = params.read()
 DAYS = [dt.date(2024, month, 28) for month in range(1, 13)]

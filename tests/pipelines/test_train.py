@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import features, params, scoring, train
-from pipelines.candidates import CandidateParams, Rows, lightgbm
-from pipelines.errors import EvergreenError
-from pipelines.fitting import folds, outputs, tune
-from pipelines.fitting.calibration import Platt
-from pipelines.fitting.graph import float32_below
-from pipelines.row_weights import PAST
+from pipelines import features, onnx_model
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.data.row_weights import PAST
+from pipelines.training import train
+from pipelines.training.candidates import CandidateParams, Rows, lightgbm
+from pipelines.training.fitting import folds, outputs, tune
+from pipelines.training.fitting.calibration import Platt
+from pipelines.training.fitting.graph import float32_below
 from tests.pipelines.candidates.tables import graph_of
 from tests.pipelines.customers import DATA, FEATURES, customers, learn_schema, shifting, write
 
@@ -40,7 +42,7 @@ def schema(table):
 def candidate(request):
     section = CONFIG.candidate(request.param)
     quick = {} if request.param == "linear" else QUICK
-    return importlib.import_module(f"pipelines.candidates.{request.param}"), section.model_copy(update=quick)
+    return importlib.import_module(f"pipelines.training.candidates.{request.param}"), section.model_copy(update=quick)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def validation(module, rows, fold, metric="roc_auc"):
 
 def loaded(graph, schema, tmp_path):
     onnx.save(graph, tmp_path / "model.onnx")
-    return scoring.load_graph(tmp_path / "model.onnx", schema)
+    return onnx_model.load_graph(tmp_path / "model.onnx", schema)
 
 
 def test_the_schema_knows_frequent_categories_only(schema):
@@ -290,7 +292,7 @@ def run(name="lightgbm", model="model"):
 def scores(model="model"):
     """The graph's two outputs for the training rows."""
     schema, table = json.loads(Path("schema.json").read_text()), pq.read_table("training.parquet")
-    loaded = scoring.load_graph(Path(model) / "model.onnx", schema)
+    loaded = onnx_model.load_graph(Path(model) / "model.onnx", schema)
     return loaded.score(table), loaded.score_unseen(table, table["fold"].to_numpy())
 
 

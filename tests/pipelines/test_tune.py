@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipelines import params
-from pipelines.candidates import CandidateParams, Range, Rows, linear
-from pipelines.errors import EvergreenError
-from pipelines.fitting import folds, trials, tune
-from pipelines.fitting.trials import Outcome
-from pipelines.params import TuneParams
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.params import TuneParams
+from pipelines.training.candidates import CandidateParams, Range, Rows, linear
+from pipelines.training.fitting import folds, trials, tune
+from pipelines.training.fitting.trials import Outcome
 
 TUNE = TuneParams(trials=6, seconds=600, generation=3, rows=100_000)
 SEARCH = {"C": {"low": 1e-5, "high": 10, "log": True}}
@@ -170,7 +170,7 @@ def test_no_trials_need_no_optuna():
     code = """
 import sys
 from tests.pipelines import test_tune
-from pipelines.fitting import tune
+from pipelines.training.fitting import tune
 found = tune.tune(test_tune.validation(), test_tune.section(), test_tune.TUNE.model_copy(update={"trials": 0}))
 print(found.trials["trials"], found.sections == [test_tune.section()] * 3, "optuna" in sys.modules)
 """

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import checks, params, stage, validate
-from pipelines import expectations as owned
-from pipelines.errors import EvergreenError
+from pipelines.config import params, stage
+from pipelines.config.errors import EvergreenError
+from pipelines.validation import checks, validate
+from pipelines.validation import expectations as owned
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 ROWS = 40

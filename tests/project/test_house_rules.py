@@ -11,8 +11,8 @@ import grimp
 import pytest
 from dvc.repo import Repo
 
-from pipelines import params
-from pipelines.errors import EvergreenError
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "infra", "monitoring", "pipelines", "serving")
@@ -43,16 +43,16 @@ def test_what_a_stage_imports_is_among_its_deps(stages, imports):
     for name, stage in stages.items():
         module = module_of(stage)
         needed = {module}
-        every = set(imports.find_children("pipelines.candidates"))
-        if module == "pipelines.train":
-            needed.add(f"pipelines.candidates.{name.partition('@')[2]}")
+        every = set(imports.find_children("pipelines.training.candidates"))
+        if module == "pipelines.training.train":
+            needed.add(f"pipelines.training.candidates.{name.partition('@')[2]}")
         if REFITS in imports.find_upstream_modules(module):
             needed |= every
         files = files_behind(needed, imports)
         lacking = {file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in names(stage, "deps"))}
         assert not lacking, f"{name} lacks {sorted(lacking)}"
         # a foreach names the same deps for every candidate: what one of them imports, all depend on
-        others = every if module == "pipelines.train" else set()
+        others = every if module == "pipelines.training.train" else set()
         python = {path for path in names(stage, "deps") if path.endswith(".py")}
         unused = python - files - files_behind(others, imports)
         assert not unused, f"{name} names {sorted(unused)}, which it does not import"
@@ -141,7 +141,7 @@ def test_imports_run_one_way():
 def test_the_default_prefect_address_is_the_settings_own():
     import tomllib
 
-    from pipelines.settings import Settings
+    from pipelines.config.settings import Settings
 
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["prefect"]["api"]["url"]
     assert configured == Settings.prefect_api_url
@@ -160,6 +160,6 @@ def test_importing_does_nothing_heavy():
         "sklearn",
         "sqlalchemy",
     }
-    code = f"import sys, infra.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, cli.app; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

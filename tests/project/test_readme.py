@@ -11,8 +11,10 @@ import pytest
 import typer
 from ruamel.yaml import YAML
 
-from infra.cli import app
-from pipelines import features, params, settings, split, stage
+from cli.app import app
+from pipelines import features
+from pipelines.config import params, settings, stage
+from pipelines.data import split
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,7 +86,7 @@ def test_the_recipe_for_a_candidate_works(tmp_path, monkeypatch):
     values["candidates"].update(yaml.load(re.search(r"```yaml\n(.*?)```", CANDIDATE, re.DOTALL)[1])["candidates"])
     yaml.dump(values, Path("params.yaml"))
     _write_training_rows(tmp_path)
-    command = ["-m", "pipelines.train", "--candidate", "ridge", "--training", "training.parquet"]
+    command = ["-m", "pipelines.training.train", "--candidate", "ridge", "--training", "training.parquet"]
     command += ["--schema", "schema.json", "--past", "recency.json", "--model", "models/ridge"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert "ridge: out-of-fold ROC-AUC" in done.stdout, done.stderr
@@ -117,7 +119,7 @@ def _write_training_rows(folder):
 
 def test_an_error_ends_a_command_with_its_text_alone(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "infra.cli", "pin"],
+        [sys.executable, "-m", "cli.app", "pin"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

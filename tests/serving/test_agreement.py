@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import params, scoring
-from pipelines.fitting.calibration import Platt
+from pipelines import onnx_model
+from pipelines.config import params
+from pipelines.training.fitting.calibration import Platt
 from serving.columns import Columns
 from serving.decoding import Requests
 from serving.version import Served
@@ -38,9 +39,9 @@ sys.addaudithook(guard)
 import json
 from pathlib import Path
 import pyarrow.parquet as pq
-from pipelines import scoring
+from pipelines import onnx_model
 folder, digests, rows = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
-print(json.dumps(scoring.load(folder, digests).score(pq.read_table(rows)).tolist()))
+print(json.dumps(onnx_model.load(folder, digests).score(pq.read_table(rows)).tolist()))
 """
 
 
@@ -54,7 +55,7 @@ def as_table(rows) -> pa.Table:
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
 def test_training_batch_and_online_scores_agree(candidate, tmp_path):
-    module = importlib.import_module(f"pipelines.candidates.{candidate}")
+    module = importlib.import_module(f"pipelines.training.candidates.{candidate}")
     fitted = [module.fit(planted(2000, seed), CONFIG.candidate(candidate), seed=1, threads=1) for seed in (5, 6)]
     calibration = Platt(0.9, -0.1)
     rows = odd(ROWS)
@@ -70,7 +71,7 @@ def test_training_batch_and_online_scores_agree(candidate, tmp_path):
     assert done.returncode == 0, done.stderr
     batch = np.array(json.loads(done.stdout))
     requests = Requests(Columns.of(SCHEMA, {}, "customer_id", ROWS))
-    served = Served(versions.champion(bundle), scoring.load(bundle, digests), requests, {})
+    served = Served(versions.champion(bundle), onnx_model.load(bundle, digests), requests, {})
     decoded, _ = requests.decode(msgspec.json.encode(table.to_pylist()))
     asked = [msgspec.structs.astuple(row) for row in decoded]
     alone = [served.score([row]) for row in asked[:100]]  # as requests come: alone, and many in a turn

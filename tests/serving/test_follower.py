@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from pipelines import ledger, postgres
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry import ledger
 from serving import keys
 from serving.follower import STALE_SECONDS, Follower
 from tests.serving import versions

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pipelines import ledger, postgres
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry import ledger
 from serving import keys
 
 

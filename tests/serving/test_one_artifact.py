@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
 from serving.version import Served
 from tests.serving import versions
 
@@ -90,7 +90,7 @@ def test_the_bytes_that_were_checked_are_those_that_are_used(bundle, tmp_path, m
     folder, champion = bundle
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    monkeypatch.setattr("pipelines.scoring.verify", lambda found, _: (found / "model.onnx").write_bytes(b"other"))
+    monkeypatch.setattr("pipelines.onnx_model.verify", lambda found, _: (found / "model.onnx").write_bytes(b"other"))
     with pytest.raises(EvergreenError, match=r"model\.onnx: changed"):
         Served.load(champion, copy)
 

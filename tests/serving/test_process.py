@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines import ledger, postgres
+from pipelines.data import postgres
+from pipelines.registry import ledger
 from serving import keys
 from tests.conftest import free_ports
 from tests.serving import versions

@@ -13,8 +13,9 @@ import uuid
 import msgspec
 import pytest
 
-from pipelines import ledger, postgres
-from pipelines.errors import EvergreenError
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.registry import ledger
 from serving import records, sender, spool
 from serving.records import Record
 from serving.sender import Sender

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import features, params, postgres
+from pipelines import features
+from pipelines.config import params
+from pipelines.data import postgres
 from serving import explanation
 from tests.serving import versions
 

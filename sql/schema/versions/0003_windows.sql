@@ -65,7 +65,7 @@ create table evergreen.performances (
     positives bigint not null,
     late bigint not null,    -- of the labelled: known, or corrected, only after the label should have been final
     metrics jsonb not null,    -- metric -> point, low, high; null where there are too few labels
-    groups jsonb,    -- monitoring/audit.py's figures by protected group; null where there are too few labels
+    groups jsonb,    -- monitoring/stages/audit.py's figures by protected group; null where there are too few labels
     recorded_at timestamptz not null default clock_timestamp(),
     foreign key (model, version) references evergreen.model_versions (model, version)
 );

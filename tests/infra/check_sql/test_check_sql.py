@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.check_sql import clock, command, compare, known_at
-from infra.check_sql.scratch import PREFIX
-from infra.postgres_server import on_database
-from pipelines import params, postgres
-from pipelines.errors import EvergreenError
-from pipelines.settings import Settings
+from cli.check_sql import clock, command, compare, known_at
+from cli.check_sql.scratch import PREFIX
+from infra.stack.postgres_server import on_database
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import postgres
 from tests.clones import bare_environment, wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -447,7 +448,7 @@ def clone(company, tmp_path_factory):
 
 def begin(clone: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "infra.cli", "check-sql", *options],
+        [sys.executable, "-m", "cli.app", "check-sql", *options],
         cwd=clone,
         env=bare_environment() | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.check_sql import plans
-from infra.demo.load import load_demo
-from pipelines import postgres
-from pipelines.extract import Queries
+from cli.check_sql import plans
+from examples.telecom.load import load_demo
+from pipelines.data import postgres
+from pipelines.data.extract import Queries
 
 SQL = Path(__file__).parents[3] / "sql"
 CHURN = {"as_of": "2024-12-31", "history_days": 366, "horizon_days": 30, "embargo_days": 14}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from infra import load_file
-from infra.check_sql import command
-from infra.demo.load import load_demo
-from infra.tables import TABLES
-from pipelines import params
-from pipelines.settings import Settings
+from cli.check_sql import command
+from cli.load import load_file
+from examples.telecom.load import load_demo
+from pipelines.config import params
+from pipelines.config.settings import Settings
+from studies.tables import TABLES
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from pipelines import postgres
+from pipelines.data import postgres
 
 TABLE = "odd schema.The.Order"
 LONG = "a name of sixty-three characters, as long as Postgres lets any be"[:63]

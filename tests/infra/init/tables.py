@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.workspace import git
-from infra import load_file
-from infra.init import command
-from infra.init.survey import Options
-from pipelines import extract, params
-from pipelines.settings import Settings
+from cli.init import command
+from cli.init.survey import Options
+from cli.load import load_file
+from flows.execution.workspace import git
+from pipelines.config import params
+from pipelines.config.settings import Settings
+from pipelines.data import extract
 
 ROOT = Path(__file__).parents[3]
 CASES = ROOT.parent / "shared" / "cases"

@@ -5,14 +5,14 @@ import random
 
 import pytest
 
-from infra.init import columns, leaks, measure, parameters
-from infra.init.columns import Feature, clean, looks_like_id, without_use
-from infra.init.decide import decide
-from infra.init.profile import Clock, Column, Profile
-from infra.init.source import Relation
-from infra.init.survey import Options, Survey
-from infra.init.target import choose
-from pipelines.errors import EvergreenError
+from cli.init import columns, leaks, measure, parameters
+from cli.init.columns import Feature, clean, looks_like_id, without_use
+from cli.init.decide import decide
+from cli.init.profile import Clock, Column, Profile
+from cli.init.source import Relation
+from cli.init.survey import Options, Survey
+from cli.init.target import choose
+from pipelines.config.errors import EvergreenError
 
 TABLE = Relation("the table a.t", '"a"."t"', True)
 

@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import postgres
+from pipelines.data import postgres
 from tests.clones import Clone
 
 QUICK = {

@@ -10,15 +10,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.workspace import git
-from infra import load_file
-from infra.check_sql import command as check_sql
-from infra.init import command, profile, source, write
-from infra.init.survey import Options
-from pipelines import extract, features, params, postgres, split, validate
-from pipelines.errors import EvergreenError
-from pipelines.expectations import read_expectations
-from pipelines.settings import Settings
+from cli.check_sql import command as check_sql
+from cli.init import command, profile, source, write
+from cli.init.survey import Options
+from cli.load import load_file
+from flows.execution.workspace import git
+from pipelines import features
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.data import extract, postgres, split
+from pipelines.validation import validate
+from pipelines.validation.expectations import read_expectations
 from tests.infra.init import odd
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,8 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import checks, extract, postgres
+from pipelines.data import extract, postgres
+from pipelines.validation import checks
 from tests.infra.init.tables import Clone
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.init import names
-from pipelines.errors import EvergreenError
+from cli.init import names
+from pipelines.config.errors import EvergreenError
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from infra.init import expectations
-from pipelines import postgres, validate
-from pipelines.errors import EvergreenError
-from pipelines.expectations import Expectation, read_expectations
+from cli.init import expectations
+from pipelines.config.errors import EvergreenError
+from pipelines.data import postgres
+from pipelines.validation import validate
+from pipelines.validation.expectations import Expectation, read_expectations
 from tests.infra.init.tables import CASES, Clone
 
 
@@ -134,8 +135,8 @@ def test_columns_of_a_wide_table_are_counted_by_hundreds_and_as_in_one(clone, mo
     clone.load("id,v,x,churn", lines(lambda drawn, _: drawn.randrange(50)))
     clone.init("churn")
     before = {path.name: path.read_text() for path in clone.queries.folder.iterdir()}
-    monkeypatch.setattr("infra.init.profile.TOGETHER", 2)
-    monkeypatch.setattr("infra.init.measure.TOGETHER", 1)
+    monkeypatch.setattr("cli.init.profile.TOGETHER", 2)
+    monkeypatch.setattr("cli.init.measure.TOGETHER", 1)
     said = clone.init("churn", force=True)
     assert "4 of 4 columns of the source are counted." in said and "2 of 2 columns of the training set" in said
     assert {path.name: path.read_text() for path in clone.queries.folder.iterdir()} == before

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from infra.init.yaml_text import flow
+from cli.init.yaml_text import flow
 
 VALUES = st.one_of(st.text(), st.booleans(), st.none(), st.integers(-(10**9), 10**9), st.floats(-1e9, 1e9))
 

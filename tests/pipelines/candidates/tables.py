@@ -3,10 +3,10 @@
 import numpy as np
 import onnx
 
-from pipelines import scoring
-from pipelines.candidates import Rows
-from pipelines.fitting.calibration import Uncalibrated
-from pipelines.fitting.graph import Calibrations, Graph
+from pipelines import onnx_model
+from pipelines.training.candidates import Rows
+from pipelines.training.fitting.calibration import Uncalibrated
+from pipelines.training.fitting.graph import Calibrations, Graph
 
 KNOWN = {"contract": ["monthly", "two years", "yearly"], "payment": ["card", "check", "transfer", "wire"]}
 SCHEMA = {"numbers": ["tenure", "charge", "calls", "age"], "categories": KNOWN}
@@ -61,11 +61,11 @@ def graph_scores(graph, rows, folder, output="probability"):
     texts = [np.array(["never seen", "", *known], dtype=object) for known in KNOWN.values()]
     categories = np.column_stack([texts[index][rows.codes[:, index].astype(int)] for index in range(len(texts))])
     feeds = {"numbers": rows.numbers, "categories": categories}
-    [found] = scoring.load_graph(folder / "model.onnx", SCHEMA).session.run([output], feeds)
+    [found] = onnx_model.load_graph(folder / "model.onnx", SCHEMA).session.run([output], feeds)
     return found[:, 0] if output == "probability" else found
 
 
 def auc(labels, margins):
-    from pipelines import metrics
+    from pipelines.statistics import metrics
 
     return float(metrics.roc_auc(labels, margins, np.ones((1, len(labels))))[0])

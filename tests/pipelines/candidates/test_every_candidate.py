@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from scipy.special import expit
 
-from pipelines import features, params, scoring
-from pipelines.errors import EvergreenError
-from pipelines.fitting import folds, stopping
-from pipelines.params import FeaturesParams
+from pipelines import features, onnx_model
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.params import FeaturesParams
+from pipelines.training.fitting import folds, stopping
 from tests.pipelines.candidates.tables import auc, graph_of, graph_scores, odd, planted
 from tests.pipelines.customers import DATA, with_folds
 
@@ -32,7 +33,7 @@ def section_of(name):
 
 
 def fit(name, rows, **options):
-    module = importlib.import_module(f"pipelines.candidates.{name}")
+    module = importlib.import_module(f"pipelines.training.candidates.{name}")
     return module, module.fit(rows, section_of(name), seed=1, threads=1, **options)
 
 
@@ -84,7 +85,7 @@ def test_an_interaction_is_found_that_the_linear_candidate_cannot_see(fitted):
 @pytest.mark.parametrize("name", NAMES)
 def test_fitting_twice_gives_the_same_bytes_and_margins(name):
     rows = planted(2000)
-    module = importlib.import_module(f"pipelines.candidates.{name}")
+    module = importlib.import_module(f"pipelines.training.candidates.{name}")
     models = [module.fit(rows, section_of(name), seed=1, threads=2) for _ in "ab"]
     one, two = (graph_of(module, [model]).SerializeToString() for model in models)
     assert one == two
@@ -130,7 +131,7 @@ def test_a_row_that_counts_nothing_changes_no_score(name):
     labels = np.where(np.arange(2000) < 1000, doubled.labels, 1 - doubled.labels)
     weights = (np.arange(2000) < 1000).astype(np.float32)
     section = section_of(name).model_copy(update=UNBOUND.get(name, {}))
-    module = importlib.import_module(f"pipelines.candidates.{name}")
+    module = importlib.import_module(f"pipelines.training.candidates.{name}")
     weighed = replace(doubled, labels=labels, weights=weights)
     alone, among = (module.fit(given, section, seed=1, threads=1) for given in (rows, weighed))
     assert module.margin(among, rows) == pytest.approx(module.margin(alone, rows), abs=1e-3)
@@ -148,7 +149,7 @@ def test_lightgbm_corrects_itself_on_the_present_alone():
     rows = planted(3000)
     past = np.arange(3000) < 2000
     turned = replace(rows, labels=np.where(past, 1 - rows.labels, rows.labels).astype(np.int8))
-    module, section = importlib.import_module("pipelines.candidates.lightgbm"), section_of("lightgbm")
+    module, section = importlib.import_module("pipelines.training.candidates.lightgbm"), section_of("lightgbm")
     weighed = replace(turned, weights=np.where(past, 0.1, 1.0).astype(np.float32))
     fitted = [
         module.fit(given, section.model_copy(update={"max_rounds": 60}), seed=1, threads=1) for given in (turned, weighed)
@@ -168,7 +169,7 @@ def test_lightgbm_corrects_itself_on_the_present_alone():
 @pytest.mark.parametrize("name", ROUNDS)
 def test_the_first_rounds_of_a_model_are_those_of_a_shorter_fit(name, tmp_path):
     rows, fresh = planted(2000), odd(1000)
-    module, section = importlib.import_module(f"pipelines.candidates.{name}"), section_of(name)
+    module, section = importlib.import_module(f"pipelines.training.candidates.{name}"), section_of(name)
     model, losses = module.fit_stopped(rows, planted(800, seed=6), section, seed=1, threads=1)
     assert len(losses) > 12
     fewer = module.first_rounds(model, 7)
@@ -186,7 +187,7 @@ def test_the_first_rounds_of_a_model_are_those_of_a_shorter_fit(name, tmp_path):
 def test_losses_are_those_of_the_watched_rows_after_each_round_by_weight(name):
     rows, watched = planted(2000), planted(800, seed=6)
     watched = replace(watched, weights=np.linspace(0.1, 1, 800).astype(np.float32))
-    module = importlib.import_module(f"pipelines.candidates.{name}")
+    module = importlib.import_module(f"pipelines.training.candidates.{name}")
     model, losses = module.fit_stopped(rows, watched, section_of(name), seed=1, threads=1)
     for rounds in (1, 5, len(losses)):
         margins = module.margin(module.first_rounds(model, rounds), watched)
@@ -221,13 +222,13 @@ def test_what_is_learned_by_heart_shows_in_what_is_served_and_in_no_score_that_j
     learned = features.learn_schema(
         table.drop_columns(["fold"]), DATA, FeaturesParams(exclude=[], min_category_rows=1, max_categories=count)
     )
-    module, fold = importlib.import_module(f"pipelines.candidates.{name}"), table["fold"].to_numpy()
+    module, fold = importlib.import_module(f"pipelines.training.candidates.{name}"), table["fold"].to_numpy()
     rows = folds.as_rows(table, learned, DATA)
     by_fold = folds.Validation(module, rows, folds.fold_parts(fold), fold, "roc_auc", seed=1, threads=1)
     section = section_of(name).model_copy(update=BY_HEART[name])
     models, margins = folds.cross_fit(by_fold, [section] * by_fold.folds)
     onnx.save(graph_of(module, models, learned), tmp_path / "model.onnx")
-    model = scoring.load_graph(tmp_path / "model.onnx", learned)
+    model = onnx_model.load_graph(tmp_path / "model.onnx", learned)
     unseen = model.score_unseen(table, fold)
     assert unseen == pytest.approx(expit(margins), abs=1e-5)
     assert auc(labels, model.score(table)) > 0.7

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import params
-from pipelines.candidates import Rows, mlp
-from pipelines.errors import EvergreenError
-from pipelines.fitting import stopping
-from pipelines.fitting.networks import learn_encoding
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.training.candidates import Rows, mlp
+from pipelines.training.fitting import stopping
+from pipelines.training.fitting.networks import learn_encoding
 from tests.pipelines.candidates.tables import SCHEMA, auc, graph_of, graph_scores, odd, planted
 
 QUICK = {"epochs": 4, "width": 32, "patience": 4, "learning_rate": 0.01, "dropout": 0.1, "pieces": 8}
@@ -117,7 +117,7 @@ def test_pieces_lie_between_quantiles_and_a_constant_has_none():
 
 @pytest.mark.parametrize("kind", ["numbers", "categories"])
 def test_a_table_of_one_kind_of_columns_is_learnt_and_exported(kind, rows, tmp_path):
-    from pipelines import scoring
+    from pipelines import onnx_model
 
     empty = np.zeros((len(rows.labels), 0), np.float32)
     numbers, codes = (rows.numbers, empty) if kind == "numbers" else (empty, rows.codes)
@@ -129,7 +129,7 @@ def test_a_table_of_one_kind_of_columns_is_learnt_and_exported(kind, rows, tmp_p
     texts = [np.array(["never seen", "", *known], dtype=object) for known in SCHEMA["categories"].values()]
     categories = np.column_stack([texts[index][rows.codes[:, index].astype(int)] for index in range(len(texts))])
     feeds = {"numbers": rows.numbers} if kind == "numbers" else {"categories": categories}
-    found = scoring.load_graph(tmp_path / "model.onnx", schema).session.run(["probability"], feeds)[0][:, 0]
+    found = onnx_model.load_graph(tmp_path / "model.onnx", schema).session.run(["probability"], feeds)[0][:, 0]
     assert found == pytest.approx(1 / (1 + np.exp(-mlp.margin(model, part))), abs=1e-6)
 
 

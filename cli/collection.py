@@ -1,0 +1,81 @@
+"""`evergreen gc`: what can go, kind by kind, as text; and its going."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from flows import cache_sweep, garbage
+from flows.garbage import Garbage, Ground
+from pipelines.config import params
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger
+
+SHOWN = 3  # of a kind
+FINDERS = (
+    garbage.workspaces,
+    garbage.refs,
+    garbage.pages,
+    garbage.local_bundles,
+    garbage.runs,
+    garbage.scores,
+)
+Say = Callable[[str], None]
+
+
+def collect(here: Settings, *, delete: bool, clones: Sequence[Path], say: Say, now: float | None = None) -> None:
+    """Say what can go, and take it away where that is asked for. A retraining is refused meanwhile.
+
+    Args:
+        clones: others that share cache and remote.
+        now: seconds since 1970; by default the clock's.
+
+    Raises:
+        EvergreenError: params.yaml has no section gc, or a retraining is running.
+    """
+    config = params.read(here.folder / "params.yaml")
+    if config.gc is None:
+        raise EvergreenError("params.yaml has no section `gc`, which says what is kept: copy it from sql/telco/params.yaml.")
+    with ledger.retraining_lock(here.promoter_url, config.model), ledger.keeping_lock(here.promoter_url):
+        at = garbage.ground(here, config.model, config.gc, now)
+        say(f"Needed of {config.model}: {', '.join(f'v{number}' for number in sorted(at.kept)) or 'no version yet'}.")
+        found = _found(at, clones, say)
+        _tell(found, delete, say)
+        if delete:
+            for one in found:
+                one.remove()
+
+
+def _found(at: Ground, clones: Sequence[Path], say: Say) -> list[Garbage]:
+    """What can go; of a kind that cannot be looked through it is said why."""
+    kinds: list[Callable[[], Iterable[Garbage]]] = [lambda finder=finder: finder(at) for finder in FINDERS]
+    kinds.append(lambda: cache_sweep.cache(at, clones))
+    found = []
+    for kind in kinds:
+        try:
+            found.append(list(kind()))
+        except EvergreenError as error:
+            say(str(error))
+    return list(chain.from_iterable(found))
+
+
+def _tell(found: Sequence[Garbage], delete: bool, say: Say) -> None:
+    for kind in dict.fromkeys(one.kind for one in found):
+        some = [one for one in found if one.kind == kind]
+        say(f"\n{kind}: {len(some)}, {_megabytes(some)}")
+        for one in some[:SHOWN]:
+            say(f"  {one.what}")
+        if len(some) > SHOWN:
+            say(f"  and {len(some) - SHOWN} more")
+    if not found:
+        say("Nothing can go.")
+    elif delete:
+        say(f"\nTaken away: {len(found)} things, {_megabytes(found)}.")
+    else:
+        say(f"\nNothing was taken away. `evergreen gc --delete` takes these {len(found)} things, {_megabytes(found)}.")
+
+
+def _megabytes(some: Sequence[Garbage]) -> str:
+    return f"{sum(one.size for one in some) / 1e6:,.1f} MB"

@@ -1,0 +1,131 @@
+"""`evergreen compare A B`: two versions side by side, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from flows import facts
+from flows.facts import Facts
+from monitoring.stages.reference import newest_metrics
+from pipelines.config.settings import Settings
+from pipelines.registry import ledger, reigns
+
+NOT_PARAMS = ("data.as_of", "data.fingerprint")  # they are the data's
+
+
+def compare(here: Settings, model: str, numbers: Sequence[int]) -> str:
+    """Decisions, figures, rows, columns, candidates, params, size and speed of two versions.
+
+    Raises:
+        EvergreenError: there is no such version, or its bundle cannot be had.
+    """
+    url = here.promoter_url
+    both = [Facts.of(here, ledger.version(url, model, number)) for number in numbers]
+    known, decisions = reigns.read(url, model), ledger.history(url, model)
+    parts = [
+        f"{model} {both[0].version} and {both[1].version}",
+        _section("champion", (_reign(one, known) for one in both)),
+        _section("judged", _judged(both, decisions)),
+        _section("figures out of fold, each one's own rows", _figures(both)),
+        _section("rows", _rows(both)),
+        _section("columns that the model reads", _columns(both)),
+        _section("candidates", (_candidates(one) for one in both)),
+        _section("params that differ", _params(both)),
+        _section("size and speed", _sizes(both)),
+    ]
+    return "\n".join(parts)
+
+
+def _section(title: str, lines: Iterator[str]) -> str:
+    return "\n".join([f"\n{title}", *(f"  {line}".rstrip() for line in lines)])
+
+
+def _reign(one: Facts, known: Sequence[reigns.Reign]) -> str:
+    own = [reign for reign in known if reign.version == one.version.version]
+    times = [f"{reign.since:%Y-%m-%d %H:%M} to " + (f"{reign.until:%Y-%m-%d %H:%M}" if reign.until else "now") for reign in own]
+    return f"{one.version!s:<4} published {one.version.created_at:%Y-%m-%d %H:%M}; " + (
+        f"champion {', '.join(times)}" if times else "never champion"
+    )
+
+
+def _judged(both: Sequence[Facts], decisions: Sequence[ledger.Promotion]) -> Iterator[str]:
+    """What was decided when one of the two stood against the other."""
+    pair = {one.version.version for one in both}
+    found = [row for row in decisions if {row.from_version, row.to_version} == pair]
+    for row in reversed(found):
+        yield f"{row.created_at:%Y-%m-%d %H:%M}  v{row.from_version} -> v{row.to_version}  {row.decision}  {row.reason}"
+    if not found:
+        yield "never against one another: the figures below are of different rows, and no test says which is better"
+
+
+def _figures(both: Sequence[Facts]) -> Iterator[str]:
+    """Of the ledger's own rows, which outlive every bundle; the newest snapshots first."""
+    all_of = [one.version.metrics for one in both]
+    names = [name for name in dict.fromkeys([*all_of[0], *all_of[1]]) if not name.endswith((".low", ".high"))]
+    yield f"{'':<26}" + "".join(f"{one.version!s:<30}" for one in both)
+    for name in sorted(names, key=lambda name: not name.startswith("newest.")):
+        yield f"{name:<26}" + "".join(f"{_figure(metrics, name):<30}" for metrics in all_of)
+
+
+def _figure(metrics: dict[str, float], name: str) -> str:
+    if name not in metrics:
+        return "none"
+    low, high = metrics.get(f"{name}.low"), metrics.get(f"{name}.high")
+    return f"{metrics[name]:.4f}" + ("" if low is None or high is None else f" [{low:.4f}, {high:.4f}]")
+
+
+def _rows(both: Sequence[Facts]) -> Iterator[str]:
+    for title, key in (("as of", "as_of"), ("rows", "rows"), ("fingerprint", "fingerprint"), ("SQL", "sql_sha256")):
+        values = [f"{one.data[key]:,}" if key == "rows" else str(one.data[key])[:28] for one in both]
+        yield _line(title, values)
+    judged = [f"{one.evaluation['rows']:,} ({one.evaluation['positives']:,} positive)" for one in both]
+    yield _line("judged", judged)
+    yield from _changes(both[0].data["columns"], both[1].data["columns"], "column")
+
+
+def _columns(both: Sequence[Facts]) -> Iterator[str]:
+    kinds: list[dict[str, Any]] = [
+        {**dict.fromkeys(one.schema["numbers"], "number"), **dict.fromkeys(one.schema["categories"], "category")}
+        for one in both
+    ]
+    yield _line("how many", [str(len(kind)) for kind in kinds])
+    yield from _changes(*kinds, "column")
+
+
+def _candidates(one: Facts) -> str:
+    metric = one.evaluation["metric"]
+    points = {name: newest_metrics(found)[metric]["point"] for name, found in one.evaluation["candidates"].items()}
+    listed = ", ".join(f"{name} {point:.4f}" for name, point in points.items())
+    return f"{one.version!s:<4} {one.manifest['candidate']}; of {metric}: {listed}"
+
+
+def _params(both: Sequence[Facts]) -> Iterator[str]:
+    known = [one.params for one in both]
+    for one, values in zip(both, known, strict=True):
+        if values is None:
+            yield f"{one.version} was made in another clone; its ref is not here: git fetch CLONE {one.version.git_ref}"
+    if known[0] is not None and known[1] is not None:
+        first, second = (
+            {key: value for key, value in one.items() if key not in NOT_PARAMS} for one in known if one is not None
+        )
+        yield from _changes(first, second, "key")
+
+
+def _changes(first: dict[str, Any], second: dict[str, Any], kind: str) -> Iterator[str]:
+    """What two mappings differ in; of keys that both have, from -> to."""
+    differing = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
+    for key in differing:
+        yield f"{key}: {first.get(key, 'none')} -> {second.get(key, 'none')}"
+    if not differing:
+        yield f"no {kind} differs"
+
+
+def _sizes(both: Sequence[Facts]) -> Iterator[str]:
+    yield _line("ONNX file", [f"{one.graph_bytes / 1024:,.0f} KiB" for one in both])
+    spent = [f"{1e6 * one:.0f} us" if one else "no sample to score" for one in facts.latencies(both)]
+    yield _line("one row", [f"{text}, here and now" for text in spent])
+
+
+def _line(title: str, values: Sequence[str]) -> str:
+    return f"{title:<20}" + "".join(f"{value:<30}" for value in values)

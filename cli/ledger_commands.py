@@ -1,0 +1,172 @@
+"""`evergreen`'s commands about the ledger: who was champion when, and going back. They register on the CLI's own app."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.config import settings
+from pipelines.config.errors import EvergreenError
+
+A_VERSION = "number of a published version, such as 3 or v3"
+commands = typer.Typer(rich_markup_mode=None)
+
+
+def number_of(version: str) -> int:
+    """3, of "3" or "v3"."""
+    digits = version.removeprefix("v")
+    if not digits.isdigit():
+        raise EvergreenError(f"{version!r} is no version: give a number, such as 3 or v3. `evergreen history` lists them.")
+    return int(digits)
+
+
+def model_here() -> str:
+    """The clone's model. Read without the rest of params.yaml, whose checks take longer than going back."""
+    from ruamel.yaml import YAML
+
+    file = Path("params.yaml")
+    if not file.exists():
+        raise EvergreenError("params.yaml is missing: run this in the project's folder.")
+    values = YAML(typ="safe").load(file)
+    if not isinstance(values, dict) or not isinstance(values.get("model"), str):
+        raise EvergreenError("params.yaml names no model: give it one, as in `model: churn`.")
+    return values["model"]
+
+
+@commands.command()
+def champion(
+    at: Annotated[
+        str | None, typer.Option(help="a moment of the past, such as 2025-03-31 (its end) or 2025-03-31T12:00")
+    ] = None,
+) -> None:
+    """The version that serves, with its figures; or who was champion at some time."""
+    here, model = settings.load(), model_here()
+    if at is None:
+        from cli import summary
+
+        typer.echo(summary.champion(here, model))
+        return
+    from pipelines.registry import reigns
+
+    moment = _moment(at)
+    found = reigns.at(reigns.read(here.promoter_url, model), moment)
+    if found is None:
+        raise EvergreenError(
+            f"{model!r} had no champion at {moment:%Y-%m-%d %H:%M:%S} UTC. `evergreen history` shows the first."
+        )
+    until = f"until {found.until:%Y-%m-%d %H:%M:%S}" if found.until else "and is still"
+    typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{found.version}: epoch {found.epoch},")
+    typer.echo(f"since {found.since:%Y-%m-%d %H:%M:%S} {until}. By {found.actor}: {found.reason}")
+
+
+@commands.command()
+def history(rows: Annotated[int, typer.Option(help="how many, newest first")] = 20) -> None:
+    """Decisions about the champion, newest first."""
+    from pipelines.registry import ledger
+
+    model = model_here()
+    decisions = ledger.history(settings.load().promoter_url, model, rows)
+    if not decisions:
+        typer.echo(f"No decision yet: `prefect deployment run 'retrain/{model}' --watch`.")
+    for row in decisions:
+        move = f"{f'v{row.from_version}' if row.from_version else 'none'} -> v{row.to_version}"
+        typer.echo(f"{row.created_at:%Y-%m-%d %H:%M}  epoch {row.epoch:<3} {move:<12} {row.decision:<9} {row.reason}")
+        typer.echo(f"{'':<41} by {row.actor}")
+
+
+@commands.command()
+def promote(
+    version: Annotated[str, typer.Argument(help=A_VERSION)],
+    reason: Annotated[str, typer.Option(help="stands in the ledger for good")],
+) -> None:
+    """Make a version champion by hand, past the gate."""
+    from flows import manual
+
+    manual.promote(settings.load(), number_of(version), actor=getpass.getuser(), reason=reason, say=typer.echo)
+    typer.echo(f"v{number_of(version)} is the champion now. `evergreen history` shows why.")
+
+
+@commands.command()
+def rollback(
+    version: Annotated[str | None, typer.Argument(help=f"{A_VERSION}; by default the champion before this one")] = None,
+    reason: Annotated[str, typer.Option(help="stands in the ledger for good")] = "no reason given",
+) -> None:
+    """Go back to an earlier champion, at once."""
+    from flows import rollback as back
+
+    here, number = settings.load(), number_of(version) if version else None
+    row = back.roll_back(here, model_here(), number, actor=getpass.getuser(), reason=reason)
+    back.tell_later(here, row)
+    typer.echo(f"{row.model} v{row.to_version} is the champion again (epoch {row.epoch}), instead of v{row.from_version}.")
+    typer.echo("MLflow's aliases, the first page and the event follow in a moment; what does not, `evergreen doctor` mends.")
+    typer.echo(f"The other way: evergreen promote v{row.from_version} --reason TEXT")
+
+
+@commands.command()
+def compare(
+    first: Annotated[str, typer.Argument(help=A_VERSION)], second: Annotated[str, typer.Argument(help=A_VERSION)]
+) -> None:
+    """Two versions side by side: decisions, figures, rows, columns, candidates, params, size and speed."""
+    from cli import compare
+
+    typer.echo(compare.compare(settings.load(), model_here(), [number_of(first), number_of(second)]))
+
+
+@commands.command()
+def trace(
+    what: Annotated[str, typer.Argument(help="a version, such as v3, or the id of a prediction")],
+    sql: Annotated[bool, typer.Option("--sql", help="print the training query as well")] = False,
+) -> None:
+    """Where a version or a prediction comes from, each step checked; exit with 1 when one does not hold."""
+    from flows import trace as tracing
+    from pipelines.registry import ledger
+
+    here, steps = settings.load(), []
+    if what.removeprefix("v").isdigit():
+        version = ledger.version(here.promoter_url, model_here(), number_of(what))
+    else:
+        step, version = tracing.of_prediction(here, model_here(), what)
+        steps.append(step)
+    marks = {True: "holds", False: "BROKEN", None: ""}
+    for step in [*steps, *tracing.of_version(here, version)]:
+        typer.echo(f"{step.what:<11} {marks[step.holds]:<7} {step.says}")
+        steps.append(step)
+    if sql:
+        typer.echo(f"\n{tracing.sql_of(here, version)}")
+    if any(step.holds is False for step in steps):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def rebuild(version: Annotated[str, typer.Argument(help=A_VERSION)]) -> None:
+    """Make a version once more, from the source, and compare it with what was published; exit with 1 when they differ."""
+    from flows import rebuild as again
+
+    found = again.rebuild(settings.load(), model_here(), number_of(version), typer.echo)
+    began = "the source, which gives the same rows" if found.remade else "the snapshot in the cache"
+    typer.echo(f"\n{found.version.model} {found.version} was rebuilt from {began}.")
+    if not found.changed:
+        typer.echo(f"All {len(found.version.manifest)} files of the bundle are the published ones, byte for byte.")
+    else:
+        typer.echo(f"Files with other bytes than the published ones: {', '.join(found.changed)}.")
+    if found.lock_differs:
+        typer.echo("The packages installed are not those of its time: requirements.lock differs.")
+    same = "the same model" if found.is_same else f"ANOTHER MODEL: above {again.TOLERANCE:g}"
+    typer.echo(f"Scores of {found.rows:,} rows differ by {found.largest:.1e} at most: {same}.")
+    if not found.is_same:
+        raise typer.Exit(1)
+
+
+def _moment(text: str) -> datetime:
+    """A moment as people write it, UTC unless it says otherwise; of a day alone its end."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise EvergreenError(f"--at {text!r} is no time: write 2025-03-31 or 2025-03-31T12:00.") from None
+    if len(text) == len("2025-03-31"):
+        found = datetime.combine(found, time.max)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,112 @@
+"""What a person wants to know at the end: the champion, its figures, what stood beside it, and where to look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows import results
+from monitoring import store
+from monitoring.stages.reference import newest_metrics
+from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.evaluation import package
+from pipelines.registry import ledger, publish
+
+if TYPE_CHECKING:
+    from pipelines.config import params
+    from pipelines.data import extract
+
+SHOWN = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
+
+
+def champion(here: Settings, model: str) -> str:
+    """The champion's figures with their intervals, as text."""
+    reigning = ledger.champion(here.promoter_url, model)
+    if reigning is None:
+        return f"{model} has no champion yet: `prefect deployment run 'retrain/{model}' --watch`."
+    bundle = publish.fetch(here.mlflow_tracking_uri, reigning, here.home / "models").folder
+    evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    found = evaluation["candidates"][manifest["candidate"]]
+    lines = [
+        f"{model} {reigning} is champion (epoch {reigning.epoch}): {manifest['candidate']}, as of {manifest['data']['as_of']},",
+    ]
+    figures, metric = newest_metrics(found), evaluation["metric"]
+    if figures is found["metrics"]:
+        lines += [f"on {_counts(evaluation)}, which it was not trained on:"]
+    else:
+        newest = evaluation["newest"]
+        lines += [f"out of fold on its newest snapshots, {package.span(newest)}, {_counts(newest)}:"]
+    lines += [f"    {name:<18} {_figure(figures[name])}" for name in SHOWN]
+    if figures is not found["metrics"]:
+        lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(found['metrics'][metric])}"]
+    beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
+    lines += [f"  beside it: {name}, {metric} {_figure(_metric(evaluation, name))}" for name in beaten]
+    lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
+    lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, reigning).items()]
+    return "\n".join(lines)
+
+
+def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
+    """The smallest gain that a pin's newest snapshots could show, and where that figure comes from."""
+    from pipelines.promotion import detection
+    from pipelines.promotion.gate import snapshot_of
+
+    note = ""
+    try:
+        url, snapshot = here.promoter_url, snapshot_of(pin.as_of, pin.fingerprint)
+        verdicts = [row.verdict for row in ledger.history(url, config.model)]
+        reigning, newest = ledger.champion(url, config.model), ledger.versions(url, config.model)
+        version, epoch = (newest[0].version if newest else 0) + 1, reigning.epoch if reigning else 0
+        use = ledger.use_of_snapshot(url, config.model, snapshot, version=version, epoch=epoch)
+    except EvergreenError as error:  # a pin needs the source alone
+        verdicts, use, note = [], 1, f" The ledger was not asked: {error}"
+    rows, entities = pin.newest
+    settings = {"evaluate": config.evaluate, "promotion": config.promotion}
+    return detection.foresee(verdicts, entities=entities, rows=rows, use=use, **settings).says + note
+
+
+def windows(here: Settings, model: str) -> str:
+    """One line a window that was judged: its verdict, and its performance where labels are mature."""
+    judged = store.verdicts(here.watcher_url, model)
+    if not judged:
+        return f"No window of {model} was judged yet: `prefect deployment run 'monitor/{model}' --watch`."
+    known = {(one.window_key, one.version): one for one in reversed(store.performances(here.watcher_url, model))}
+    lines = []
+    for one in judged:
+        measured = known.get((one.window_key, one.version))
+        metric = one.figures["metric"]
+        figure = _figure(measured.metrics[metric]) if measured and metric in measured.metrics else "labels not mature"
+        held = f" (held: {one.held})" if one.held else ""
+        asked = " and ".join(one.asks) or one.action
+        lines.append(f"{one.window_key}  v{one.version}  {asked:<8} {metric} {figure:<26} {one.why}{held}")
+    return "\n".join(lines)
+
+
+def oracle(here: Settings, rows: Path) -> str:
+    """The ROC-AUC of the simulated company's own probabilities on these rows, and how many rows that is."""
+    import pyarrow.parquet as pq
+
+    from examples.telecom import load
+
+    if not rows.exists():
+        raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen checkout VERSION`.")
+    table = pq.read_table(rows, columns=["customer_id", "snapshot_date", "churned"]).rename_columns({"churned": "label"})
+    auc = load.oracle_auc(here.load_url, rows=table)
+    return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"
+
+
+def _counts(rows: dict) -> str:
+    return f"{rows['rows']:,} rows of {rows['entities']:,} entities, {rows['positives']:,} positive"
+
+
+def _metric(evaluation: dict, candidate: str) -> dict[str, float | None]:
+    return newest_metrics(evaluation["candidates"][candidate])[evaluation["metric"]]
+
+
+def _figure(value: dict[str, float | None]) -> str:
+    if value["point"] is None:
+        return "none"
+    return f"{value['point']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"

@@ -1,0 +1,101 @@
+"""Prefect's work pools as the stack needs them: made, seen alive, and free of runs whose process is gone.
+
+Spoken over the HTTP API by the standard library: importing Prefect takes seconds, and an HTTP client half of one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPException
+from json import dumps, loads
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from pipelines.config.errors import EvergreenError
+
+LIMITS = {"cpu": None, "gpu": 1}  # pool -> runs at once; None is no limit
+UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
+
+
+def make(api: str) -> None:
+    """The pools with their limits; harmless when they are there.
+
+    Raises:
+        EvergreenError: Prefect refuses or does not answer.
+    """
+    for pool, limit in LIMITS.items():
+        body = {"name": pool, "type": "process", "concurrency_limit": limit}
+        answer = ask("post", f"{api}/work_pools/", json=body)
+        if answer is None or answer.status_code not in {201, 409}:
+            said = "it does not answer" if answer is None else f"status {answer.status_code}"
+            raise EvergreenError(
+                f"Prefect at {api} did not make the work pool {pool!r}: {said}. Read its log, then run `evergreen up` again."
+            )
+
+
+def heartbeat_age(api: str, pool: str, since: float = 0.0) -> float | None:
+    """Seconds since a worker of the pool was last heard; None for never, or not since `since` (seconds since 1970).
+
+    The age, not the worker's status: that stays ONLINE for a while after the worker died.
+    """
+    answer = ask("post", f"{api}/work_pools/{pool}/workers/filter", json={})
+    if answer is None or not answer.is_success:
+        return None
+    beats = [datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() for worker in answer.json()]
+    newest = max(beats, default=0.0)
+    return time.time() - newest if newest > since else None
+
+
+def crash_runs_of(api: str, worker: str, reason: str) -> list[str]:
+    """Mark as Crashed the runs that this worker began and that did not end; returns their names.
+
+    To be called when no process of the worker lives. Prefect itself would show such a run as Running for ever.
+    """
+    named = ask("post", f"{api}/flow_runs/filter", json={"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}})
+    if named is None or not named.is_success:
+        return []
+    own = [run for run in named.json() if (run.get("labels") or {}).get("prefect.worker.name") == worker]
+    state = {"type": "CRASHED", "name": "Crashed", "message": reason}
+    for run in own:
+        ask("post", f"{api}/flow_runs/{run['id']}/set_state", json={"state": state, "force": True})
+    return [run["name"] for run in own]
+
+
+def succeeds(url: str) -> bool:
+    answer = ask("get", url)
+    return answer is not None and answer.is_success
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
+
+    status_code: int
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        return loads(self.content)
+
+
+def ask(method: str, url: str, json: Any = None, content: bytes | None = None) -> Answer | None:
+    """One request, past any proxy, with `json` or with `content` as it is; None when nobody answers."""
+    data = content if json is None else dumps(json).encode()
+    headers = {"Content-Type": "application/octet-stream" if json is None else "application/json"}
+    try:
+        with build_opener(ProxyHandler({})).open(Request(url, data, headers, method=method.upper()), timeout=5) as found:
+            return Answer(found.status, found.read())
+    except HTTPError as error:
+        return Answer(error.code, error.read())
+    except (OSError, HTTPException):
+        return None

@@ -1,0 +1,75 @@
+"""The data-drift report: some rows against the rows that a version was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from monitoring.reports import rendering
+from monitoring.reports.columns import Columns
+
+LEFT_OUT = "Left out, since one side has no value at all: {names}. "
+NOTHING_LEFT = "No column has values on both sides, so there is nothing to compare. "
+TRIMMED = (
+    "The outermost 0.1% of a number at either end count as the next one inwards: no single row is on this page. "
+    "The thresholds are Evidently's own, and nothing is decided by them: "
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared.
+
+    frame: inert, as `Columns.frame` makes it. total: how many rows there are, of which `frame` may be a sample already.
+    what: the rows in words, after their number: "training rows, of other customers and earlier".
+    """
+
+    frame: pd.DataFrame
+    total: int
+    what: str
+
+
+def page(title: str, current: Side, reference: Side, columns: Columns, rows: int, *, decided_by: str, seed: int) -> str:
+    """HTML page.
+
+    Args:
+        rows: how many of each side are sampled at most.
+        decided_by: end of the sentence that says what decides, since the thresholds on the page do not.
+    """
+    from evidently import DataDefinition
+    from evidently.presets import DataDriftPreset
+
+    one, other = (trimmed(side.frame.sample(min(len(side.frame), rows), random_state=seed)) for side in (current, reference))
+    empty = [name for name in columns.shown if one[name].isna().all() or other[name].isna().all()]
+    kept = [name for name in columns.shown if name not in empty]
+    definition = DataDefinition(
+        numerical_columns=[name for name in columns.numbers.values() if name in kept],
+        categorical_columns=[name for name in columns.texts.values() if name in kept],
+    )
+    text = (
+        f"Current: {len(one):,} of {current.total:,} {current.what}. "
+        f"Reference: {len(other):,} of {reference.total:,} {reference.what}. "
+        f"{LEFT_OUT.format(names=', '.join(empty)) if empty else ''}{'' if kept else NOTHING_LEFT}{TRIMMED}{decided_by}"
+    )
+    if not kept:
+        return rendering.render(title, text, [], pd.DataFrame({"rows": [len(one)]}), DataDefinition(numerical_columns=["rows"]))
+    metrics = [DataDriftPreset(columns=kept, include_tests=False)]
+    return rendering.render(title, text, metrics, one[kept], definition, reference=other[kept])
+
+
+def run_preset(reference: pd.DataFrame, current: pd.DataFrame) -> None:
+    """Evidently's drift preset with its defaults and nothing rendered: what ours is timed against."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    numbers = list(reference.select_dtypes("number"))
+    texts = [name for name in reference if name not in numbers]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
+    Report([DataDriftPreset()]).run(*(Dataset.from_pandas(rows, data_definition=definition) for rows in (current, reference)))
+
+
+def trimmed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers within their own 0.1% and 99.9% points: the ends of a histogram are values of single rows otherwise."""
+    ends = {name: rows[name].quantile([0.001, 0.999]) for name in rows.select_dtypes("number")}
+    return rows.assign(**{name: rows[name].clip(*points) for name, points in ends.items()})

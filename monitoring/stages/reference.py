@@ -1,0 +1,165 @@
+"""Stage reference: what a version hands to those who watch it, in its bundle.
+
+- the layout of its histograms, and those of its training rows with their out-of-fold scores;
+- how likely a positive is at each score, learnt out of fold (monitoring/estimate.py), and what that makes of the newest rows;
+- the share of positives in each snapshot;
+- a bounded sample of training rows for pages: features and protected attributes only, no key and nothing personal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from monitoring import estimate, histograms, profiles
+from monitoring.histograms import PREDICTION, Histograms, Layout
+from pipelines.config import params as parameters
+from pipelines.config import stage
+from pipelines.config.errors import EvergreenError
+from pipelines.data import row_weights
+from pipelines.statistics.resampling import Interval
+
+if TYPE_CHECKING:
+    from pipelines.config.params import DataParams, Params
+
+FILE, SAMPLE = "reference.json", "reference.parquet"  # in the bundle
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a version is compared with.
+
+    schema: of its features. rates: sums that are watched per unit. training: histograms of its training rows.
+    expected: metric -> its estimate on the newest snapshots; held_out: metric -> what it is on them, out of fold. threshold: a
+    score from here on decides for positive.
+    positives: snapshot -> (rows with label 1, rows); under the key None for a table without time.
+    """
+
+    schema: Mapping[str, Any]
+    rates: Mapping[str, str]
+    layout: Layout
+    training: Histograms
+    calibration: estimate.Calibration
+    expected: Mapping[str, Interval]
+    held_out: Mapping[str, Interval]
+    threshold: float
+    positives: Mapping[date | None, tuple[int, int]]
+
+    @classmethod
+    def read(cls, bundle: Path) -> Reference:
+        """That of a version, from its bundle, which the caller has verified.
+
+        Raises:
+            EvergreenError: the bundle is of a time when versions had none.
+        """
+        if not (bundle / FILE).exists():
+            raise EvergreenError(f"The bundle in {bundle} has no {FILE}: it cannot be watched. Retrain, and it can.")
+        names = (FILE, "schema.json", "evaluation.json", "decision.json")
+        saved, schema, evaluated, decision = (json.loads((bundle / name).read_text(encoding="utf-8")) for name in names)
+        candidate = evaluated["candidates"][decision["candidate"]]
+        measured = newest_metrics(candidate)
+        return cls(
+            schema=schema,
+            rates=saved["rates"],
+            layout=Layout.from_json(json.dumps(saved["layout"])),
+            training=Histograms.from_json(json.dumps(saved["training"])),
+            calibration=estimate.Calibration.from_dict(saved["calibration"]),
+            expected={name: Interval(**figure) for name, figure in saved["expected"].items()},
+            held_out={name: Interval(**figure) for name, figure in measured.items() if figure["point"] is not None},
+            threshold=float(decision["threshold"]),
+            positives={_day(day): (ones, rows) for day, ones, rows in saved["positives"]},
+        )
+
+
+def newest_metrics(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a candidate in evaluation.json: all figures on the newest snapshots, or on all rows where there is no clock.
+
+    Versions from before cross-fitting measured one metric on snapshots that nobody had seen; theirs are of all rows.
+    """
+    newest = candidate.get("newest", {})
+    return newest if len(newest) > 1 else candidate["metrics"]
+
+
+def main(*, training: Path, schema: Path, past: Path, scores: Path, evaluation: Path, reference: Path, sample: Path) -> None:
+    """Write the reference of the challenger, and the sample."""
+    params = parameters.read()
+    evaluated, features, found = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema, past))
+    name = evaluated["challenger"]
+    with stage.phase("read"):
+        judged = pq.read_table(scores)
+        rows = pq.read_table(training).append_column(PREDICTION, judged[f"score_{name}"])
+    layout, counted = count_training(rows, features, params)
+    threshold = float(evaluated["candidates"][name]["threshold"])
+    weights = row_weights.weights(row_weights.days_of(rows, params.data), found["overall"])
+    kept = judged.filter(pa.array(row_weights.thinned(weights, params.evaluate.seed)))
+    calibration = calibrate(kept, kept[f"score_{name}"].to_numpy(), threshold, params)
+    newest = judged.filter(judged["newest"])[f"score_{name}"].to_numpy()
+    expected = estimate.expect(calibration, calibration.count(newest), params.evaluate)
+    content = {
+        "rates": params.monitor.rates,
+        "layout": json.loads(layout.to_json()),
+        "training": json.loads(counted.to_json()),
+        "calibration": calibration.to_dict(),
+        "expected": {metric: _rounded(figure) for metric, figure in expected.items() if np.isfinite(figure.point)},
+        "positives": count_positives(_labels(rows, params.data)),
+    }
+    stage.write_json(reference, content)
+    with stage.phase("write"):
+        pq.write_table(draw_sample(rows, features, params), sample, compression="zstd")
+    stage.say(f"Reference of {name}: {counted.rows:,} training rows, {len(newest):,} of the newest snapshots.")
+
+
+def count_training(rows: pa.Table, features: Mapping[str, Any], params: Params) -> tuple[Layout, Histograms]:
+    """The layout of the watched columns, and their histograms."""
+    shown = profiles.watched(rows, rows[PREDICTION].to_numpy(), features, params.monitor.rates)
+    layout = histograms.learn_layout(shown, features["categories"], bins=params.monitor.bins)
+    return layout, histograms.count(shown.to_batches(), layout)
+
+
+def calibrate(judged: pa.Table, scores: Any, threshold: float, params: Params) -> estimate.Calibration:
+    """How likely a positive is at each score; the snapshots are the calendar blocks."""
+    data = params.data
+    entities = judged[data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
+    blocks = judged[data.time].cast(pa.string()).to_numpy(zero_copy_only=False) if data.time else np.zeros(len(scores))
+    return estimate.learn(judged[data.target].to_numpy(), scores, entities, blocks, threshold, params.evaluate)
+
+
+def count_positives(labels: pa.Table) -> list[tuple[str | None, int, int]]:
+    """Snapshot, its positives and its rows, in order. `labels` has the columns `day` and `label`."""
+    found = labels.group_by("day").aggregate([("label", "sum"), ("label", "count")]).sort_by("day")
+    days = [None if day is None else str(day) for day in found["day"].to_pylist()]
+    return list(zip(days, found["label_sum"].to_pylist(), found["label_count"].to_pylist(), strict=True))
+
+
+def draw_sample(rows: pa.Table, features: Mapping[str, Any], params: Params) -> pa.Table:
+    """At most `audit.report_rows` of the rows, of the columns that a page may show and the score."""
+    shown = dict.fromkeys([*features["numbers"], *features["categories"], *params.data.protected, PREDICTION])
+    kept = rows.select([name for name in shown if name not in params.data.hidden])
+    size = min(rows.num_rows, params.audit.report_rows)
+    chosen = np.random.default_rng(params.evaluate.seed).choice(rows.num_rows, size, replace=False)
+    return kept.take(pa.array(np.sort(chosen)))
+
+
+def _labels(rows: pa.Table, data: DataParams) -> pa.Table:
+    days = rows[data.time].cast(pa.date32()) if data.time else pa.nulls(rows.num_rows, pa.date32())
+    return pa.table({"day": days, "label": rows[data.target].cast(pa.int64())})
+
+
+def _rounded(figure: Interval) -> dict[str, float]:
+    return {end: round(value, 9) for end, value in figure.to_dict().items()}
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
+
+
+if __name__ == "__main__":
+    stage.run(main)

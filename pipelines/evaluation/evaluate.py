@@ -1,0 +1,365 @@
+"""Stage evaluate: every candidate on all rows, each by a model that has not seen the row's entity; and the challenger.
+
+Three figures of each candidate, with intervals over entities: on all rows, on the newest snapshots, and on months that it
+had not seen (pipelines/training/backtest.py). The scores are those of the graphs themselves, as stage train has read them back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config import params, stage
+from pipelines.data import split
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from pipelines.evaluation.capacity import Dates
+    from pipelines.statistics import metrics
+    from pipelines.statistics.metrics import Interval, Weights
+
+BASELINE = "linear"
+ENSEMBLE = "ensemble"  # of the candidates: judged like one of them
+THRESHOLDS = 500
+CHOICE_RESAMPLES = 200
+ONE_STANDARD_ERROR = 0.6827  # the two-sided confidence of one
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows that judge, and one candidate's scores of them.
+
+    labels, fold, entities, scores: of all rows, (rows,). late: whether a row is of the newest snapshots, (rows,).
+    backtest: of each origin the places of its rows and their scores; empty where there is none. dates: where a capacity is set.
+    """
+
+    labels: NDArray[np.int64]
+    fold: NDArray[np.int8]
+    entities: NDArray[np.int64]
+    late: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    backtest: list[tuple[NDArray[np.int64], NDArray[np.float64]]]
+    dates: Dates | None = None
+
+    def decided(self, evaluate: params.EvaluateParams) -> NDArray[np.bool_]:
+        """Whether each row is selected, by the threshold that the rows of the other folds choose, (rows,)."""
+        import numpy as np
+
+        chosen = np.empty(len(self.labels), dtype=bool)
+        for number in np.unique(self.fold):
+            own = self.fold == number
+            chosen[own] = self.scores[own] >= self.threshold(evaluate, ~own)
+        return chosen
+
+    def threshold(self, evaluate: params.EvaluateParams, kept: NDArray[np.bool_] | slice = slice(None)) -> float:
+        """The score from which some of the rows, or all, decide for positive: by cost or by capacity (`evaluate.threshold`)."""
+        from pipelines.evaluation import capacity
+
+        if evaluate.threshold == "cost" or self.dates is None or evaluate.capacity is None:
+            return threshold_by_cost(self.labels[kept], self.scores[kept], evaluate)
+        return capacity.threshold(self.scores[kept], capacity.share_within(self.dates, evaluate.capacity))
+
+    def at_capacity(self, evaluate: params.EvaluateParams, kept: NDArray[np.int64]) -> dict[str, metrics.Measure]:
+        """Precision, recall and gain of the highest scores of each date, on some of the rows; nothing where none is set."""
+        from pipelines.evaluation import capacity
+
+        if self.dates is None or evaluate.capacity is None:
+            return {}
+        found = capacity.measures(self.labels[kept], self.scores[kept], self.dates.take(kept), evaluate.capacity)
+        return {name: lambda weights, measure=measure: measure(weights.take(kept)) for name, measure in found.items()}
+
+    def ranking(self, name: str) -> metrics.Measure:
+        """Of all rows."""
+        return lambda weights: _ranking(name, self.labels, self.scores, weights)
+
+    def ranking_late(self, name: str) -> metrics.Measure:
+        """Of the newest snapshots; all resamples are of the same entities."""
+        return lambda weights: _ranking(name, self.labels[self.late], self.scores[self.late], weights.take(self.late))
+
+    def ranking_ahead(self, name: str) -> metrics.Measure:
+        """The mean over origins."""
+
+        def measured(weights: Weights) -> NDArray[np.float64]:
+            found = [_ranking(name, self.labels[place], scores, weights.take(place)) for place, scores in self.backtest]
+            return sum(found) / len(found)
+
+        return measured
+
+    def choice(self, name: str) -> metrics.Measure:
+        """What the challenger is chosen by: the newest snapshots, and as much the months that it had not seen."""
+        if not self.backtest:
+            return self.ranking_late(name)
+        now, ahead = self.ranking_late(name), self.ranking_ahead(name)
+        return lambda weights: (now(weights) + ahead(weights)) / 2
+
+
+def _ranking(name: str, labels: NDArray, scores: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    from pipelines.statistics import metrics
+
+    return metrics.RANKING[name](labels, scores, weights)
+
+
+def threshold_by_cost(labels: NDArray, scores: NDArray[np.float64], evaluate: params.EvaluateParams) -> float:
+    """The threshold with the lowest total cost of wrong decisions: a row is positive when its score is at least it.
+
+    Args:
+        labels, scores: out-of-fold, shape (rows,): no row may choose the threshold that judges it.
+    """
+    import numpy as np
+
+    candidates = np.unique(np.quantile(scores, np.linspace(0, 1, THRESHOLDS)))
+    positives = np.sort(scores[labels == 1])
+    negatives = np.sort(scores[labels == 0])
+    missed = np.searchsorted(positives, candidates, side="left")
+    false_alarms = len(negatives) - np.searchsorted(negatives, candidates, side="left")
+    cost = evaluate.cost_false_negative * missed + evaluate.cost_false_positive * false_alarms
+    return float(candidates[np.argmin(cost)])
+
+
+def judge(judged: Judged, evaluate: params.EvaluateParams) -> dict[str, Any]:
+    """All figures of one candidate, with entity-level intervals, and the confusion matrix of its decisions."""
+    import numpy as np
+
+    from pipelines.statistics import metrics
+
+    chosen = judged.decided(evaluate)
+
+    def decision(name: str, kept: NDArray) -> metrics.Measure:
+        labels, decided = judged.labels[kept], chosen[kept]
+        return lambda weights: metrics.decision_metrics(metrics.confusion(labels, decided, weights.take(kept)))[name]
+
+    everything, late = np.arange(len(chosen)), np.flatnonzero(judged.late)
+    whole = {name: judged.ranking(name) for name in metrics.RANKING}
+    whole |= {name: decision(name, everything) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, everything)
+    newest = {name: judged.ranking_late(name) for name in metrics.RANKING}
+    newest |= {name: decision(name, late) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, late)
+    ahead = {name: judged.ranking_ahead(name) for name in metrics.RANKING} if judged.backtest else {}
+    cells = metrics.confusion(judged.labels, chosen, np.ones((1, len(chosen))))
+    found = {
+        "threshold": judged.threshold(evaluate),
+        "metrics": _intervals(whole, judged.entities, evaluate),
+        "confusion": {name: int(count[0]) for name, count in cells.items()},
+    }
+    if not judged.late.all():
+        found["newest"] = _intervals(newest, judged.entities, evaluate)
+    if ahead:
+        found["backtest"] = _intervals(ahead, judged.entities, evaluate)
+    return found
+
+
+def _intervals(
+    measures: dict[str, metrics.Measure], entities: NDArray, evaluate: params.EvaluateParams
+) -> dict[str, dict[str, float | None]]:
+    from pipelines.statistics import metrics
+
+    options = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": evaluate.seed}
+    return {name: rounded(found) for name, found in metrics.intervals(measures, entities, **options).items()}
+
+
+def rounded(interval: Interval) -> dict[str, float | None]:
+    """For canonical JSON: nine digits, and no NaN (a precision over nothing is null)."""
+    import math
+
+    return {name: round(value, 9) if math.isfinite(value) else None for name, value in interval.to_dict().items()}
+
+
+def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.EvaluateParams) -> dict[str, Any]:
+    """The challenger: the simplest candidate within `simplest_within` standard errors of the best (1: the rule of
+    Breiman et al. 1984, section 3.4.3).
+
+    The best is that in the metric, and as good as it is who is within so many of it in the metric and in log loss, in which
+    few positives show more. The ensemble takes part like any other, and the baseline like any other.
+
+    Args:
+        sizes: bytes of each candidate's graph: the smaller is the simpler.
+
+    Returns:
+        `challenger`, `best`; and of each candidate its `value`, and of either metric how far it is `behind` the best and the
+        standard `error` of that, paired over entities.
+    """
+    import numpy as np
+
+    from pipelines.statistics import metrics
+
+    kinds, entities = (evaluate.metric, "log_loss"), next(iter(judged.values())).entities
+    once = metrics.Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
+    measures = {name: {kind: each.choice(kind) for kind in kinds} for name, each in judged.items()}
+    values = {name: float(each[evaluate.metric](once)[0]) for name, each in measures.items()}
+    best = max(values, key=values.__getitem__)
+
+    def behind(name: str, kind: str) -> metrics.Measure:
+        sign = -1 if kind == "log_loss" else 1
+        return lambda weights: sign * (measures[best][kind](weights) - measures[name][kind](weights))
+
+    options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": evaluate.seed}
+    pairs = {(name, kind): behind(name, kind) for name in values for kind in kinds}
+    gaps = metrics.intervals(pairs, entities, **options)
+    candidates: dict[str, Any] = {name: {"value": round(values[name], 9)} for name in values}
+    for (name, kind), gap in gaps.items():
+        candidates[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
+    within = evaluate.simplest_within
+
+    def is_close(gaps: dict[str, Any]) -> bool:
+        return all(gaps[kind]["behind"] <= within * gaps[kind]["error"] for kind in kinds)
+
+    close = [name for name, gaps in candidates.items() if name == best or is_close(gaps)]
+    return {"challenger": min(close, key=sizes.__getitem__), "best": best, "candidates": candidates}
+
+
+def evaluate(
+    table: pa.Table, judged: dict[str, Judged], sizes: dict[str, int], origins: list[dict[str, Any]], config: params.Params
+) -> dict[str, Any]:
+    """What evaluation.json holds: counts, each candidate's figures, its gain over the baseline, the challenger.
+
+    Args:
+        judged: by candidate, the enabled ones and after them the ensemble where there is one.
+        origins: what each origin of the backtest judges.
+    """
+
+    from pipelines.statistics import metrics
+
+    judging, first = config.evaluate, next(iter(judged.values()))
+    baseline = BASELINE if BASELINE in judged else config.enabled[0]
+    options = {"resamples": judging.bootstrap, "confidence": judging.confidence, "seed": judging.seed}
+    candidates: dict[str, Any] = {}
+    for name, each in judged.items():
+        scores = each.scores, judged[baseline].scores
+        gain = metrics.paired_interval(judging.metric, first.labels, *scores, first.entities, **options)
+        candidates[name] = judge(each, judging) | {"against_baseline": rounded(gain), "graph_bytes": sizes[name]}
+        figures = candidates[name]
+        stage.say(f"{name}: {judging.metric} {figures.get('newest', figures['metrics'])[judging.metric]['point']:.4f}")
+    chosen = choose(judged, sizes, judging)
+    return {
+        "baseline": baseline,
+        "challenger": chosen["challenger"],
+        "choice": chosen,
+        "metric": judging.metric,
+        **counts(first.labels, first.entities),
+        "base_rate": round(float(first.labels.mean()), 9),
+        "newest": newest_rows(table, first, config.data),
+        "origins": origins,
+        "candidates": candidates,
+    }
+
+
+def counts(labels: NDArray, entities: NDArray) -> dict[str, int]:
+    import numpy as np
+
+    return {"rows": len(labels), "entities": len(np.unique(entities)), "positives": int(labels.sum())}
+
+
+def newest_rows(table: pa.Table, judged: Judged, data: params.DataParams) -> dict[str, Any] | None:
+    """How many rows, and of which snapshots; None where there is no clock."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if data.time is None:
+        return None
+    ends = pc.min_max(table[data.time].filter(pa.array(judged.late))).as_py()
+    return {
+        "from": str(ends["min"]),
+        "to": str(ends["max"]),
+        **counts(judged.labels[judged.late], judged.entities[judged.late]),
+    }
+
+
+def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """For `dvc metrics show`: a row a candidate, with the figures that people compare first."""
+    metric = evaluation["metric"]
+
+    def points(found: dict[str, Any]) -> dict[str, float]:
+        headline = {f"newest_{metric}": found.get("newest", found["metrics"])[metric]["point"]}
+        headline |= {f"unseen_months_{metric}": found["backtest"][metric]["point"]} if "backtest" in found else {}
+        return headline | {name: found["metrics"][name]["point"] for name in HEADLINES}
+
+    return {name: points(found) for name, found in evaluation["candidates"].items()}
+
+
+HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
+
+
+def read_judged(
+    table: pa.Table, folders: dict[str, Path], config: params.Params
+) -> tuple[dict[str, Judged], list[NDArray[np.int64]]]:
+    """Each candidate on the rows of `table`, and the places that each origin of the backtest judges."""
+    import numpy as np
+
+    from pipelines.evaluation.capacity import Dates
+    from pipelines.training import out_of_fold
+
+    with stage.phase("read"):
+        scored, ahead = out_of_fold.read(folders, "oof.parquet"), out_of_fold.read(folders, "backtest.parquet")
+    assert scored is not None
+    origin = ahead.keys["origin"].to_numpy() if ahead else np.empty(0)
+    places = [ahead.keys["place"].to_numpy()[origin == number] for number in np.unique(origin)] if ahead else []
+    shared = {
+        "labels": table[config.data.target].to_numpy().astype(np.int64),
+        "fold": table[split.FOLD].to_numpy(),
+        "entities": out_of_fold.entity_codes(table, config.data),
+        "late": split.newest(table, config.data, config.evaluate),
+        "dates": Dates.of(table, config.data) if config.evaluate.capacity else None,
+    }
+    judged = {}
+    for name, scores in scored.scores.items():
+        late = [ahead.scores[name][origin == number] for number in np.unique(origin)] if ahead else []
+        judged[name] = Judged(scores=scores, backtest=list(zip(places, late, strict=True)), **shared)
+    return judged, places
+
+
+def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluation: Path, metrics: Path, plots: Path) -> None:
+    """Evaluate the enabled candidates, and their ensemble where there is one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipelines.evaluation import plot
+
+    config = params.read()
+    folders = trained(models, ensemble, config.enabled)
+    with stage.phase("read"):
+        table = pq.read_table(training)
+    judged, places = read_judged(table, folders, config)
+    sizes = {name: (folder / "model.onnx").stat().st_size for name, folder in folders.items()}
+    found = evaluate(table, judged, sizes, [describe(table, place, config.data) for place in places], config)
+    first, scored = next(iter(judged.values())), {name: each.scores for name, each in judged.items()}
+    kept = [*config.data.key_columns, config.data.target, split.FOLD, *config.data.protected]
+    written = table.select(list(dict.fromkeys(kept))).append_column("newest", pa.array(first.late))
+    for name, values in scored.items():
+        written = written.append_column(f"score_{name}", pa.array(values))
+    scores.parent.mkdir(parents=True, exist_ok=True)
+    with stage.phase("write"):
+        pq.write_table(written, scores, compression="zstd")
+    stage.write_json(evaluation, found)
+    stage.write_json(metrics, summary(found))
+    shap = {name: json.loads((folder / "shap.json").read_text()) for name, folder in folders.items()}
+    plot.write(plots, first.labels, scored, found, shap)
+    stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} rows of {found['entities']:,} entities.")
+
+
+def describe(table: pa.Table, places: NDArray[np.int64], data: params.DataParams) -> dict[str, Any]:
+    """Which snapshots an origin judges, and on how many rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = table.take(pa.array(places))
+    ends = pc.min_max(rows[data.time]).as_py()
+    return {
+        "from": str(ends["min"]),
+        "to": str(ends["max"]),
+        "rows": rows.num_rows,
+        "positives": pc.sum(rows[data.target]).as_py(),
+    }
+
+
+def trained(models: Path, ensemble: Path, enabled: list[str]) -> dict[str, Path]:
+    """Folder of each enabled candidate, and after them of the ensemble where one was composed."""
+    composed = {ENSEMBLE: ensemble} if (ensemble / "model.onnx").exists() else {}
+    return {name: models / name for name in enabled} | composed
+
+
+if __name__ == "__main__":
+    stage.run(main)

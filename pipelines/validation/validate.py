@@ -1,0 +1,248 @@
+"""The gate before anything is learnt: are the extracted rows what the pipeline and their owner expect?
+
+Two kinds of checks, one verdict: the pipeline's own (checks.py) and the owner's (expectations.py).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.config import params as parameters
+from pipelines.config import stage
+from pipelines.config.params import DataParams, Params, ValidateParams
+from pipelines.validation import check_page, counting
+from pipelines.validation.checks import (
+    BOOLEAN,
+    LOOK,
+    NUMBER,
+    TEXT,
+    Check,
+    Facts,
+    Source,
+    absent,
+    check_account,
+    check_columns,
+    check_days,
+    check_labels,
+    check_shape,
+    declared,
+    kind,
+    plain,
+    survey,
+)
+from pipelines.validation.expectations import (
+    OFFERED,
+    Expectation,
+    ask_great_expectations,
+    line_of,
+    read_expectations,
+    sample,
+    sort_out,
+)
+
+COUNTED = {*counting.COUNTED, *counting.SAMPLED}  # types that are judged by ourselves
+MOST_ASKED = 300  # expectations that Great Expectations is shown
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All checks of some rows. asked: the expectations that Great Expectations can judge as well; rows: what it may see."""
+
+    checks: list[Check]
+    total: int
+    asked: list[Expectation]
+    rows: pa.Table | None
+
+
+def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verdict: Path, docs: Path) -> None:
+    """Judge `rows`; write the verdict and the pages in `docs`, and only then fail if a critical check is red."""
+    account = json.loads(left_out.read_text("utf-8"))
+    params = parameters.read()
+    owned, described = read_expectations(expectations), json.loads(manifest.read_text("utf-8"))
+    advice = f"{LOOK} Or change {expectations}."
+    stage.say(f"{described['rows']:,} rows, {len(described['columns']):,} columns, {len(owned):,} expectations.")
+    judged = judge_rows(rows, owned, params, described | {"digest": stage.sha256(rows)}, advice)
+    checks, page, seen = judged.checks, "", ""
+    if judged.rows is not None and judged.asked:
+        asked = shown(judged.asked, checks)
+        stage.say(f"{len(checks):,} checks are counted. Great Expectations judges {len(asked):,} of {len(judged.asked):,}.")
+        columns = _columns(asked, None) or judged.rows.column_names[:1]
+        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked, advice)
+        for item, answer in zip(asked, answers, strict=True):
+            if item.type not in COUNTED:
+                checks.append(line_of(item, answer, advice, params.data.target))
+        seen = _seen(judged, len(asked))
+    checks += check_account(judged.total, account)
+    checked = judged.rows.num_rows if seen and judged.rows is not None else 0
+    conclude(checks, judged.total, checked, (seen, page), verdict, docs, account)
+
+
+def shown(asked: list[Expectation], checks: list[Check]) -> list[Expectation]:
+    """Those that Great Expectations is asked, in their order: what it alone can judge, what failed, and others up to
+    MOST_ASKED. Each takes it about 20 ms and more the more there are; a table of 1,000 columns has thousands."""
+    failed = {(check.type, check.column, check.expected) for check in checks if not check.success}
+
+    def rank(item: Expectation) -> int:
+        is_failed = (item.type, ", ".join(item.columns) or None, item.expected) in failed
+        return 0 if item.type not in COUNTED else 1 if is_failed else 2
+
+    alone = sum(item.type not in COUNTED for item in asked)
+    chosen = sorted(range(len(asked)), key=lambda number: rank(asked[number]))[: max(alone, MOST_ASKED)]
+    return [asked[number] for number in sorted(chosen)]
+
+
+def _seen(judged: Judged, asked: int) -> str:
+    """What Great Expectations saw, in words."""
+    assert judged.rows is not None
+    few = judged.rows.num_rows
+    rows = "all of them" if few == judged.total else f"a sample of {few}, drawn evenly over the file; so did quantiles"
+    some = "" if asked == len(judged.asked) else f", {asked:,} of the {len(judged.asked):,} expectations that it knows"
+    return f"{rows}{some}"
+
+
+def judge_rows(
+    rows: Source, owned: list[Expectation], params: Params, described: dict[str, Any] | None = None, advice: str = LOOK
+) -> Judged:
+    """All checks but those that only Great Expectations can make: in bounded memory, and without its seconds.
+
+    Args:
+        described: the manifest, with the file's own SHA-256 as `digest`; without it the rows are taken as they are.
+    """
+    data, limits = params.data, params.validate_
+    with stage.phase("read"):
+        total, facts = survey(rows)
+    checks = check_shape(total, facts, described, relied(owned, data), limits.min_rows)
+    hidden = {*data.hidden, *params.features.exclude} - set(data.protected)
+    checks += check_columns(total, {name: fact for name, fact in facts.items() if name not in hidden})
+    if not total or absent(declared(data), facts):
+        return Judged([*checks, *sort_out(owned, facts, advice, sampled=False)[1]], total, [], None)
+    checks += check_days(rows, facts, data)
+    with stage.phase("read"):
+        keys = _read(rows, [*data.key_columns, data.target])
+    checks += check_labels(keys, data, limits)
+    fitting, unfit = sort_out(owned, facts, advice, sampled=total > limits.max_rows_checked)
+    days = keys[data.time] if data.time and pa.types.is_temporal(keys[data.time].type) else None
+    newest = pc.max(days).as_py() if days is not None else None
+    drawn = sample(rows, _columns(fitting, data.time), min(total, limits.max_rows_checked))
+    results = _results(rows, drawn, fitting, data.time, newest, limits)
+    checks += [line_of(item, results[number], advice, data.target) for number, item in enumerate(fitting) if number in results]
+    checks += [_age(item, newest, data, advice) for item in fitting if item.type == "expect_column_newest_to_be_recent"]
+    checks += [_type(item, facts, advice) for item in fitting if item.type == "expect_column_type_to_be"]
+    seen_whole = drawn.num_rows == total
+    asked = [item for item in fitting if not OFFERED[item.type].ours and counting.ALL in item.parts]
+    asked = [item for item in asked if item.columns or seen_whole]
+    return Judged(checks + unfit, total, asked, drawn)
+
+
+def _results(
+    rows: Source, drawn: pa.Table, owned: list[Expectation], time: str | None, newest: date | None, limits: ValidateParams
+) -> dict[int, counting.Result]:
+    """What counting.py says, by the number of the expectation."""
+    exact = {number: item for number, item in enumerate(owned) if item.type in counting.COUNTED}
+    counts = counting.Counts(counting.COUNTED, list(exact.values()), time, newest, limits.min_newest_rows)
+    found = dict(zip(exact, counts.judge(_batches(rows, _columns(exact.values(), time))), strict=True))
+    for number, item in enumerate(owned):
+        if item.type in counting.SAMPLED:  # one after the other: each holds a column
+            counts = counting.Counts(counting.SAMPLED, [item], time, newest, limits.min_newest_rows)
+            (found[number],) = counts.judge(drawn.select(_columns([item], time)).to_batches())
+    return found
+
+
+def _age(item: Expectation, newest: date | None, data: DataParams, advice: str) -> Check:
+    """How far the newest snapshot is from the pin; rows of days after the pin are no news either."""
+    if not isinstance(data.as_of, date) or newest is None:
+        return line_of(item, counting.Result(True, "no clock"), advice)
+    age = (data.as_of - newest).days
+    ahead = age < 0
+    result = counting.Result(
+        0 <= age <= item.kwargs["max_days"], f"{abs(age)} days {'after' if ahead else 'before'} data.as_of"
+    )
+    return line_of(item, result, advice, kind_found="future" if ahead else "stale")
+
+
+def _type(item: Expectation, facts: dict[str, Facts], advice: str) -> Check:
+    of = facts[item.columns[0]].type
+    words = {"number": NUMBER, "text": TEXT, "boolean": BOOLEAN}
+    found = counting.Result(kind(of) == words.get(item.kwargs["type_"]), f"{kind(of) or 'another type'} ({of})")
+    return line_of(item, found, advice)
+
+
+def _columns(owned: Iterable[Expectation], time: str | None) -> list[str]:
+    return list(dict.fromkeys([*([time] if time else []), *(name for item in owned for name in item.columns)]))
+
+
+def _batches(rows: Source, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(rows) as file:
+        yield from file.iter_batches(columns=columns)
+
+
+def _read(rows: Source, columns: list[str]) -> pa.Table:
+    with pq.ParquetFile(rows) as file:
+        return file.read(columns=columns)
+
+
+def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
+    """Columns that params.yaml and the expectations name, each with the severity of its loss."""
+    wished = {name: item.severity for item in owned for name in item.columns}
+    vital = [name for item in owned if item.severity == "critical" for name in item.columns]
+    return wished | dict.fromkeys([*vital, *declared(data)], "critical")
+
+
+def conclude(
+    checks: list[Check], total: int, checked: int, owner: tuple[str, str], verdict: Path, docs: Path, account: dict[str, Any]
+) -> None:
+    """The verdict and its pages; Great Expectations' own beside ours.
+
+    Args:
+        owner: what Great Expectations saw, in words, and its page; both "" where it was not asked.
+        account: of the source's rows, as stage extract has it.
+
+    Raises:
+        EvergreenError: a critical check failed; all of them are listed.
+    """
+    seen, owner_page = owner
+    link = f'<a href="great_expectations.html">Great Expectations</a> saw {seen}.'
+    if owner_page:
+        stage.write_text(docs / "great_expectations.html", offline(owner_page))
+    else:
+        (docs / "great_expectations.html").unlink(missing_ok=True)  # of an earlier run: not about these rows
+    told = f"{total:,} rows, all counted; the newest snapshot by itself as well. "
+    told += link if owner_page else "Great Expectations was not asked."
+    told += _where_rows_went(account, total)
+    found = {"rows": total, "checked_rows": checked, "source_rows": account}
+    check_page.conclude("Validation", checks, found, told, verdict, docs)
+
+
+def _where_rows_went(account: dict[str, Any], total: int) -> str:
+    """From the source's rows to those of the training set, as a table; a reason may hold a name of the source's."""
+    if not account:
+        return " Rows that the query leaves out are not counted: the dataset has no left_out.sql."
+    lines = [("in the source", account["source"])]
+    lines += [(f"left out: {plain(reason)}", -rows) for reason, rows in account["left_out"].items()]
+    lines += [("alike, counted as one", total - account["read"])] if total != account["read"] else []
+    lines += [("in the training set", total)]
+    listed = "".join(f"<tr><td>{html.escape(what)}</td><td>{rows:,}</td></tr>" for what, rows in lines)
+    return f'</p><table class="account"><tr><th>Rows</th><th>Number</th></tr>{listed}</table><p>'
+
+
+def offline(page: str) -> str:
+    """A page of Data Docs that needs no network: its styles, scripts and pictures come from six foreign hosts."""
+    page = re.sub(r"<(script|style|footer)\b.*?</\1>|<(link|img)\b[^>]*>", "", page, flags=re.S)
+    page = re.sub(r'href="[^"#]*index\.html"', 'href="index.html"', page)
+    page = re.sub(r'<a\b[^>]*href="(?:\.\./|https?:)[^>]*>(.*?)</a>', r"\1", page, flags=re.S)
+    return page.replace("</head>", f"{check_page.STYLE}</head>", 1)
+
+
+if __name__ == "__main__":
+    stage.run(main)
