@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 
 from pipelines.config import params, stage
 from pipelines.config.params import Params
-from pipelines.data import split
 from pipelines.evaluation import evaluate
 from pipelines.promotion.gate import Bundle
-from pipelines.training import ensemble, recency, train
+from pipelines.stages import ensemble as ensemble_stage
+from pipelines.stages import recency as recency_stage
+from pipelines.stages import split as split_stage
+from pipelines.stages import train as train_stage
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ def retrain(rows: pa.Table, values: dict[str, Any], folder: Path) -> Made:
         pq.write_table(rows, "data/rows.parquet")
         stage.write_json(Path("data/validation.json"), {"success": True})
         data, schema, past = Path("data/training.parquet"), Path("data/schema.json"), Path("data/recency.json")
-        split.main(rows=Path("data/rows.parquet"), verdict=Path("data/validation.json"), training=data, schema=schema)
-        recency.main(training=data, schema=schema, recency=past)
+        split_stage.main(rows=Path("data/rows.parquet"), verdict=Path("data/validation.json"), training=data, schema=schema)
+        recency_stage.main(training=data, schema=schema, recency=past)
         config, models = params.read(), Path("models")
         for name in config.enabled:
-            train.main(candidate=name, training=data, schema=schema, past=past, model=models / name)
-        ensemble.main(training=data, schema=schema, models=models, ensemble=Path("ensemble"))
+            train_stage.main(candidate=name, training=data, schema=schema, past=past, model=models / name)
+        ensemble_stage.main(training=data, schema=schema, models=models, ensemble=Path("ensemble"))
         table, since = pq.read_table(data), json.loads(past.read_text())["overall"]
         folders = evaluate.trained(models, Path("ensemble"), config.enabled)
         judged, _ = evaluate.read_judged(table, folders, config)

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import params, settings, stage
+from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
 from pipelines.data import postgres
 
@@ -164,12 +164,6 @@ def left_out(source: postgres.Snapshot, queries: Queries, data: params.DataParam
     return {"source": read + sum(counted.values()), "left_out": counted, "read": read}
 
 
-def told(account: dict[str, Any]) -> str:
-    """What was left out, in one line."""
-    reasons = ", ".join(f"{rows:,} ({reason})" for reason, rows in account["left_out"].items()) or "none"
-    return f"{account['source']:,} rows in the source; left out: {reasons}; read: {account['read']:,}."
-
-
 def watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
     """The newest date up to which every feed is complete; None for a table without a clock."""
     if not queries.watermark.exists():
@@ -256,19 +250,3 @@ def _write_behind(batches: pa.RecordBatchReader, writer: Any, schema: pa.Schema)
     if failures:
         raise EvergreenError(f"Writing {writer.where} failed: {failures[0]}. Free some disk space and run again.")
     return count
-
-
-def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
-    """Extract the pinned rows of a dataset with their manifest, and count what was left out."""
-    source, data = settings.load().source_url, params.read().data
-    with stage.phase("read"):
-        found, account = extract(source, Queries(queries), data, rows)
-    stage.write_json(manifest, found)
-    stage.write_json(left_out, account)
-    if account:
-        stage.say(told(account))
-    stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
-
-
-if __name__ == "__main__":
-    stage.run(main)

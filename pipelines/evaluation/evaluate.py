@@ -6,7 +6,6 @@ had not seen (pipelines/training/backtest.py). The scores are those of the graph
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -311,35 +310,6 @@ def read_judged(
     return judged, places
 
 
-def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluation: Path, metrics: Path, plots: Path) -> None:
-    """Evaluate the enabled candidates, and their ensemble where there is one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from pipelines.evaluation import plot
-
-    config = params.read()
-    folders = trained(models, ensemble, config.enabled)
-    with stage.phase("read"):
-        table = pq.read_table(training)
-    judged, places = read_judged(table, folders, config)
-    sizes = {name: (folder / "model.onnx").stat().st_size for name, folder in folders.items()}
-    found = evaluate(table, judged, sizes, [describe(table, place, config.data) for place in places], config)
-    first, scored = next(iter(judged.values())), {name: each.scores for name, each in judged.items()}
-    kept = [*config.data.key_columns, config.data.target, split.FOLD, *config.data.protected]
-    written = table.select(list(dict.fromkeys(kept))).append_column("newest", pa.array(first.late))
-    for name, values in scored.items():
-        written = written.append_column(f"score_{name}", pa.array(values))
-    scores.parent.mkdir(parents=True, exist_ok=True)
-    with stage.phase("write"):
-        pq.write_table(written, scores, compression="zstd")
-    stage.write_json(evaluation, found)
-    stage.write_json(metrics, summary(found))
-    shap = {name: json.loads((folder / "shap.json").read_text()) for name, folder in folders.items()}
-    plot.write(plots, first.labels, scored, found, shap)
-    stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} rows of {found['entities']:,} entities.")
-
-
 def describe(table: pa.Table, places: NDArray[np.int64], data: params.DataParams) -> dict[str, Any]:
     """Which snapshots an origin judges, and on how many rows."""
     import pyarrow as pa
@@ -359,7 +329,3 @@ def trained(models: Path, ensemble: Path, enabled: list[str]) -> dict[str, Path]
     """Folder of each enabled candidate, and after them of the ensemble where one was composed."""
     composed = {ENSEMBLE: ensemble} if (ensemble / "model.onnx").exists() else {}
     return {name: models / name for name in enabled} | composed
-
-
-if __name__ == "__main__":
-    stage.run(main)

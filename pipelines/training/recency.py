@@ -7,14 +7,12 @@ there (pipelines/training/fitting/tune.py), and for each fold without its rows. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import params, stage
+from pipelines.config import params
 from pipelines.data import split
 from pipelines.data.row_weights import days_of, weights
 from pipelines.training import out_of_fold
@@ -29,23 +27,6 @@ if TYPE_CHECKING:
 ERRORS = 1.5  # standard errors that a new present has to gain: a world that stays is the rule
 PROBE = {"learning_rate": 0.1, "max_rounds": 300, "early_stopping_rounds": 30, "num_leaves": 8, "min_data_in_leaf": 40}
 PROBE |= {"feature_fraction": 0.7, "lambda_l2": 5.0}
-
-
-def main(*, training: Path, schema: Path, recency: Path) -> None:
-    """Write the day on which the present began, for each fold's model and for all rows; null where all rows count alike."""
-    import pyarrow.parquet as pq
-
-    config = params.read()
-    with stage.phase("read"):
-        table, features = pq.read_table(training), json.loads(schema.read_text())
-    dates = candidates(days_of(table, config.data), config.recency.snapshots) if config.data.time else []
-    if not dates:
-        stage.write_json(recency, {"by_fold": [None] * config.split.folds, "overall": None, "tried": []})
-        stage.say("All rows count alike.")
-        return
-    found = choose(table, features, dates, config)
-    stage.write_json(recency, found)
-    stage.say(f"The present began on {found['overall']}, by the newest snapshots; for each fold {found['by_fold']}.")
 
 
 def candidates(days: NDArray, snapshots: list[int]) -> list[str]:
@@ -105,7 +86,3 @@ def _probe(table: pa.Table, features: dict[str, Any], config: params.Params) -> 
     parts = [Part(fold != number, (fold == number) & late) for number in range(config.split.folds)]
     rows, train = as_rows(table, features, config.data), config.train
     return Validation(lightgbm, rows, parts, fold, config.evaluate.metric, train.seed, train.threads)
-
-
-if __name__ == "__main__":
-    stage.run(main)

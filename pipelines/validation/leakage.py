@@ -6,25 +6,20 @@ Between split and training, so that a red one trains nothing. What it blocks goe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.config import params as parameters
-from pipelines.config import stage
 from pipelines.config.params import DataParams, EvaluateParams, LeakageParams, Params
 from pipelines.data import split
 from pipelines.statistics import metrics
-from pipelines.validation import carriers, check_page, copies, quick_model
+from pipelines.validation import carriers, copies, quick_model
 from pipelines.validation.carriers import area
 from pipelines.validation.checks import LATER_SHARE, Check
 
@@ -70,18 +65,6 @@ class Sides:
 
     def labels(self, side: pa.Table) -> NDArray[np.int8]:
         return side[self.data.target].cast(pa.int8()).to_numpy()
-
-
-def main(*, training: Path, schema: Path, verdict: Path, docs: Path) -> None:
-    """Judge the two sides; write the verdict and the page in `docs`, and only then fail if a critical check is red."""
-    params = parameters.read()
-    seen = json.loads(schema.read_text("utf-8"))
-    with stage.phase("read"):
-        rows = pq.read_table(training)
-    sides = divide(rows, seen, params)
-    checks = judge(sides, params)
-    told = f"{sides.train.num_rows:,} rows that are learnt from, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
-    check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, told, verdict, docs)
 
 
 def divide(rows: pa.Table, schema: dict[str, Any], params: Params) -> Sides:
@@ -290,7 +273,3 @@ def _bins(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[NDArray[np.int
         np.where(np.asarray(one.is_null()), 0, pc.fill_null(place, len(known)).to_numpy().astype(np.intp) + 1)
         for one, place in zip((train, test), places, strict=True)
     )  # type: ignore[return-value]
-
-
-if __name__ == "__main__":
-    stage.run(main)

@@ -6,7 +6,6 @@ Two kinds of checks, one verdict: the pipeline's own (checks.py) and the owner's
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.config import params as parameters
 from pipelines.config import stage
 from pipelines.config.params import DataParams, Params, ValidateParams
 from pipelines.validation import check_page, counting
@@ -31,7 +29,6 @@ from pipelines.validation.checks import (
     Facts,
     Source,
     absent,
-    check_account,
     check_columns,
     check_days,
     check_labels,
@@ -44,9 +41,7 @@ from pipelines.validation.checks import (
 from pipelines.validation.expectations import (
     OFFERED,
     Expectation,
-    ask_great_expectations,
     line_of,
-    read_expectations,
     sample,
     sort_out,
 )
@@ -63,29 +58,6 @@ class Judged:
     total: int
     asked: list[Expectation]
     rows: pa.Table | None
-
-
-def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verdict: Path, docs: Path) -> None:
-    """Judge `rows`; write the verdict and the pages in `docs`, and only then fail if a critical check is red."""
-    account = json.loads(left_out.read_text("utf-8"))
-    params = parameters.read()
-    owned, described = read_expectations(expectations), json.loads(manifest.read_text("utf-8"))
-    advice = f"{LOOK} Or change {expectations}."
-    stage.say(f"{described['rows']:,} rows, {len(described['columns']):,} columns, {len(owned):,} expectations.")
-    judged = judge_rows(rows, owned, params, described | {"digest": stage.sha256(rows)}, advice)
-    checks, page, seen = judged.checks, "", ""
-    if judged.rows is not None and judged.asked:
-        asked = shown(judged.asked, checks)
-        stage.say(f"{len(checks):,} checks are counted. Great Expectations judges {len(asked):,} of {len(judged.asked):,}.")
-        columns = _columns(asked, None) or judged.rows.column_names[:1]
-        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked, advice)
-        for item, answer in zip(asked, answers, strict=True):
-            if item.type not in COUNTED:
-                checks.append(line_of(item, answer, advice, params.data.target))
-        seen = _seen(judged, len(asked))
-    checks += check_account(judged.total, account)
-    checked = judged.rows.num_rows if seen and judged.rows is not None else 0
-    conclude(checks, judged.total, checked, (seen, page), verdict, docs, account)
 
 
 def shown(asked: list[Expectation], checks: list[Check]) -> list[Expectation]:
@@ -242,7 +214,3 @@ def offline(page: str) -> str:
     page = re.sub(r'href="[^"#]*index\.html"', 'href="index.html"', page)
     page = re.sub(r'<a\b[^>]*href="(?:\.\./|https?:)[^>]*>(.*?)</a>', r"\1", page, flags=re.S)
     return page.replace("</head>", f"{check_page.STYLE}</head>", 1)
-
-
-if __name__ == "__main__":
-    stage.run(main)

@@ -20,7 +20,9 @@ from pipelines import onnx_model
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.evaluation import evaluate
-from pipelines.training import ensemble, train
+from pipelines.stages import ensemble as ensemble_stage
+from pipelines.stages import train as train_stage
+from pipelines.training import ensemble
 from pipelines.training.candidates import lightgbm, linear
 from pipelines.training.fitting import folds
 from pipelines.training.fitting.calibration import Isotonic, Platt, Uncalibrated
@@ -211,7 +213,7 @@ def trained(tmp_path_factory):
         write(shifting(12, turns=None, count=100), clock=True, data={"horizon_days": 20, "embargo_days": 5})
         for name in ("linear", "lightgbm"):
             paths = {"training": "training.parquet", "schema": "schema.json", "past": "recency.json", "model": f"models/{name}"}
-            train.main(candidate=name, **{key: Path(path) for key, path in paths.items()})
+            train_stage.main(candidate=name, **{key: Path(path) for key, path in paths.items()})
     return folder
 
 
@@ -225,7 +227,9 @@ def project(trained, tmp_path, monkeypatch):
 def compose(rounds=ROUNDS, folder="ensemble"):
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(re.sub(r"(?<=ensemble:\n  rounds: )\d+", str(rounds), text))
-    ensemble.main(training=Path("training.parquet"), schema=Path("schema.json"), models=Path("models"), ensemble=Path(folder))
+    ensemble_stage.main(
+        training=Path("training.parquet"), schema=Path("schema.json"), models=Path("models"), ensemble=Path(folder)
+    )
     return json.loads((Path(folder) / "weights.json").read_text())
 
 

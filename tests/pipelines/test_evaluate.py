@@ -13,7 +13,9 @@ from pipelines.config import params
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.capacity import Dates
 from pipelines.evaluation.evaluate import Judged
-from pipelines.training import ensemble, train
+from pipelines.stages import ensemble as ensemble_stage
+from pipelines.stages import evaluate as evaluate_stage
+from pipelines.stages import train as train_stage
 from tests.pipelines.customers import shifting, write
 
 CONFIG = params.read()
@@ -215,10 +217,10 @@ def test_the_stage_judges_all_rows_the_newest_and_unseen_months_of_candidates_an
     write(table, clock=True, data={"horizon_days": 20, "embargo_days": 5}, evaluate={"newest_positives": 100, "origins": 2})
     shared = {"training": Path("training.parquet"), "schema": Path("schema.json")}
     for name in ("linear", "lightgbm"):
-        train.main(candidate=name, past=Path("recency.json"), model=Path("models") / name, **shared)
-    ensemble.main(models=Path("models"), ensemble=Path("ensemble"), **shared)
+        train_stage.main(candidate=name, past=Path("recency.json"), model=Path("models") / name, **shared)
+    ensemble_stage.main(models=Path("models"), ensemble=Path("ensemble"), **shared)
     files = {"scores": "scores.parquet", "evaluation": "evaluation.json", "metrics": "metrics.json", "plots": "plots"}
-    evaluate.main(
+    evaluate_stage.main(
         training=shared["training"], models=Path("models"), ensemble=Path("ensemble"),
         **{name: Path(path) for name, path in files.items()},
     )  # fmt: skip

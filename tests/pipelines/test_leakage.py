@@ -18,6 +18,7 @@ from pipelines import features
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.data import split
+from pipelines.stages import leakage as leakage_stage
 from pipelines.validation import copies, leakage
 from pipelines.validation.checks import Check
 from pipelines.validation.leakage import Sides
@@ -276,7 +277,7 @@ def test_red_ends_the_stage_with_a_page_and_no_cell(tmp_path: Path, monkeypatch)
     pq.write_table(split.split(rows, config().data, config().split), "training.parquet")
     Path("schema.json").write_text(json.dumps({"numbers": ["honest"], "categories": {"leak": []}}))
     with pytest.raises(EvergreenError, match=r"alone \[leak\]: expected ROC-AUC of a column alone below 0\.95, found 1\.0000"):
-        leakage.main(
+        leakage_stage.main(
             training=Path("training.parquet"), schema=Path("schema.json"), verdict=Path("leakage.json"), docs=Path("docs")
         )
     page = Path("docs/index.html").read_text()

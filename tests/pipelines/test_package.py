@@ -11,6 +11,7 @@ from pipelines import onnx_model
 from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
 from pipelines.evaluation import package
+from pipelines.stages import package as package_stage
 
 FIGURE = {"point": 0.5, "low": 0.4, "high": 0.6}
 CANDIDATE = {
@@ -69,7 +70,7 @@ def pack(folder):
     inputs["past"] = Path("recency.json")
     Path("reference.json").write_text("{}")
     pq.write_table(SAMPLE, "reference.parquet")
-    package.main(
+    package_stage.main(
         sample=Path("reference.parquet"), models=Path("models"), ensemble=Path("ensemble"), bundle=Path(folder), **inputs
     )
     return Path(folder)

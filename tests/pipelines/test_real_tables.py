@@ -19,7 +19,7 @@ from cli import compare_default
 from cli.load import load_file
 from pipelines.config import params, stage
 from pipelines.data import extract, postgres
-from pipelines.validation import validate
+from pipelines.stages import validate as validate_stage
 from studies.tables import SALTS, SHOWN, TABLES
 from tests.clones import Clone
 
@@ -351,7 +351,7 @@ def test_a_table_passes_its_own_expectations(company_url, tmp_path, monkeypatch,
     for name, content in zip(("manifest.json", "left_out.json"), made, strict=True):
         stage.write_json(Path(name), content)
     expectations, verdict = queries(dataset).folder / "expectations.yaml", Path("verdict.json")
-    validate.main(
+    validate_stage.main(
         rows=Path("rows"),
         manifest=Path("manifest.json"),
         left_out=Path("left_out.json"),

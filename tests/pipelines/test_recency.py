@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.config import params
 from pipelines.data import row_weights
+from pipelines.stages import recency as recency_stage
 from pipelines.training import recency
 from tests.pipelines.customers import learn_schema, shifting, write
 
@@ -115,7 +116,7 @@ def test_it_is_tried_on_whole_customers_up_to_its_rows(monkeypatch):
 
 
 def run():
-    recency.main(training=Path("training.parquet"), schema=Path("schema.json"), recency=Path("recency.json"))
+    recency_stage.main(training=Path("training.parquet"), schema=Path("schema.json"), recency=Path("recency.json"))
     return json.loads(Path("recency.json").read_text())
 
 

@@ -14,6 +14,7 @@ from infra.stack import postgres_server
 from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
 from pipelines.data import extract, split
+from pipelines.stages import split as split_stage
 
 CONFIG = params.read()
 FOLDS = params.SplitParams(salt="s", folds=5)
@@ -188,7 +189,7 @@ def folder(tmp_path, monkeypatch):
 
 def run():
     paths = {"rows": "rows.parquet", "verdict": "validation.json", "training": "training.parquet", "schema": "schema.json"}
-    split.main(**{name: Path(path) for name, path in paths.items()})
+    split_stage.main(**{name: Path(path) for name, path in paths.items()})
 
 
 @pytest.mark.usefixtures("folder")

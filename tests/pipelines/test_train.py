@@ -15,6 +15,7 @@ from pipelines import features, onnx_model
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.data.row_weights import PAST
+from pipelines.stages import train as train_stage
 from pipelines.training import train
 from pipelines.training.candidates import CandidateParams, Rows, lightgbm
 from pipelines.training.fitting import folds, outputs, tune
@@ -285,7 +286,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(name="lightgbm", model="model"):
     paths = {"training": "training.parquet", "schema": "schema.json", "past": "recency.json", "model": model}
-    train.main(candidate=name, **{key: Path(path) for key, path in paths.items()})
+    train_stage.main(candidate=name, **{key: Path(path) for key, path in paths.items()})
     return json.loads((Path(model) / "training.json").read_text())
 
 

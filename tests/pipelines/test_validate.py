@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
-from pipelines.validation import checks, validate
+from pipelines.stages import validate as validate_stage
+from pipelines.validation import checks
 from pipelines.validation import expectations as owned
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -57,7 +58,7 @@ def run(tmp_path, monkeypatch):
             "rows": "rows.parquet", "manifest": "manifest.json", "left_out": "left_out.json",
             "expectations": "expectations.yaml",
         }  # fmt: skip
-        validate.main(**{k: Path(v) for k, v in names.items()}, verdict=Path("verdict.json"), docs=Path("docs"))
+        validate_stage.main(**{k: Path(v) for k, v in names.items()}, verdict=Path("verdict.json"), docs=Path("docs"))
         return json.loads(Path("verdict.json").read_text())
 
     return run

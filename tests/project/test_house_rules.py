@@ -15,7 +15,7 @@ from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("flows", "infra", "monitoring", "pipelines", "serving")
+PACKAGES = ("cli", "flows", "infra", "monitoring", "pipelines", "serving")
 LEARNS = {"audit", "ensemble", "evaluate", "recency", "train"}  # their outputs can change with a library
 REFITS = "monitoring.ablation"  # fits whichever candidate is the challenger
 
@@ -44,7 +44,7 @@ def test_what_a_stage_imports_is_among_its_deps(stages, imports):
         module = module_of(stage)
         needed = {module}
         every = set(imports.find_children("pipelines.training.candidates"))
-        if module == "pipelines.training.train":
+        if module == "pipelines.stages.train":
             needed.add(f"pipelines.training.candidates.{name.partition('@')[2]}")
         if REFITS in imports.find_upstream_modules(module):
             needed |= every
@@ -52,7 +52,7 @@ def test_what_a_stage_imports_is_among_its_deps(stages, imports):
         lacking = {file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in names(stage, "deps"))}
         assert not lacking, f"{name} lacks {sorted(lacking)}"
         # a foreach names the same deps for every candidate: what one of them imports, all depend on
-        others = every if module == "pipelines.training.train" else set()
+        others = every if module == "pipelines.stages.train" else set()
         python = {path for path in names(stage, "deps") if path.endswith(".py")}
         unused = python - files - files_behind(others, imports)
         assert not unused, f"{name} names {sorted(unused)}, which it does not import"
@@ -73,10 +73,12 @@ def path_of(module):
     return folder.with_suffix(".py").relative_to(ROOT).as_posix()
 
 
-def test_what_a_stage_reads_of_params_is_among_its_params(stages):
+def test_what_a_stage_reads_of_params_is_among_its_params(stages, imports):
     owned = {field.alias or name for name, field in params.Params.model_fields.items()}
     for name, stage in stages.items():
-        source = (ROOT / f"{module_of(stage).replace('.', '/')}.py").read_text()
+        module = module_of(stage)
+        direct = {one for one in imports.find_modules_directly_imported_by(module) if ".config" not in one}
+        source = "".join((ROOT / path_of(one)).read_text() for one in {module, *direct} if path_of(one))
         read = {section.rstrip("_") for section in re.findall(r"\b(?:config|params)\.([a-z]+_?)\b", source)} & owned
         declared = {key.partition(".")[0] for dep in stage.deps for key in getattr(dep, "params", None) or []}
         assert read <= declared, f"{name} reads {sorted(read - declared)}, which dvc.yaml does not name"

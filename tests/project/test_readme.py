@@ -86,7 +86,7 @@ def test_the_recipe_for_a_candidate_works(tmp_path, monkeypatch):
     values["candidates"].update(yaml.load(re.search(r"```yaml\n(.*?)```", CANDIDATE, re.DOTALL)[1])["candidates"])
     yaml.dump(values, Path("params.yaml"))
     _write_training_rows(tmp_path)
-    command = ["-m", "pipelines.training.train", "--candidate", "ridge", "--training", "training.parquet"]
+    command = ["-m", "pipelines.stages.train", "--candidate", "ridge", "--training", "training.parquet"]
     command += ["--schema", "schema.json", "--past", "recency.json", "--model", "models/ridge"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert "ridge: out-of-fold ROC-AUC" in done.stdout, done.stderr

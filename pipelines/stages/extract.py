@@ -1,0 +1,31 @@
+"""Stage extract: the pinned rows, streamed from Postgres to Parquet in bounded memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import params, settings, stage
+from pipelines.data.extract import Queries, extract
+
+
+def told(account: dict[str, Any]) -> str:
+    """What was left out, in one line."""
+    reasons = ", ".join(f"{rows:,} ({reason})" for reason, rows in account["left_out"].items()) or "none"
+    return f"{account['source']:,} rows in the source; left out: {reasons}; read: {account['read']:,}."
+
+
+def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
+    """Extract the pinned rows of a dataset with their manifest, and count what was left out."""
+    source, data = settings.load().source_url, params.read().data
+    with stage.phase("read"):
+        found, account = extract(source, Queries(queries), data, rows)
+    stage.write_json(manifest, found)
+    stage.write_json(left_out, account)
+    if account:
+        stage.say(told(account))
+    stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
+
+
+if __name__ == "__main__":
+    stage.run(main)
