@@ -8,27 +8,19 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
+from pydantic import Field, StrictInt, ValidationError, field_validator, model_validator
 
 from pipelines.config.errors import EvergreenError
-
-if TYPE_CHECKING:
-    from pipelines.training.candidates import CandidateParams
+from pipelines.config.sections import CandidateParams, Section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
 POOLS = ("cpu", "gpu")  # what Prefect's work pools are called
 TIMELESS = "timeless"  # the pin of a table that has no clock
-
-
-class Section(BaseModel):
-    """A part of `params.yaml`: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataParams(Section):

@@ -14,10 +14,11 @@ import pytest
 from pipelines import features, onnx_model
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
+from pipelines.config.sections import CandidateParams
 from pipelines.data.row_weights import PAST
 from pipelines.stages import train as train_stage
 from pipelines.training import train
-from pipelines.training.candidates import CandidateParams, Rows, lightgbm
+from pipelines.training.candidates import Rows, lightgbm
 from pipelines.training.fitting import folds, outputs, tune
 from pipelines.training.fitting.calibration import Platt
 from pipelines.training.fitting.graph import float32_below

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.config.params import TuneParams
-from pipelines.training.candidates import CandidateParams, Range, Rows, linear
+from pipelines.config.sections import CandidateParams, Range
+from pipelines.training.candidates import Rows, linear
 from pipelines.training.fitting import folds, trials, tune
 from pipelines.training.fitting.trials import Outcome
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.training.candidates import CandidateParams, Rows
+from pipelines.config.sections import CandidateParams
+from pipelines.training.candidates import Rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.training.candidates import CandidateParams, Rows
+from pipelines.config.sections import CandidateParams
+from pipelines.training.candidates import Rows
 from pipelines.training.fitting import networks, stopping
 
 if TYPE_CHECKING:

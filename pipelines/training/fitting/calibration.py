@@ -7,28 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 if TYPE_CHECKING:
-    from pipelines.training.fitting.graph import Calibrations, Graph
+    from pipelines.training.fitting.graph import Calibration, Calibrations, Graph
 
 Floats = NDArray[np.float64]
 GROUPS = 100  # of equal size, behind an isotonic curve: at most as many knots, and rows x knots numbers while scoring
 STEEPEST = 2.0  # rise of an isotonic curve a unit of margin: margins that differ by 1e-6 (float32) stay within parity
-
-
-class Calibration(Protocol):
-    kind: str
-
-    def __call__(self, margins: Floats) -> Floats:
-        """Probabilities strictly between 0 and 1 (but for rounding), of the margins' shape."""
-
-    def write(self, graph: Graph, margin: str) -> str:
-        """Append the same to a graph: name of the probabilities, double (rows, 1), of double margins (rows, 1)."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import stage
-from pipelines.training.candidates import CandidateParams, Rows
+from pipelines.config.sections import CandidateParams
+from pipelines.training.candidates import Rows
 from pipelines.training.out_of_fold import entity_codes
 
 if TYPE_CHECKING:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-
-if TYPE_CHECKING:
-    from pipelines.training.fitting.calibration import Calibration
 
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 5)]
 IR_VERSION = 10
@@ -43,6 +40,16 @@ class Trees:
     value: NDArray[np.float64]
     base: float = 0.0
     members: Mapping[int, Sequence[float]] = field(default_factory=dict)  # by position in the arrays
+
+
+class Calibration(Protocol):
+    kind: str
+
+    def __call__(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities strictly between 0 and 1 (but for rounding), of the margins' shape."""
+
+    def write(self, graph: Graph, margin: str) -> str:
+        """Append the same to a graph: name of the probabilities, double (rows, 1), of double margins (rows, 1)."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipelines.training.fitting.trials import Outcome, Trial
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from pipelines.training.candidates import CandidateParams
+    from pipelines.config.sections import CandidateParams
 
 STATES = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAILED": "FAIL"}  # ours, and Optuna's names for them
 

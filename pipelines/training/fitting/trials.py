@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.training.candidates import CandidateParams
+    from pipelines.config.sections import CandidateParams
     from pipelines.training.fitting.folds import Validation
 
 

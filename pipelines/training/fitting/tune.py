@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.config.params import TuneParams
-    from pipelines.training.candidates import CandidateParams
+    from pipelines.config.sections import CandidateParams
     from pipelines.training.fitting.folds import Validation
 
 RESAMPLES = 100
