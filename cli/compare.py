@@ -7,7 +7,7 @@ from typing import Any
 
 from flows import facts
 from flows.facts import Facts
-from monitoring.stages.reference import newest_metrics
+from monitoring.reference import newest_metrics
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger, reigns
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows import results
 from monitoring import store
-from monitoring.stages.reference import newest_metrics
+from monitoring.reference import newest_metrics
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.evaluation import package

@@ -15,8 +15,8 @@ from flows.execution import workspace
 from flows.execution.local import REPEATED
 from monitoring import store, windows
 from monitoring.store import Verdict
+from monitoring.subject import Watch
 from monitoring.timeline import ASKING
-from monitoring.watch import Watch
 from monitoring.windows import Window
 from pipelines.config import settings
 from pipelines.config.errors import EvergreenError

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from flows.execution import workspace
-from monitoring.stages.reference import SAMPLE
+from monitoring.reference import SAMPLE
 from pipelines import onnx_model
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings

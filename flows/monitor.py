@@ -13,7 +13,8 @@ from flows.ending import explained
 from flows.execution.local import REPEATED
 from monitoring import feed, store, windows
 from monitoring.store import Verdict
-from monitoring.watch import Watch, is_empty, judge_window
+from monitoring.subject import Watch
+from monitoring.watch import is_empty, judge_window
 from monitoring.windows import Window
 from pipelines.config import settings
 from pipelines.config.errors import EvergreenError

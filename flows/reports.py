@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 
 from flows.execution import workspace
 from monitoring import labels, store, timeline
+from monitoring.reference import SAMPLE
 from monitoring.reports import index, render, window
 from monitoring.reports.columns import Columns
 from monitoring.reports.render import Rows
-from monitoring.stages.reference import SAMPLE
 from monitoring.store import Performance, Verdict
-from monitoring.subject import Subject
+from monitoring.subject import Subject, Watch
 from monitoring.timeline import WINDOW
-from monitoring.watch import Watch
 from monitoring.windows import Window
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError

@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 
 from flows import lineage
-from monitoring.subject import Subject
-from monitoring.watch import Say, Watch
+from monitoring.subject import Say, Subject, Watch
 from pipelines.config import params
 from pipelines.config.settings import Settings
 from pipelines.data import extract, postgres

@@ -15,7 +15,7 @@ from monitoring.drift import statistics
 from monitoring.findings import Finding
 from monitoring.histograms import Histograms
 from monitoring.quiet import Novelty
-from monitoring.stages.reference import Reference
+from monitoring.reference import Reference
 from pipelines.config.params import MonitorParams
 from pipelines.statistics.resampling import Interval
 

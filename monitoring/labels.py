@@ -26,7 +26,7 @@ from pipelines.statistics import fairness
 from pipelines.statistics.resampling import Interval
 
 if TYPE_CHECKING:
-    from monitoring.watch import Watch
+    from monitoring.subject import Watch
 
 
 def learn(watch: Watch, subject: Subject, judged_on: date) -> None:

@@ -12,7 +12,7 @@ from monitoring.store import Verdict
 from monitoring.subject import Subject
 
 if TYPE_CHECKING:
-    from monitoring.watch import Watch
+    from monitoring.subject import Watch
 
 
 def run_of(found: Sequence[Finding], metric: str, known: Mapping[str, Verdict], key: str) -> list[str]:

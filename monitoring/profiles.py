@@ -13,7 +13,7 @@ from monitoring import histograms
 from monitoring.histograms import PREDICTION, Histograms
 
 if TYPE_CHECKING:
-    from monitoring.stages.reference import Reference
+    from monitoring.reference import Reference
 
 
 def watched(rows: pa.Table, scores: NDArray[Any], schema: Mapping[str, Any], rates: Mapping[str, str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from monitoring import histograms, profiles, store, traffic
+from monitoring import histograms, profiles, store, traffic, windows
 from monitoring.histograms import PREDICTION, Histograms
-from monitoring.stages.reference import FILE, Reference
+from monitoring.reference import FILE, Reference
 from pipelines import onnx_model
+from pipelines.config.errors import EvergreenError
 from pipelines.data import postgres
 from pipelines.registry.schema import FOLDER
 from pipelines.scoring import outcomes
 from pipelines.scoring.score import ENTITY, Source, of_size
 
 if TYPE_CHECKING:
+    from monitoring.windows import Window
+    from pipelines.config.params import Params
     from pipelines.promotion.gate import Bundle
     from pipelines.registry.ledger import Version
     from pipelines.scoring.predictions import Run
 
 CHUNK_ROWS = 50_000
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -161,3 +165,47 @@ def _smallest(tables: Sequence[pa.Table], size: int) -> pa.Table:
     whole = pa.concat_tables(tables)
     order = np.argsort(whole["draw"].to_numpy(), kind="stable")[:size]
     return whole.take(pa.array(np.sort(order)))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What one model's windows are judged with.
+
+    url: of our own database. subject_of: version number -> the version as it is watched. params: of the project now.
+    run_id: of the run that judges, for who wants to look at it; "" for none.
+    """
+
+    url: str
+    params: Params
+    subject_of: Callable[[int], Subject]
+    say: Say = lambda _: None
+    run_id: str = ""
+
+    @property
+    def model(self) -> str:
+        return self.params.model
+
+    def window(self, day: date) -> Window:
+        return windows.of_day(day, self.params.monitor.window)
+
+    def runs(self, window: Window, version: int | None = None) -> list[Run]:
+        """The runs that a window consists of: those of its newest day, or of every day; of the API's, whose askers differ from
+        day to day, always those of every day.
+
+        Raises:
+            EvergreenError: nothing was scored in it.
+        """
+        found = store.runs_of(self.url, self.model, window, version)
+        if not found:
+            raise EvergreenError(
+                f"Nothing was scored in {window.key}, so there is nothing to judge: "
+                f"`prefect deployment run 'score/{self.model}' -p as_of={window.last} --watch`."
+            )
+        if self.params.monitor.of_window == "newest day" and not of_api(found):
+            return found[-1:]
+        return [run for run in found if run.version == found[-1].version]  # where the champion changed: of the new one
+
+
+def of_api(runs: Iterable[Run]) -> bool:
+    """Whether they are answers of the API, whose askers differ from day to day."""
+    return any(run.source == "api" for run in runs)

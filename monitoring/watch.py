@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
@@ -14,55 +14,14 @@ from monitoring.histograms import Histograms
 from monitoring.judge import Block
 from monitoring.quarantine import Judged
 from monitoring.store import Judgement, Verdict
-from monitoring.subject import Subject
+from monitoring.subject import Subject, Watch, of_api
 from monitoring.windows import Window
 from pipelines.config.errors import EvergreenError
-from pipelines.config.params import Params
 from pipelines.registry import ledger
 from pipelines.scoring.predictions import Run
 from pipelines.statistics.resampling import Interval
 
-Say = Callable[[str], None]
 EMPTY = 3  # windows without a row, one after the other: the source begins after them
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What one model's windows are judged with.
-
-    url: of our own database. subject_of: version number -> the version as it is watched. params: of the project now.
-    run_id: of the run that judges, for who wants to look at it; "" for none.
-    """
-
-    url: str
-    params: Params
-    subject_of: Callable[[int], Subject]
-    say: Say = lambda _: None
-    run_id: str = ""
-
-    @property
-    def model(self) -> str:
-        return self.params.model
-
-    def window(self, day: date) -> Window:
-        return windows.of_day(day, self.params.monitor.window)
-
-    def runs(self, window: Window, version: int | None = None) -> list[Run]:
-        """The runs that a window consists of: those of its newest day, or of every day; of the API's, whose askers differ from
-        day to day, always those of every day.
-
-        Raises:
-            EvergreenError: nothing was scored in it.
-        """
-        found = store.runs_of(self.url, self.model, window, version)
-        if not found:
-            raise EvergreenError(
-                f"Nothing was scored in {window.key}, so there is nothing to judge: "
-                f"`prefect deployment run 'score/{self.model}' -p as_of={window.last} --watch`."
-            )
-        if self.params.monitor.of_window == "newest day" and not _of_api(found):
-            return found[-1:]
-        return [run for run in found if run.version == found[-1].version]  # where the champion changed: of the new one
 
 
 def judge_window(watch: Watch, window: Window, *, judged_on: date, version: int | None = None, force: bool = False) -> Verdict:
@@ -215,7 +174,7 @@ def _counted(watch: Watch, subject: Subject, window: Window) -> Histograms | Non
     A table without time has only what was scored: what it looked like on another day, nobody can say.
     """
     runs = {run.as_of: run for run in store.runs_of(watch.url, watch.model, window, subject.version.version)}
-    if _of_api(runs.values()):
+    if of_api(runs.values()):
         days = list(runs)  # on the others nobody asked
     elif watch.params.monitor.of_window == "every day":
         days = window.days
@@ -224,10 +183,6 @@ def _counted(watch: Watch, subject: Subject, window: Window) -> Histograms | Non
     parts = subject.profiles([day for day in days if day in runs or subject.as_of], runs)
     whole = histograms.merge(parts) if parts else None
     return whole if whole and whole.rows else None
-
-
-def _of_api(runs: Iterable[Run]) -> bool:
-    return any(run.source == "api" for run in runs)
 
 
 def _estimated(watch: Watch, subject: Subject, runs: Sequence[Run]) -> tuple[dict[str, Interval], list[Finding]]:

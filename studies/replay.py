@@ -17,7 +17,7 @@ from monitoring.findings import Finding, of_window
 from monitoring.histograms import Histograms
 from monitoring.judge import Block
 from monitoring.quiet import Novelty
-from monitoring.stages.reference import Reference
+from monitoring.reference import Reference
 from pipelines import features
 from pipelines.config.params import Params
 from pipelines.data import split

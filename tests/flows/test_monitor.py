@@ -17,7 +17,7 @@ from flows.monitor import _chosen, follow_up
 from monitoring import store, windows
 from monitoring.decide import Decision
 from monitoring.store import Judgement, Verdict
-from monitoring.watch import Watch
+from monitoring.subject import Watch
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from tests.pipelines.test_score import crown, publish, url

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitoring.histograms import PREDICTION
+from monitoring.reference import Reference, newest_metrics
 from monitoring.stages import reference
-from monitoring.stages.reference import Reference
 from pipelines import features
 from pipelines.config import params, stage
 
@@ -109,7 +109,7 @@ def test_what_a_window_is_compared_with_is_of_the_newest_snapshots(tmp_path, mon
 
 def test_a_version_from_before_cross_fitting_is_compared_with_all_its_rows():
     unseen = {"roc_auc": {"point": 0.7, "low": 0.6, "high": 0.8}}  # of the metric alone
-    assert reference.newest_metrics({"metrics": figure(0.5), "newest": unseen}) == figure(0.5)
+    assert newest_metrics({"metrics": figure(0.5), "newest": unseen}) == figure(0.5)
 
 
 def test_what_counts_little_in_training_counts_little_in_the_estimate(tmp_path, monkeypatch):

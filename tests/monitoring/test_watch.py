@@ -14,9 +14,9 @@ import pytest
 
 from monitoring import estimate, histograms, labels, performance, profiles, store, windows
 from monitoring.histograms import PREDICTION
-from monitoring.stages.reference import FILE
-from monitoring.subject import Subject
-from monitoring.watch import Watch, earlier, judge_window
+from monitoring.reference import FILE
+from monitoring.subject import Subject, Watch
+from monitoring.watch import earlier, judge_window
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.data.postgres import connect
