@@ -96,6 +96,11 @@ def _gates(plan: Plan, found: TrainingSet) -> Iterator[tuple[str, Any, str | Non
     small = found.rows < SMALL
     few = "of few rows each model is to see as many as can be" if small else "a model for each, which does not see its entities"
     yield "split.folds", 8 if small else 5, few
+    if small:
+        five = {"linear": "cpu", "forest": "cpu", "boosting": "cpu", "lightgbm": "cpu", "mlp": "gpu"}
+        yield "candidates.enabled", five, None
+        yield "tune.trials", 9, "a candidate, the params below among them; of few rows they cost seconds"
+        yield "evaluate.simplest_within", 0.0, "standard errors of the best: of those so near the smallest graph; 0: the best"
     yield "features.exclude", list(plan.exclude), None
     yield "features.texts", _text_rules(plan), "what training_set.sql does to texts: the API does it too"
     ages = [feature.name for feature in plan.learnt if plan.time and feature.expression.startswith(columns.ago(plan.time.day))]

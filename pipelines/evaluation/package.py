@@ -193,10 +193,11 @@ def _chosen(evaluation: dict[str, Any], within: float) -> str:
     choice, name = evaluation["choice"], evaluation["challenger"]
     if choice["best"] == name:
         return f"It is the best of {len(choice['candidates'])} candidates."
-    own = choice["candidates"][name][evaluation["metric"]]
+    metric, gaps = evaluation["metric"], choice["candidates"][name]
     return (
-        f"{choice['best']} is better by {own['behind']:.4f}, which is within {_errors(within)} ({own['error']:.4f}), as it is "
-        f"in log loss, and {name} is the simpler graph."
+        f"{choice['best']} has the lowest log loss of those with about the highest {metric}. {name} is the simpler graph, and "
+        f"within {_errors(within)} of it: {gaps[metric]['behind']:+.4f} ({gaps[metric]['error']:.4f}) behind in {metric}, "
+        f"{gaps['log_loss']['behind']:+.4f} ({gaps['log_loss']['error']:.4f}) in log loss."
     )
 
 

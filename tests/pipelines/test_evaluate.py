@@ -81,10 +81,10 @@ def chosen(candidates, sizes=None):
     return evaluate.choose(found, sizes or {name: 1000 * (number + 1) for number, name in enumerate(found)}, JUDGING)
 
 
-def alike(size):
+def alike(size, less=0.92):
     """Scores that tell as much as GOOD: of customers who are alike, one is scored better and the next one worse."""
     rank = np.argsort(np.argsort(GOOD.reshape(400, 3).sum(axis=1) + 10 * LABELS.reshape(400, 3).sum(axis=1)))
-    sign = np.repeat(np.where(rank % 2, 1.0, -0.85), 3)
+    sign = np.repeat(np.where(rank % 2, 1.0, -less), 3)
     return np.clip(GOOD + size * sign * np.where(LABELS == 1, 1, -1), 0.001, 0.999)
 
 
@@ -101,6 +101,22 @@ def test_of_those_within_one_standard_error_of_the_best_the_simplest_is_the_chal
     candidates = {"linear": POOR, "lightgbm": GOOD, "boosting": alike(0.02)}
     assert chosen(candidates, {"linear": 10, "lightgbm": 500, "boosting": 300})["challenger"] == "boosting"
     assert chosen(candidates, {"linear": 10, "lightgbm": 200, "boosting": 300})["challenger"] == "lightgbm"
+
+
+def test_of_those_with_about_the_highest_metric_the_one_of_lowest_log_loss_is_the_best():
+    found = chosen({"linear": POOR, "lightgbm": GOOD, "ensemble": alike(0.02, less=0.85)})
+    assert found["candidates"]["lightgbm"]["value"] > found["candidates"]["ensemble"]["value"]
+    assert found["candidates"]["lightgbm"]["log_loss"]["behind"] > 0
+    assert found["best"] == "ensemble"
+
+
+def test_within_no_error_the_best_itself_is_the_challenger():
+    candidates = {name: judged(scores) for name, scores in {"lightgbm": alike(0.02), "ensemble": GOOD}.items()}
+    sizes = {"lightgbm": 1, "ensemble": 2}
+    assert evaluate.choose(candidates, sizes, JUDGING)["challenger"] == "lightgbm"
+    strict = JUDGING.model_copy(update={"simplest_within": 0.0})
+    found = evaluate.choose(candidates, sizes, strict)
+    assert found["challenger"] == found["best"]
 
 
 def test_an_ensemble_is_chosen_like_any_other():

@@ -142,7 +142,7 @@ def test_the_card_says_how_it_was_trained(made):
         ({}, "It is the best of 3 candidates."),
         (
             {"choice": EVALUATION["choice"] | {"best": "ensemble"}},
-            "ensemble is better by 0.0012, which is within one standard error (0.0020)",
+            "lightgbm is the simpler graph, and within one standard error of it: +0.0012 (0.0020) behind in roc_auc",
         ),
         (
             {
