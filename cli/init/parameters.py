@@ -162,7 +162,11 @@ def _set(lines: list[str], key: str, value: Any, reason: str | None, where: str)
             text = f"{found[1]} {found[2] if value is ... else flow(value)}"
             comment = f"# {reason}" if reason else (found[3] or "").strip()
             lines[at] = f"{text.ljust(COMMENT_AT - 1)} {comment}".rstrip() if comment else text
-            while reason and at + 1 < len(lines) and re.match(r" {10,}#", lines[at + 1]):  # the rest of the old reason
+            inner = len(found[1]) - len(found[1].lstrip()) + 1
+            while at + 1 < len(lines) and (
+                (reason and re.match(r" {10,}#", lines[at + 1]))  # the rest of the old reason
+                or (value is not ... and re.match(rf" {{{inner},}}[^ #]", lines[at + 1]))  # of an old value in several lines
+            ):
                 del lines[at + 1]
             return
     raise EvergreenError(f"{where} has no key {key}, so it is no template: bring it back by `git checkout {where}`.")

@@ -147,6 +147,15 @@ def test_a_number_that_names_customers_is_a_key_whatever_its_name(project, kind)
     assert 'left out "CLIENTNUM": looks like an id: whole numbers of 9 digits' in said
 
 
+def test_values_of_its_own_in_several_lines_are_replaced_as_a_whole(customers):
+    file = customers.folder / "params.yaml"
+    before = customers.params.candidates["enabled"]
+    lines = "".join(f"\n    {name}: {pool}" for name, pool in before.items())
+    file.write_text(re.sub(r"  enabled: .*", f"  enabled:{lines}", file.read_text(), count=1))
+    customers.init("crm.customers", force=True)
+    assert {*customers.params.enabled} == {*before, "forest"}
+
+
 def test_limits_hold_for_every_pin_that_it_names(events):
     said = events.init("crm.events", time="day", id="id", horizon=30, known_after=("at",), exclude=("who",))
     first = dt.date.fromisoformat(re.search(r"rows of a pin from (\S+) on", said)[1])
