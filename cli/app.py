@@ -16,6 +16,7 @@ from pipelines.config.errors import EvergreenError
 
 # plain help and errors: to decorate them, Typer would import Rich, which takes longer than all else together
 app = typer.Typer(
+    context_settings={"max_content_width": 140},  # the list shows each first sentence where the terminal is wide
     help="Keeps a tabular classifier fresh.",
     no_args_is_help=True,
     add_completion=False,
@@ -126,6 +127,7 @@ def checkout(
     """Bring a version's params.yaml, dvc.lock and results into this clone."""
     from flows import manual
 
+    typer.echo("Bringing its files in from the cache, or from the remote.")
     stale = manual.checkout(settings.load(), ledger_commands.number_of(version), force=force)
     next_step = (
         f"`dvc repro` would run {', '.join(stale)}: code or SQL differ here" if stale else "`dvc repro` has nothing to do"
@@ -171,6 +173,7 @@ def compare_default() -> None:
     """Compare this clone's candidates with LightGBM as it comes, on the same rows, after `dvc repro`."""
     from cli import compare_default
 
+    typer.echo("LightGBM is trained as it comes, on the rows that the candidates were trained on: a minute or more.")
     found = compare_default.compare(Path())
     typer.echo(f"{found.model}, salt {found.salt}, {found.counts}:\n\n{found.markdown()}")
 
@@ -284,6 +287,7 @@ def report(window: Annotated[str, typer.Argument(help="a window that was judged,
     from flows import reports, watching
 
     here = settings.load()
+    typer.echo(f"Reading window {window}, the version that scored it, and a sample of its rows.")
     with watching.watching(here, typer.echo) as watch:
         page = reports.on_demand(here, watch, window)
     typer.echo(f"{here.site_url}/{page}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cli.decisions import told
 from flows import facts
 from flows.facts import Facts
 from monitoring.reference import newest_metrics
+from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger, reigns
 
@@ -18,8 +20,10 @@ def compare(here: Settings, model: str, numbers: Sequence[int]) -> str:
     """Decisions, figures, rows, columns, candidates, params, size and speed of two versions.
 
     Raises:
-        EvergreenError: there is no such version, or its bundle cannot be had.
+        EvergreenError: there is no such version, it is named twice, or its bundle cannot be had.
     """
+    if len(set(numbers)) < len(numbers):
+        raise EvergreenError(f"v{numbers[0]} is named twice: name two versions. `evergreen history` lists them.")
     url = here.promoter_url
     both = [Facts.of(here, ledger.version(url, model, number)) for number in numbers]
     known, decisions = reigns.read(url, model), ledger.history(url, model)
@@ -54,7 +58,7 @@ def _judged(both: Sequence[Facts], decisions: Sequence[ledger.Promotion]) -> Ite
     pair = {one.version.version for one in both}
     found = [row for row in decisions if {row.from_version, row.to_version} == pair]
     for row in reversed(found):
-        yield f"{row.created_at:%Y-%m-%d %H:%M}  v{row.from_version} -> v{row.to_version}  {row.decision}  {row.reason}"
+        yield f"{row.created_at:%Y-%m-%d %H:%M}  {told(row)}  {row.reason}"
     if not found:
         yield "never against one another: the figures below are of different rows, and no test says which is better"
 

@@ -52,11 +52,13 @@ def champion(
         return
     from pipelines.registry import reigns
 
-    moment = _moment(at)
-    found = reigns.at(reigns.read(here.promoter_url, model), moment)
+    moment, known = _moment(at), reigns.read(here.promoter_url, model)
+    found = reigns.at(known, moment)
     if found is None:
+        first = f"its first was v{known[0].version}, since {known[0].since:%Y-%m-%d %H:%M} UTC" if known else "it has none yet"
         raise EvergreenError(
-            f"{model!r} had no champion at {moment:%Y-%m-%d %H:%M:%S} UTC. `evergreen history` shows the first."
+            f"{model} had no champion at {moment:%Y-%m-%d %H:%M} UTC: {first}. --at is a day of the calendar, on which a "
+            "version was promoted or served; its as-of date is another matter. `evergreen history` lists every decision."
         )
     until = f"until {found.until:%Y-%m-%d %H:%M:%S}" if found.until else "and is still"
     typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{found.version}: epoch {found.epoch},")
@@ -64,18 +66,19 @@ def champion(
 
 
 @commands.command()
-def history(rows: Annotated[int, typer.Option(help="how many, newest first")] = 20) -> None:
+def history(rows: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20) -> None:
     """Decisions about the champion, newest first."""
+    from cli import decisions
     from pipelines.registry import ledger
 
     model = model_here()
-    decisions = ledger.history(settings.load().promoter_url, model, rows)
-    if not decisions:
-        typer.echo(f"No decision yet: `prefect deployment run 'retrain/{model}' --watch`.")
-    for row in decisions:
-        move = f"{f'v{row.from_version}' if row.from_version else 'none'} -> v{row.to_version}"
-        typer.echo(f"{row.created_at:%Y-%m-%d %H:%M}  epoch {row.epoch:<3} {move:<12} {row.decision:<9} {row.reason}")
-        typer.echo(f"{'':<41} by {row.actor}")
+    found = ledger.history(settings.load().promoter_url, model, rows)
+    if not found:
+        typer.echo(f"No decision about {model} yet: `evergreen retrain` leads to the first.")
+    for row in found:
+        when, said = f"{row.created_at:%Y-%m-%d %H:%M}  epoch {row.epoch:<3}", decisions.told(row)
+        typer.echo(f"{when} {said:<34} {row.reason}")
+        typer.echo(f"{'':<{len(when)}} {'':<34} by {row.actor}")
 
 
 @commands.command()
@@ -169,4 +172,7 @@ def _moment(text: str) -> datetime:
         raise EvergreenError(f"--at {text!r} is no time: write 2025-03-31 or 2025-03-31T12:00.") from None
     if len(text) == len("2025-03-31"):
         found = datetime.combine(found, time.max)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found > datetime.combine(datetime.now(UTC), time.max, UTC):
+        raise EvergreenError(f"--at {text} is still to come: nobody knows who will be champion.")
+    return min(found, datetime.now(UTC))

@@ -44,7 +44,11 @@ def monitor(
 def _run(flow: str, **parameters: Any) -> None:
     from cli.ledger_commands import model_here
     from flows import follow
+    from pipelines.config import params
+    from pipelines.data import extract
 
+    if parameters.get("as_of") not in {None, params.TIMELESS}:
+        extract.day(parameters["as_of"])  # a slip is told before a worker is waited for
     ended = follow.run(settings.load(), f"{flow}/{model_here()}", parameters, typer.echo)
     typer.echo(ended.text())
     if not ended.is_completed:

@@ -25,7 +25,7 @@ def champion(here: Settings, model: str) -> str:
     """The champion's figures with their intervals, as text."""
     reigning = ledger.champion(here.promoter_url, model)
     if reigning is None:
-        return f"{model} has no champion yet: `prefect deployment run 'retrain/{model}' --watch`."
+        return f"{model} has no champion yet: `evergreen retrain`."
     bundle = publish.fetch(here.mlflow_tracking_uri, reigning, here.home / "models").folder
     evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
@@ -64,7 +64,7 @@ def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
     except EvergreenError as error:  # a pin needs the source alone
         verdicts, use, note = [], 1, f" The ledger was not asked: {error}"
     rows, entities = pin.newest
-    settings = {"evaluate": config.evaluate, "promotion": config.promotion}
+    settings = {"evaluate": config.evaluate, "promotion": config.promotion, "dated": config.data.time is not None}
     return detection.foresee(verdicts, entities=entities, rows=rows, use=use, **settings).says + note
 
 
@@ -72,7 +72,7 @@ def windows(here: Settings, model: str) -> str:
     """One line a window that was judged: its verdict, and its performance where labels are mature."""
     judged = store.verdicts(here.watcher_url, model)
     if not judged:
-        return f"No window of {model} was judged yet: `prefect deployment run 'monitor/{model}' --watch`."
+        return f"No window of {model} was judged yet: `evergreen score && evergreen monitor`."
     known = {(one.window_key, one.version): one for one in reversed(store.performances(here.watcher_url, model))}
     lines = []
     for one in judged:

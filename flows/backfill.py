@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
-from flows import ending, monitor, reports, score, watching
+from flows import ending, monitor, score, watching
 from flows.ending import explained
 from flows.execution import workspace
 from flows.execution.local import REPEATED
@@ -49,11 +49,11 @@ def backfill(start: str, end: str, wait_for_retraining: bool = True) -> Any:
             write_scores(here, watch, window, number)
             verdict = monitor.judged(watch, window, window.last, version=number)
             monitor.follow_up(watch, asked_before)
-            reports.write(here, watch, verdict, full=verdict.action in ASKING)
-            if verdict.action == "retrain" and wait_for_retraining and _began(watch, verdict):
-                log.info("The retraining that %s asked for has ended: %s.", window.key, _wait(watch, verdict))
+            monitor.pages(here, watch, verdict, full=verdict.action in ASKING)
+            if verdict.action == "retrain" and wait_for_retraining and began(watch, verdict):
+                log.info("The retraining that %s asked for has ended: %s.", window.key, waited(watch, verdict))
         if newest := store.verdicts(watch.url, watch.model)[-1:]:
-            reports.write(here, watch, newest[0])
+            monitor.pages(here, watch, newest[0])
         return ending.done(
             f"The windows from {first} to {last} have their verdicts: `evergreen windows` lists them.", here.site_url
         )
@@ -76,7 +76,7 @@ def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Versio
         pins.append(f"{version} as of {as_of}")
     raise EvergreenError(
         f"Nobody could have been champion of {model!r} on {day}: {', '.join(pins) or 'it has none'}. Begin later, or "
-        f"`prefect deployment run 'retrain/{model}' -p as_of={day - timedelta(days=1)} --watch` first."
+        f"`evergreen retrain --as-of {day - timedelta(days=1)}` first."
     )
 
 
@@ -100,7 +100,8 @@ def _stretch(start: str, end: str, complete: date | None) -> tuple[date, date]:
     return first, last
 
 
-def _began(watch: Watch, verdict: Verdict) -> bool:
+@task(task_run_name="start-of-the-retraining-{verdict.window_key}", **REPEATED)
+def began(watch: Watch, verdict: Verdict) -> bool:
     """Whether the retraining has begun, after some time for the event to arrive."""
     deadline = time.monotonic() + BEGIN_S
     while time.monotonic() < deadline:
@@ -111,7 +112,8 @@ def _began(watch: Watch, verdict: Verdict) -> bool:
     return False
 
 
-def _wait(watch: Watch, verdict: Verdict) -> str:
+@task(task_run_name="retraining-{verdict.window_key}", **REPEATED)
+def waited(watch: Watch, verdict: Verdict) -> str:
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         (found,) = [one for one in store.retrainings(watch.url, watch.model) if one.cause == verdict.window_key]

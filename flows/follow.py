@@ -14,6 +14,7 @@ from pipelines.config.settings import Settings
 
 POLL_S = 1.0
 WAITING_S = 20.0  # until it is said that no worker has taken the run
+SILENT_S = 30.0  # without a line: then what runs is named
 WARNING = 30  # the level of logs from which on they are shown
 Say = Callable[[str], None]
 
@@ -75,6 +76,8 @@ class _Follower:
     told: set[UUID] = field(default_factory=set)
     logs: int = 0
     has_waited: bool = False
+    running: list[str] = field(default_factory=list)
+    spoke: float = field(default_factory=time.monotonic)
 
     def follow(self) -> Any:
         """The final state."""
@@ -87,6 +90,8 @@ class _Follower:
             if state is not None and not state.is_running() and not self.has_waited and self._seconds() > WAITING_S:
                 self.has_waited = True
                 self._line(f"waits ({state.name}): is a worker free? `evergreen status`")
+            if state is not None and time.monotonic() - self.spoke > SILENT_S:
+                self._line(f"still at {', '.join(self.running) or f'no step ({state.name})'}")
             time.sleep(POLL_S)
 
     def _tell_steps(self) -> None:
@@ -95,6 +100,7 @@ class _Follower:
 
         of_run = FlowRunFilter.model_validate({"id": {"any_": [self.run_id]}})
         steps = self.prefect.read_task_runs(flow_run_filter=of_run, sort=TaskRunSort.END_TIME_DESC)
+        self.running = [step.name for step in reversed(steps) if step.state is not None and step.state.is_running()]
         for step in reversed(steps):
             if step.id not in self.told and step.state is not None and step.state.is_final():
                 self.told.add(step.id)
@@ -113,6 +119,7 @@ class _Follower:
                 self._line(f"{'WARNING' if log.level < 40 else 'ERROR'} {log.message.splitlines()[0]}")
 
     def _line(self, text: str) -> None:
+        self.spoke = time.monotonic()
         self.say(f"[{self._seconds():5.0f} s] {text}")
 
     def _seconds(self) -> float:

@@ -26,6 +26,7 @@ def publish(here: Settings, say: Callable[[str], None]) -> tuple[ledger.Version,
     """
     if stale := _stale(here):
         raise EvergreenError(f"What lies here was not made from these files and params: {', '.join(stale)}. Run `dvc repro`.")
+    say("Publishing: MLflow run, version and ledger.")
     bundle = onnx_model.sha256(here.folder / results.BUNDLE / "manifest.json")
     commit, ref = workspace.snapshot_commit(here.folder), f"refs/evergreen/runs/by-hand-{bundle[:12]}"
     workspace.git(here.folder, "update-ref", ref, commit)
@@ -34,7 +35,9 @@ def publish(here: Settings, say: Callable[[str], None]) -> tuple[ledger.Version,
         before = ledger.history(here.promoter_url, model, 1)
         version = results.publish_results(here, here.folder, git_commit=commit, git_ref=ref)
         workspace.tag(here.folder, version.model, version.version, version.git_ref)
+        say(f"{version} is published. The gate compares it with the champion.")
         verdict = results.decide(here, here.folder, version, actor="evergreen publish")
+    say(f"Decided: {verdict.outcome}. Its reports and pages:")
     results.add_reports(here, here.folder, version)
     results.write_pages(here, here.folder, version, verdict)
     if verdict.finding == "awaits review":
@@ -53,13 +56,17 @@ def promote(here: Settings, number: int, *, actor: str, reason: str, say: Callab
     """
     url, uri = here.promoter_url, here.mlflow_tracking_uri
     version = ledger.version(url, params.read(here.folder / "params.yaml").model, number)
-    publishing.fetch(uri, version, here.home / "models")  # what cannot be loaded must not reign
+    say(f"Checking the files of {version}: what cannot be loaded must not serve.")
+    publishing.fetch(uri, version, here.home / "models")
     reigning, before = ledger.champion(url, version.model), ledger.history(url, version.model, 1)
     verdict = Verdict("by hand", f"{actor}: {reason}")
     publishing.record_decision(url, version, verdict, epoch=reigning.epoch if reigning else 0, actor=actor)
-    publishing.reconcile(url, uri, version.model)
+    say(f"{version} is the champion in the ledger, and the API follows within seconds. MLflow's aliases:")
+    for change in publishing.reconcile(url, uri, version.model):
+        say(f"  {change}")
     from flows import reports
 
+    say("The first page of the report site, and the event:")
     reports.write_index(here)
     _tell(here, version.model, before, say)
 

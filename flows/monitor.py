@@ -6,12 +6,14 @@ from datetime import date
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows import ending, events, reports, score, watching
 from flows.ending import explained
 from flows.execution.local import REPEATED
 from monitoring import feed, store, windows
+from monitoring.findings import Finding
 from monitoring.store import Verdict
 from monitoring.subject import Watch
 from monitoring.watch import is_empty, judge_window
@@ -38,7 +40,8 @@ def monitor(window: str | None = None, force: bool = False) -> Any:
         force: score the window once more, from the source as it is now, and judge it anew.
 
     Raises:
-        EvergreenError: the window has not ended, or nobody scored it; or none was named, and the source is late.
+        EvergreenError: the window has not ended, or nobody scored it; or the source is late, and the schedule began the run:
+            who begins one himself reads it at the end of the verdict.
     """
     here, log = settings.load(), get_run_logger()
     with watching.watching(here, log.info, str(flow_run.id)) as watch:
@@ -54,11 +57,30 @@ def monitor(window: str | None = None, force: bool = False) -> Any:
             verdict = judged(watch, one, one.last if window or one != chosen[-1] else complete, version=version, force=force)
             verdicts.append(verdict)
             follow_up(watch, asked_before)
-            reports.write(here, watch, verdict)
-        if not window and (late := feed.check_age(today, complete, watch.params.monitor, 0)):
-            raise EvergreenError(f"{late[0].says} Mend it; or name a window of the past: -p window={chosen[-1].key}.")
+            pages(here, watch, verdict)
+        late = "" if window else _lateness(feed.check_age(today, complete, watch.params.monitor, 0), is_scheduled())
         said = " ".join(f"{one.window_key}: {one.action}. {one.why}{_held(one)}" for one in verdicts)
-        return ending.done(said, reports.address(here, watch.model, verdicts[-1].window_key))
+        return ending.done(f"{said}{late}", reports.address(here, watch.model, verdicts[-1].window_key))
+
+
+def is_scheduled() -> bool:
+    """Whether the schedule began the run, and not a person."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
+
+
+def _lateness(late: list[Finding], scheduled: bool) -> str:
+    """What is said of a source that ends long ago.
+
+    Raises:
+        EvergreenError: nobody is there to read it: a failed run notifies people.
+    """
+    if not late:
+        return ""
+    if scheduled:
+        raise EvergreenError(f"{late[0].says} Look after what loads the source; `evergreen monitor` judges what there is.")
+    get_run_logger().warning("%s", late[0].says)
+    return f" {late[0].says}"
 
 
 def _was_left_out(watch: Watch, window: Window) -> bool:
@@ -101,6 +123,12 @@ def judged(watch: Watch, window: Window, judged_on: date, *, version: int | None
     verdict = judge_window(watch, window, judged_on=judged_on, version=version, force=force)
     get_run_logger().info("%s: %s. %s%s", window.key, verdict.action.upper(), verdict.why, _held(verdict))
     return verdict
+
+
+@task(task_run_name="pages-{verdict.window_key}", **REPEATED)
+def pages(here: settings.Settings, watch: Watch, verdict: Verdict, *, full: bool = True) -> None:
+    """Its pages and the first one: a step of its own, since Evidently's reports take long."""
+    reports.write(here, watch, verdict, full=full)
 
 
 def follow_up(watch: Watch, asked_before: Verdict | None) -> None:

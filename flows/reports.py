@@ -71,6 +71,7 @@ def write_window(here: Settings, watch: Watch, verdict: Verdict, *, full: bool) 
     subject, measured = watch.subject_of(verdict.version), _measured(watch.url, verdict)
     details = _details(here, watch, verdict, subject, measured)
     if full and verdict.row_count:
+        watch.say(f"Rendering Evidently's reports of {verdict.window_key}, which takes seconds each.")
         for name, text in _reports(watch, details, folder, verdict, subject, measured).items():
             write_text(folder / name, text)
     there = [name for name in window.REPORTS if (folder / name).exists()]
@@ -159,7 +160,7 @@ def _commands(name: str) -> dict[str, str]:
         "review": "evergreen history   # then: evergreen rollback --reason TEXT, or a look at the bias report",
         "retrain": f"prefect deployment run 'retrain/{name}' --watch",
         "kept": "evergreen history   # says why the champion stayed",
-        "start": f"prefect deployment run 'monitor/{name}' --watch",
+        "start": "evergreen score && evergreen monitor",
     }
 
 

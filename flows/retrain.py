@@ -64,6 +64,8 @@ def retrain(
             several runs of one cause the first is done.
     """
     here = settings.load()
+    if as_of and as_of != params.TIMELESS:
+        extract.day(as_of)  # before the ledger is to note it as one
     if cause:
         _label(cause)
     # MLflow takes seconds to import: it does so while the stages run in a process of their own

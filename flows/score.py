@@ -45,7 +45,7 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
 def _version(here: settings.Settings, model: str, number: int | None) -> ledger.Version:
     chosen = ledger.version(here.scorer_url, model, number) if number else ledger.champion(here.scorer_url, model)
     if chosen is None:
-        raise EvergreenError(f"{model!r} has no champion to score by: `prefect deployment run 'retrain/{model}' --watch`.")
+        raise EvergreenError(f"{model!r} has no champion to score by: `evergreen retrain`.")
     return chosen
 
 

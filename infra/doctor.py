@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -102,8 +103,7 @@ def _not_running(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding(f"The supervisor does not run, and so none of {names}.", where, "Run `evergreen up`.")
     for name, conflict in local.port_conflicts(settings).items():
-        what, _, then = conflict.partition(". ")
-        yield Finding(f"{what}.", chosen[name].address, then)
+        yield Finding(*_sentences(conflict, chosen[name].address))
 
 
 def _programs(settings: Settings) -> Iterator[Finding]:
@@ -262,5 +262,10 @@ def _notifications(settings: Settings) -> Iterator[Finding]:
 
 
 def _from_error(error: EvergreenError, where: str) -> Finding:
-    what, _, then = str(error).partition(". ")
-    return Finding(f"{what}.", where, then)
+    return Finding(*_sentences(str(error), where))
+
+
+def _sentences(text: str, where: str) -> tuple[str, str, str]:
+    """A message as a finding: its first sentence, and what follows as what to do."""
+    what, *rest = re.split(r"(?<=\.)\s+(?=[A-Z`])", text, maxsplit=1)
+    return what, where, rest[0] if rest else "Correct that, and run `evergreen doctor` again."

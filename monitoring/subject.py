@@ -199,7 +199,7 @@ class Watch:
         if not found:
             raise EvergreenError(
                 f"Nothing was scored in {window.key}, so there is nothing to judge: "
-                f"`prefect deployment run 'score/{self.model}' -p as_of={window.last} --watch`."
+                f"`evergreen score --as-of {window.last}`, then `evergreen monitor`."
             )
         if self.params.monitor.of_window == "newest day" and not of_api(found):
             return found[-1:]

@@ -43,7 +43,7 @@ def check_sql(
     force: Annotated[bool, typer.Option(help=f"copy more than {MOST_ROWS:,} rows")] = False,
     analyze: Annotated[bool, typer.Option(help="run the query for its plan: real numbers instead of estimates")] = False,
 ) -> None:
-    """Prove that the training query reads nothing from the future, and look for missing indexes; exit with 1 when it does."""
+    """Prove that the training query reads nothing from the future (else exit with 1), and look for missing indexes."""
     from pipelines.config import params, settings
 
     config = params.read()

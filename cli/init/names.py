@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from monitoring.reports.sanitized import visible
 from pipelines.config.errors import EvergreenError
 
+SHOWN = 20  # columns that are listed where none is near
 LONGEST = 50  # bytes: Postgres cuts names at 63, and suffixes are still to come
 # columns that later stages put beside ours, and those that our queries make
 TAKEN = {"at", "draw", "fold", "known_at", "own_day", "row_id", "score", "score_day", "snapshot_date"}
@@ -44,7 +45,7 @@ def find(wanted: str, columns: Sequence[str], option: str) -> str:
     """The column that is meant: of that very name, or the only one that is so but for its case.
 
     Raises:
-        EvergreenError: there is none; the nearest are named.
+        EvergreenError: there is none; the nearest are named, or what there is.
     """
     if wanted in columns:
         return wanted
@@ -52,7 +53,9 @@ def find(wanted: str, columns: Sequence[str], option: str) -> str:
     if len(alike) == 1:
         return alike[0]
     near = alike or difflib.get_close_matches(wanted, columns, n=3)
-    hint = f" Near it: {', '.join(map(quoted, near))}." if near else f" There are {len(columns)} columns."
+    shown = ", ".join(map(quoted, near or columns[:SHOWN]))
+    more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
+    hint = f" Near it: {shown}." if near else f" It has {shown}{more}."
     raise EvergreenError(f"{option} {wanted!r}: the table has no such column.{hint}")
 
 

@@ -72,6 +72,7 @@ def reading(url: str, timezone: str = "UTC") -> Iterator[Reader]:
     with postgres.connect(url, timezone=timezone) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
         connection.execute("set local synchronize_seqscans = off")  # equal scans give equal samples
+        connection.execute("set local jit = off")  # of statements over many columns it would compile for longer than they run
         yield Reader(connection)
 
 
@@ -101,8 +102,10 @@ def of_file(file: Path) -> Relation:
     """
     try:
         text = file.read_text(encoding="utf-8").strip().rstrip(";")
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise EvergreenError(f"--sql {file} cannot be read as UTF-8 text: {type(error).__name__}.") from None
+    except OSError as error:
+        raise EvergreenError(f"--sql {file} cannot be read: {(error.strerror or 'no file').lower()}.") from None
+    except UnicodeDecodeError:
+        raise EvergreenError(f"--sql {file} is no UTF-8 text: save it as such.") from None
     bare = postgres.without_comments(text)
     if not bare:
         raise EvergreenError(f"--sql {file} holds no query.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def load(
     schema, _, name = table.partition(".")
     if not schema or not name:
         raise EvergreenError(f"--table {table}: give schema and table, such as telco.customers.")
-    with tempfile.TemporaryDirectory(prefix="evergreen-load-") as folder:
+    with tempfile.TemporaryDirectory(prefix="evergreen-load-") as folder, _unbroken(file):
         if file_kinds.is_parquet(file):
             if options != Options():
                 raise EvergreenError(f"{file} is Parquet, which says itself what its columns are: leave out the options.")
@@ -74,6 +75,19 @@ def load(
         with postgres.connect(url) as connection:
             _make_room(connection, (schema, name), dict(zip(names, types, strict=True)), file.name, replace, say)
             return _fill(connection, (schema, name), first, batches)
+
+
+@contextmanager
+def _unbroken(file: Path) -> Iterator[None]:
+    """What Arrow says of bytes that it cannot read, in a sentence; an error of the disk has a number, and stays."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise EvergreenError(f"{file} cannot be read to its end: it was cut off, or is broken. {delimited.NOTHING}") from None
 
 
 def named_types(entries: Sequence[str]) -> dict[str, str]:

@@ -58,6 +58,7 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
 def story(here: Settings, *, start: str, end: str, say: Callable[[str], None]) -> None:
     """The year after the demo's pin, window by window, as it would have been watched; then what was decided."""
     model = params.read(here.folder / "params.yaml").model
+    say(f"From {start} to {end}, window by window: everyone's scores, the verdict, and the retraining that it leads to.")
     run_deployment(here, f"backfill/{model}", say, start=start, end=end)
     say(summary.windows(here, model))
     say(f"\nThe same with its evidence: {here.site_url}")

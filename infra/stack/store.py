@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 from infra.stack.postgres_server import LATER, ROLES, write_secret
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
+from pipelines.data import postgres
 
 PASSWORD = "_PASSWORD"  # what the name of one ends with in the secrets file
 VERSION = 1  # raise it when an older Evergreen could not read what this one writes below home
@@ -98,5 +99,5 @@ def log_tail(settings: Settings, program: str, lines: int = 15) -> str:
     file = log_file(settings, program)
     text = "\n".join(file.read_text(errors="replace").splitlines()[-lines:]) if file.exists() else "(no log yet)"
     for secret in read_secrets(settings).values():
-        text = text.replace(secret, "***")
+        text = postgres.redacted(text, secret)
     return text

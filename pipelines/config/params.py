@@ -377,7 +377,7 @@ def write_pin(path: Path, as_of: str, fingerprint: str) -> None:
     from pipelines.config.stage import write_text
 
     yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 1000
+    yaml.preserve_quotes, yaml.width = True, 10**9  # a line of a person's, or of init's, stays one
     yaml.Representer = type("WithNull", (RoundTripRepresenter,), {})  # adding to the class itself would change it for all
     yaml.representer.add_representer(type(None), lambda own, _: own.represent_scalar("tag:yaml.org,2002:null", "null"))
     values = yaml.load(path)

@@ -256,6 +256,18 @@ def _database(name: str, values: Mapping[str, str]) -> str:
     """The URL of a database of the user's own, or "". `postgresql://` alone means another driver from one SQLAlchemy to
     the next, so psycopg is named."""
     url = values.get(name, "")
+    scheme, separator, rest = url.partition("://")
+    dialect, _, driver = scheme.partition("+")
+    if separator and (dialect not in {"postgres", "postgresql"} or driver not in {"", "psycopg"}):
+        why = (
+            f"the driver {driver!r}: leave it out"
+            if dialect in {"postgres", "postgresql"}
+            else f"{dialect!r}: only Postgres is read"
+        )
+        raise EvergreenError(
+            f"{name} begins with {scheme}://, which names {why}. Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE. "
+            "Tables of another database come in as files: `evergreen load FILE --table schema.table`."
+        )
     try:
         parts = urlsplit(url)
         readable = not url or ((parts.port is None or parts.port > 0) and bool(parts.hostname))
@@ -266,5 +278,4 @@ def _database(name: str, values: Mapping[str, str]) -> str:
             f"{name} is not a URL that can be read. Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and odd characters "
             "of the password percent-encoded (# is %23, / is %2F, @ is %40)."
         )
-    scheme, separator, rest = url.partition("://")
-    return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
+    return f"postgresql+psycopg://{rest}" if url else ""

@@ -82,7 +82,7 @@ def pin(
         EvergreenError: the date is later than that, not a date, or pins no rows.
     """
     if as_of and as_of != params.TIMELESS:
-        _day(as_of)  # a slip is told before the source is asked
+        day(as_of)  # a slip is told before the source is asked
     with postgres.snapshot(url, data.timezone) as source:
         complete = watermark(source, queries)
         chosen = _chosen(as_of, complete)
@@ -176,7 +176,12 @@ def watermark(source: postgres.Snapshot, queries: Queries) -> date | None:
     return found
 
 
-def _day(as_of: str) -> date:
+def day(as_of: str) -> date:
+    """A date as a person writes it.
+
+    Raises:
+        EvergreenError: it is none.
+    """
     try:
         return date.fromisoformat(as_of)
     except ValueError:
@@ -188,7 +193,7 @@ def _chosen(as_of: str | None, complete: date | None) -> str:
         if as_of not in {None, params.TIMELESS}:
             raise EvergreenError("This dataset has no watermark.sql, so it has no clock: run `evergreen pin` without --as-of.")
         return params.TIMELESS
-    chosen = _day(as_of) if as_of else complete
+    chosen = day(as_of) if as_of else complete
     if chosen > complete:
         raise EvergreenError(f"The source is complete up to {complete} only: --as-of {chosen} would pin rows still to come.")
     return chosen.isoformat()

@@ -6,6 +6,7 @@ which rows are streamed, takes no server-side parameters.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ BATCH_BYTES = 4 * 2**20
 QUOTED = r"'(?:[^']|'')*'|\"[^\"]*\""
 # a name or a text may hold a colon, and `::` is a cast
 PLACEHOLDER = re.compile(rf"({QUOTED}|::)|(?<!\w):([A-Za-z_]\w*)")
+MARK = re.compile(r"/\* (.+?) line (\d+) \*/")  # at the start of a bound statement: its file, and the line it begins at
+LONG_SECRET = 12  # a shorter password may be a word that messages hold anyway
 
 _work = "evergreen"
 
@@ -62,12 +65,29 @@ def connect(url: str, *, statement_timeout_s: int = STATEMENT_TIMEOUT_S, timezon
     import psycopg
 
     try:
-        with psycopg.connect(**_arguments(url, statement_timeout_s), autocommit=True) as connection:
+        arguments = _arguments(url, statement_timeout_s)
+        with psycopg.connect(**arguments, autocommit=True, cursor_factory=_cursor()) as connection:
             connection.execute(_session(timezone))
             connection.autocommit = False
             yield connection
     except psycopg.Error as error:
-        raise _explained(url, error) from None
+        raise _explained(url, error, getattr(error, "statement", "")) from None
+
+
+@functools.cache
+def _cursor() -> type[psycopg.Cursor]:
+    """A cursor whose errors hold the statement, from which _explained reads the file."""
+    import psycopg
+
+    class Cursor(psycopg.Cursor):
+        def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
+            try:
+                return super().execute(query, *arguments, **options)
+            except psycopg.Error as error:
+                error.statement = query if isinstance(query, str) else ""  # type: ignore[attr-defined]
+                raise
+
+    return Cursor
 
 
 def lives(connection: psycopg.Connection) -> bool:
@@ -92,15 +112,21 @@ def bind(query: Path, values: Mapping[str, Any]) -> str:
         statement = query.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise EvergreenError(f"{query} is missing: a dataset has this file (data.dataset in params.yaml).") from None
-    return bind_text(statement, values, str(query))
+    return bind_text(statement, values, "/".join(query.parts[-3:]))  # as in sql/churn/training_set.sql
 
 
 def bind_text(statement: str, values: Mapping[str, Any], where: str) -> str:
-    """A statement with its placeholders replaced, and without its comments; errors as of `bind`, about `where`."""
-    statement = without_comments(statement)
-    if unknown := sorted(placeholders(statement) - set(values)):
+    """A statement with its placeholders replaced, and without its comments; errors as of `bind`, about `where`.
+
+    It begins with a comment that says `where` and its first line: the server shows it, and errors name file and line by it.
+    """
+    bare = without_comments(statement)
+    if unknown := sorted(placeholders(bare) - set(values)):
         raise EvergreenError(f"{where}: nothing binds :{', :'.join(unknown)}. Known: :{', :'.join(values)}.")
-    return PLACEHOLDER.sub(lambda found: literal(values[found[2]]) if found[2] else found[0], statement)
+    kept = _blanked(statement)
+    line = 1 + kept[: len(kept) - len(kept.lstrip())].count("\n")
+    bound = PLACEHOLDER.sub(lambda found: literal(values[found[2]]) if found[2] else found[0], bare)
+    return f"/* {where.replace('*/', '')} line {line} */ {bound}"
 
 
 def placeholders(statement: str) -> set[str]:
@@ -165,7 +191,7 @@ class Snapshot:
                 cursor.execute(statement)
                 yield cursor
         except (dbapi.Error, OSError) as error:  # a connection that ends in mid-stream is an OSError of Arrow's
-            raise _explained(self._url, error) from None
+            raise _explained(self._url, error, statement) from None
 
     def _castable(self, statement: str, order_by: Sequence[str]) -> str:
         with self._executed(f"select * from ({statement}) as described limit 0") as cursor:
@@ -220,8 +246,16 @@ def _cast(field: pa.Field) -> str:
 
 def without_comments(statement: str) -> str:
     """A statement alone: comments may hold colons that mean nothing. What looks like a comment within quotes is kept."""
-    kept = re.sub(rf"({QUOTED})|--[^\n]*|/\*.*?\*/", lambda found: found[1] or " ", statement, flags=re.DOTALL)
-    return kept.strip().rstrip("; \n")
+    return _blanked(statement).strip().rstrip("; \n")
+
+
+def _blanked(statement: str) -> str:
+    """A statement with spaces for its comments, line by line."""
+
+    def blank(found: re.Match[str]) -> str:
+        return found[1] or "\n" * found[0].count("\n") or " "
+
+    return re.sub(rf"({QUOTED})|--[^\n]*|/\*.*?\*/", blank, statement, flags=re.DOTALL)
 
 
 def work_as(name: str) -> None:
@@ -243,13 +277,11 @@ def _arguments(url: str, statement_timeout_s: int) -> dict[str, Any]:
     }
 
 
-def _explained(url: str, error: Exception) -> EvergreenError:
+def _explained(url: str, error: Exception, statement: str = "") -> EvergreenError:
     """What the server said, where, and what to do; without the password, and without DETAIL, which quotes rows."""
     parts = urlsplit(url)
-    where = f"Postgres at {parts.hostname}:{parts.port or 5432}{parts.path}"
-    said = _words(error)
-    for secret in {parts.password, unquote(parts.password or "")} - {None, ""}:
-        said = said.replace(secret, "***")
+    where = f"Postgres at {parts.hostname}:{parts.port or 5432}{parts.path}{_in_file(statement, error)}"
+    said = redacted(_words(error), parts.password or "")
     state = getattr(error, "sqlstate", None)
     if state in {"42P01", "42703", "3F000"} and re.search(r'"evergreen[".]', said):  # our own tables
         return EvergreenError(f"{where}: {said} Run `evergreen up`, which brings our own tables up to date.")
@@ -267,6 +299,29 @@ def _explained(url: str, error: Exception) -> EvergreenError:
     return EvergreenError(f"{where}: {said} Check the query and the source's tables.")
 
 
+def redacted(said: str, password: str) -> str:
+    """A message without a password: where a URL or a connection string has it, in libpq's quotes of what it cannot read, and,
+    where it is long, wherever it stands."""
+    for secret in filter(None, {password, unquote(password)}):
+        word = re.escape(secret)
+        places = [rf"(?<=:){word}(?=@)", rf"(?<=password=){word}\b", rf"(?<=percent-encoded token: \"){word}(?=\")"]
+        places += [rf"(?<=percent-encoded value: \"){word}(?=\")"]
+        places += [word] if len(secret) >= LONG_SECRET else []
+        said = re.sub("|".join(places), "***", said)
+    return said
+
+
+def _in_file(statement: str, error: Exception) -> str:
+    """Such as ", sql/churn/training_set.sql line 37": the file that a statement was bound from, the line where one is named."""
+    said = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
+    line = int(said[1]) if said else statement.count("\n") + 1
+    marks = [(number, found) for number, text in enumerate(statement.split("\n")[:line], 1) for found in MARK.finditer(text)]
+    if not marks:
+        return ""
+    number, found = marks[-1]
+    return f", {found[1]}" + (f" line {int(found[2]) + line - number}" if said else "")
+
+
 def _words(error: Exception) -> str:
     """The server's message in one line; libpq's own where the server said nothing."""
     diagnosis = getattr(error, "diag", None)
@@ -275,7 +330,8 @@ def _words(error: Exception) -> str:
     lines = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     said = re.sub(r" (LINE \d+: |Query was: |DETAIL: |CONTEXT: ).*", "", lines).removeprefix("IO: ")
     query = re.search(r"^LINE \d+: *(.+)$", str(error), re.MULTILINE)  # of the query: it names the column
-    return re.sub(r"^([A-Z_]+: Failed to|\[libpq\]) .*?ERROR: +", "", said) + (f" near `{query[1]}`." if query else "")
+    said = re.sub(r"^([A-Z_]+: )?(\[libpq\]|Failed to) .*?ERROR: +", "", said).rstrip(".")
+    return f"{said} near `{query[1]}`." if query else said if said.endswith("?") else f"{said}."
 
 
 # SQLSTATEs, words where the driver gives no SQLSTATE, and what to do
@@ -289,6 +345,11 @@ ADVICE = [
     ({"42501"}, ("permission denied",), "Grant the role of this URL the right, such as SELECT on what the query reads."),
     ({"2BP01"}, (), "Somebody has built on it: move or drop that first. Nothing was changed."),
     ({"57014"}, (), "The statement ran into its time limit: look for a lock or a missing index."),
+    (
+        set(),
+        ("invalid value for parameter",),
+        "Unset PGTZ, PGDATESTYLE and the like in this shell, or correct the role's settings.",
+    ),
     ({"28P01", "28000"}, ("authentication failed",), "Check user and password in SOURCE_URL and EVERGREEN_URL (.env)."),
     ({"3D000"}, ('FATAL:  database "', "percent-encoded"), "Check the address in SOURCE_URL and EVERGREEN_URL (.env)."),
 ]

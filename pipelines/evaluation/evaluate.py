@@ -276,7 +276,7 @@ def newest_rows(table: pa.Table, judged: Judged, data: params.DataParams) -> dic
 
 
 def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """For `dvc metrics show`: a row a candidate, with the figures that people compare first."""
+    """For `dvc metrics show`, which gives a row a file: of each candidate the figures that people compare first."""
     metric = evaluation["metric"]
 
     def points(found: dict[str, Any]) -> dict[str, float]:

@@ -33,6 +33,7 @@ def foresee(
     use: int,
     evaluate: EvaluateParams,
     promotion: PromotionParams,
+    dated: bool = True,
 ) -> Foreseen:
     """From the newest comparison in the ledger; without one by an assumption, where there is one for the metric.
 
@@ -40,7 +41,7 @@ def foresee(
 
     Args:
         verdicts: of the model, as the ledger holds them, newest first.
-        entities, rows: of the newest snapshots.
+        entities, rows: of the newest snapshots; of all where the table has no dates (`dated`).
         use: how many decisions its rows have served, the next one included.
     """
     found = next((error for saved in verdicts if (error := _of_verdict(saved, entities, promotion.metric))), None)
@@ -50,7 +51,8 @@ def foresee(
             _assumed(rows, evaluate),
             f"the assumption that two versions decide differently on {DIFFERING:.0%} of rows",
         )
-    about = f"{entities:,.0f} entities of the newest snapshots decide; the next decision is use {use} of their rows."
+    newest = " of the newest snapshots" if dated else ""
+    about = f"{entities:,.0f} entities{newest} decide; the next decision is use {use} of their rows."
     if found is None:
         return Foreseen(None, f"{about} How small a gain in {promotion.metric} they can show, the first comparison will tell.")
     gain = gains.detectable(found, promotion.min_effect, use, evaluate.confidence)

@@ -117,8 +117,10 @@ def version(url: str, model: str, number: int) -> Version:
     for one in known:
         if one.version == number:
             return one
-    there_is = ", ".join(map(str, known)) or "none yet: run `prefect deployment run 'retrain/" + model + "'`"
-    raise EvergreenError(f"Model {model!r} has no version {number}. Published: {there_is}.")
+    there_is = (
+        f"There is {', '.join(map(str, known))}" if known else "None is published yet: `evergreen retrain` makes the first"
+    )
+    raise EvergreenError(f"Model {model!r} has no version {number}. {there_is}.")
 
 
 def champion(url: str, model: str) -> Champion | None:

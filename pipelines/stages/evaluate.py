@@ -33,7 +33,8 @@ def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluati
     with stage.phase("write"):
         pq.write_table(written, scores, compression="zstd")
     stage.write_json(evaluation, found)
-    stage.write_json(metrics, summary(found))
+    for name, figures in summary(found).items():
+        stage.write_json(metrics / f"{name}.json", figures)
     shap = {name: json.loads((folder / "shap.json").read_text()) for name, folder in folders.items()}
     plot.write(plots, first.labels, scored, found, shap)
     stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} rows of {found['entities']:,} entities.")

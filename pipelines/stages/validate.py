@@ -32,7 +32,7 @@ def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verd
         asked = shown(judged.asked, checks)
         stage.say(f"{len(checks):,} checks are counted. Great Expectations judges {len(asked):,} of {len(judged.asked):,}.")
         columns = _columns(asked, None) or judged.rows.column_names[:1]
-        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked, advice)
+        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked)
         for item, answer in zip(asked, answers, strict=True):
             if item.type not in COUNTED:
                 checks.append(line_of(item, answer, advice, params.data.target))

@@ -6,7 +6,10 @@ them, then decides.
 
 from __future__ import annotations
 
+import difflib
+import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +68,9 @@ OFFERED: dict[str, Offer] = {
     "expect_table_row_count_to_be_between": Offer("rows"),
 }
 COLUMN_KEYS = ("column", "column_A", "column_B")
+NEEDED = ("regex", "value_set")  # kwargs of which Great Expectations has defaults that judge nothing
+IGNORED = ("windows", "batch_id", "row_condition", "condition_parser")  # kwargs of which counting.py knows nothing
+ENTRY = "- {type: expect_column_values_to_be_between, severity: critical, kwargs: {column: age, min_value: 0}}"
 
 
 class Expectation(Section):
@@ -111,30 +117,76 @@ def read_expectations(path: Path) -> list[Expectation]:
     """Entries of expectations.yaml.
 
     Raises:
-        EvergreenError: no YAML, an unknown key, type or severity, or an entry without a column; each is named.
+        EvergreenError: no YAML, an unknown key, type or severity, kwargs that are not those of the type, or an entry without
+            a column; each is named.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        entries = Expectations.model_validate(YAML(typ="safe").load(path)).expectations
-    except (FileNotFoundError, YAMLError) as error:
+        loaded = YAML(typ="safe").load(path)
+        if not isinstance(loaded, dict) or not isinstance(loaded.get("expectations"), list):
+            raise EvergreenError(f"{path} is not usable: it begins with `expectations:`, and lists entries such as\n  {ENTRY}")
+        entries = Expectations.model_validate(loaded).expectations
+    except FileNotFoundError:
+        raise EvergreenError(f"{path} is missing: `evergreen expectations --force` proposes one.") from None
+    except YAMLError as error:
         raise EvergreenError(f"{path} cannot be read as YAML: {error}") from None
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)]
-        raise EvergreenError("\n".join([f"{path} is not usable:", *lines])) from None
-    for number, entry in enumerate(entries):
-        if entry.type not in OFFERED:
-            offered = "\n  ".join(OFFERED)
-            raise EvergreenError(f"{path}: expectations.{number} has the unknown type {entry.type!r}. Offered:\n  {offered}")
-        offer = OFFERED[entry.type]
-        if offer.ours and (strange := set(entry.kwargs) ^ set(offer.ours)):
-            raise EvergreenError(
-                f"{path}: expectations.{number} ({entry.type}) takes {', '.join(offer.ours)}: {', '.join(strange)}?"
-            )
-        if not entry.columns and "table" not in entry.type:
-            raise EvergreenError(f"{path}: expectations.{number} ({entry.type}) names no column: give kwargs a column.")
+        raise EvergreenError("\n".join([f"{path} is not usable:", *lines, f"An entry is such as\n  {ENTRY}"])) from None
+    refused: dict[tuple[Any, ...], str] = {}
+    if lines := [f"  expectations.{number} {said}" for number, entry in enumerate(entries) for said in _faults(entry, refused)]:
+        raise EvergreenError("\n".join([f"{path} is not usable; correct these entries (the first is number 0):", *lines]))
     return entries
+
+
+def _faults(entry: Expectation, refused: dict[tuple[Any, ...], str]) -> Iterator[str]:
+    """What is wrong with an entry's type or kwargs, in words. refused: what is known of kwargs of the same kinds."""
+    if entry.type not in OFFERED:
+        near = difflib.get_close_matches(entry.type, OFFERED, 3) or list(OFFERED)
+        yield f"has the unknown type {entry.type!r}. Offered: {', '.join(near)}."
+        return
+    name = f"({', '.join([entry.type, *entry.columns])})"
+    if not entry.columns and "table" not in entry.type:
+        yield f"{name} names no column: give kwargs a column."
+        return
+    if ours := OFFERED[entry.type].ours:
+        if strange := sorted(set(entry.kwargs) ^ set(ours)):
+            yield f"{name} takes {', '.join(ours)}: {', '.join(strange)}?"
+        return
+    low, high = entry.kwargs.get("min_value"), entry.kwargs.get("max_value")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        yield f"{name} has min_value {low}, which is above max_value {high}: no value would pass."
+    of_value = ("mostly", "regex")
+    kinds = (entry.type, *((key, repr(value) if key in of_value else type(value)) for key, value in entry.kwargs.items()))
+    if kinds not in refused:  # of thousands of entries a few dozen differ
+        refused[kinds] = _refused(entry)
+    if refused[kinds]:
+        yield f"{name} {refused[kinds]}"
+
+
+def _refused(entry: Expectation) -> str:
+    """What Great Expectations has against the kwargs, which it takes, and what it leaves for the counting to find out."""
+    from great_expectations.expectations.expectation import Expectation as Anything
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    judged = get_expectation_impl(entry.type)
+    taken = [key for key in judged.__fields__ if key not in Anything.__fields__ and key not in IGNORED]
+    if strange := [key for key in entry.kwargs if key not in taken]:
+        return f"does not take {', '.join(strange)}. It takes {', '.join(taken)}."
+    if lacking := [key for key in NEEDED if key in taken and key not in entry.kwargs]:
+        return f"lacks {', '.join(lacking)}."
+    try:
+        judged(severity=entry.severity, **entry.kwargs)
+        re.compile(entry.kwargs.get("regex", ""))
+    except re.error as error:
+        return f"has a regex that cannot be read: {error}."
+    except (TypeError, ValueError) as error:  # pydantic's, of which a value that may be of several types has several
+        told = {item["loc"][0]: item["msg"] for item in reversed(error.errors())} if hasattr(error, "errors") else {"": error}
+        told = {key: said for key, said in told.items() if key != "__root__" or len(told) == 1}  # what follows from others
+        return "; ".join(f"{key}: {said}" if key not in {"", "__root__"} else f"{said}" for key, said in told.items()) + "."
+    return ""
 
 
 def sort_out(
@@ -178,12 +230,8 @@ def sample(rows: Source, columns: list[str], most: int) -> pa.Table:
     return pa.Table.from_batches(parts)
 
 
-def ask_great_expectations(rows: pd.DataFrame, expectations: list[Expectation], advice: str) -> tuple[list[Result], str]:
-    """Great Expectations' results, in the order of `expectations`, and its Data Docs page of them as HTML.
-
-    Raises:
-        EvergreenError: an expectation's kwargs are not those of its type.
-    """
+def ask_great_expectations(rows: pd.DataFrame, expectations: list[Expectation]) -> tuple[list[Result], str]:
+    """Great Expectations' results, in the order of `expectations`, and its Data Docs page of them as HTML."""
     import great_expectations as gx
 
     names = {name: f"{plain(name)}{'' if plain(name) == name else f' {number}'}" for number, name in enumerate(rows)}
@@ -191,7 +239,7 @@ def ask_great_expectations(rows: pd.DataFrame, expectations: list[Expectation], 
         context = gx.get_context(mode="file", project_root_dir=folder)
         context.variables.progress_bars = {"globally": False}
         source = context.data_sources.add_pandas("extract").add_dataframe_asset("rows")
-        suite = gx.ExpectationSuite("expectations", expectations=_suite(expectations, names, advice))
+        suite = gx.ExpectationSuite("expectations", expectations=_suite(expectations, names))
         definition = gx.ValidationDefinition(
             name="rows", data=source.add_batch_definition_whole_dataframe("rows"), suite=context.suites.add(suite)
         )
@@ -219,15 +267,12 @@ def observed(result: dict[str, Any]) -> str:
     return f"{value:.6g}" if isinstance(value, int | float | np.number) else "that it cannot be computed"
 
 
-def _suite(expectations: list[Expectation], names: dict[str, str], advice: str) -> list[Any]:
+def _suite(expectations: list[Expectation], names: dict[str, str]) -> list[Any]:
     """Great Expectations' objects, on renamed columns; `meta` holds the position, as results come in another order."""
     from great_expectations.expectations.registry import get_expectation_impl
 
     suite = []
     for number, item in enumerate(expectations):
         kwargs = {key: names[value] if key in COLUMN_KEYS else value for key, value in item.kwargs.items()}
-        try:
-            suite.append(get_expectation_impl(item.type)(severity=item.severity, meta={"entry": number}, **kwargs))
-        except (TypeError, ValueError) as error:
-            raise EvergreenError(f"{item.type} [{', '.join(item.columns)}] has unusable kwargs: {error}. {advice}") from None
+        suite.append(get_expectation_impl(item.type)(severity=item.severity, meta={"entry": number}, **kwargs))
     return suite

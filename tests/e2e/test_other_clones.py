@@ -152,7 +152,9 @@ def test_a_later_retraining_is_judged_against_the_champion_with_a_paired_interva
     assert (newest.decision == "promoted") == (failed == [])
     assert (evidence["low"] > 0) == ("better beyond chance" not in failed)
     said = project.clone.evergreen("history")
-    assert re.search(rf"v{newest.from_version} -> v{newest.to_version} +{newest.decision} ", said) and newest.reason in said
+    moved = rf"v{newest.from_version} -> v{newest.to_version} +promoted "
+    stayed = rf"v{newest.to_version} rejected, v{newest.from_version} stays "
+    assert re.search(moved if newest.decision == "promoted" else stayed, said) and newest.reason in said
 
 
 def test_a_person_may_promote_past_the_gate_and_back(project: Project) -> None:

@@ -187,6 +187,11 @@ def test_by_default_nothing_is_taken_away_and_what_cannot_be_looked_through_is_s
     assert "Taken away:" in said[-1]
 
 
+def test_a_clone_that_is_none_is_named(here, tmp_path):
+    with pytest.raises(EvergreenError, match=r"--clone .*/nowhere: no clone is there"):
+        collection.collect(here, delete=True, clones=[tmp_path / "nowhere"], say=print)
+
+
 def test_a_retraining_that_runs_is_not_disturbed(here):
     with ledger.retraining_lock(here.evergreen_url, "churn"), pytest.raises(EvergreenError, match="already running"):
         collection.collect(here, delete=True, clones=[], say=print)

@@ -13,8 +13,9 @@ import pytest
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.monitor import _chosen, follow_up
-from monitoring import store, windows
+from flows import backfill
+from flows.monitor import _chosen, _lateness, follow_up
+from monitoring import feed, store, windows
 from monitoring.decide import Decision
 from monitoring.store import Judgement, Verdict
 from monitoring.subject import Watch
@@ -162,3 +163,20 @@ def test_a_window_that_has_not_ended_is_refused(watch):
     with pytest.raises(EvergreenError, match=r"2025-04 has not ended.*up to 2025-04-05, so 2025-03 is the newest"):
         _chosen(watch, "2025-04", dt.date(2025, 4, 5))
     assert [one.key for one in _chosen(watch, "2025-02", dt.date(2025, 4, 5))] == ["2025-02"]
+
+
+def test_a_late_source_fails_a_scheduled_run_and_is_told_to_who_began_one_himself():
+    late = feed.check_age(dt.date(2026, 12, 1), dt.date(2025, 12, 31), PARAMS.monitor, 0)
+    with disable_run_logger():
+        assert _lateness(late, False) == " The data ends on 2025-12-31, 335 days before 2026-12-01: a feed is late."
+    with pytest.raises(EvergreenError, match=r"a feed is late\. Look after what loads the source"):
+        _lateness(late, True)
+    assert _lateness([], True) == ""
+
+
+def test_a_backfill_waits_for_the_retraining_that_a_window_asked_for(watch):
+    verdict = judged(watch, 1, "retrain")
+    store.begin_retraining(watch.url, "churn", "run-1", "2025-01", "2025-01-28")
+    assert backfill.began.fn(watch, verdict)
+    store.end_retraining(watch.url, "churn", "run-1", "kept", version=1)
+    assert backfill.waited.fn(watch, verdict) == "kept"

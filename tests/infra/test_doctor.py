@@ -17,6 +17,7 @@ from infra import doctor
 from infra.doctor import Finding
 from infra.stack import local as local_stack
 from infra.stack import postgres_server, processes, store, supervisor_control
+from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
 from pipelines.registry import ledger, roles
@@ -57,6 +58,13 @@ def test_a_stack_that_was_never_started(project: Settings) -> None:
     (found,) = doctor.diagnose(project)
     assert "supervisor does not run" in found.what
     assert found.next == "Run `evergreen up`."
+
+
+def test_a_message_of_one_sentence_still_says_what_to_do_next() -> None:
+    one = doctor._from_error(EvergreenError("The store at 127.0.0.1:5432 is gone."), "home")
+    assert (one.what, one.next) == ("The store at 127.0.0.1:5432 is gone.", "Correct that, and run `evergreen doctor` again.")
+    two = doctor._from_error(EvergreenError("Version 1.2 is new. Update it. `git pull` does."), "home")
+    assert (two.what, two.next) == ("Version 1.2 is new.", "Update it. `git pull` does.")
 
 
 def test_a_port_that_somebody_holds(project: Settings) -> None:
@@ -118,6 +126,14 @@ def test_passwords_that_others_can_read(project: Settings) -> None:
     assert "chmod 600" in only(doctor.diagnose(project), "mode 0644").next
     project.secrets_file.chmod(0o600)
     assert not [one for one in doctor.diagnose(project) if "mode" in one.what]
+
+
+def test_the_end_of_a_log_shows_no_secret_and_keeps_its_words(project: Settings) -> None:
+    (project.home / "logs").mkdir(parents=True)
+    project.secrets_file.write_text("READER_PASSWORD=a\nCOMPANY_PASSWORD=a-generated-one-is-long\nEMPTY=\n")
+    said = "a database at postgresql://reader:a@host, and a-generated-one-is-long"
+    store.log_file(project, "api").write_text(said)
+    assert store.log_tail(project, "api") == "a database at postgresql://reader:***@host, and ***"
 
 
 def test_an_environment_that_differs_from_the_lock(project: Settings) -> None:

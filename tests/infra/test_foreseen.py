@@ -45,3 +45,8 @@ def test_a_pin_needs_no_ledger(tmp_path, config):
     """A source of one's own, and no stack."""
     said = summary.foreseen(Settings.load_from(tmp_path, {}), PIN, config)
     assert "is use 1 of" in said and "The ledger was not asked: No password for role" in said
+
+
+def test_a_table_without_dates_has_no_newest_snapshots(here, config):
+    timeless = config.model_copy(update={"data": config.data.model_copy(update={"time": None})})
+    assert summary.foreseen(here, PIN, timeless).startswith("4,500 entities decide; the next decision is use 1")

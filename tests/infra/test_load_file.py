@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import gzip
 import re
 import shutil
 import tarfile
@@ -410,3 +411,17 @@ def test_an_earlier_load_of_other_columns_is_made_anew_and_that_is_told(company_
     load_file.load(company_url, tmp_path / "new.csv", "crm.t", told.append, replace=True)
     assert rows(company_url, "select a from crm.t") == [("x",)]
     assert "keys, indexes and grants that it was given are gone" in told[-1]
+
+
+def test_a_file_that_was_cut_off_is_one_sentence(company_url, tmp_path):
+    whole = gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (row, row**2) for row in range(30_000)))
+    (tmp_path / "rows.csv.gz").write_bytes(whole[: len(whole) // 2])
+    pq.write_table(pa.table({"a": list(range(1000))}), tmp_path / "rows.parquet")
+    kept = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "rows.parquet").write_bytes(kept[: len(kept) // 2])
+    for name, said in (
+        ("rows.csv.gz", "cannot be read to its end: it was cut off, or is broken"),
+        ("rows.parquet", "no Parquet"),
+    ):
+        with pytest.raises(EvergreenError, match=rf"{said}.*Nothing was loaded"):
+            load_file.load(company_url, tmp_path / name, "cut.rows")

@@ -63,6 +63,12 @@ def test_what_was_decided_between_them_is_shown(here):
     assert "v1 was made in another clone; its ref is not here: git fetch CLONE refs/evergreen/runs/1" in said
 
 
+def test_one_version_is_not_compared_with_itself(here):
+    make(here, {"strong": 1.0}, None)
+    with pytest.raises(EvergreenError, match="v1 is named twice: name two versions"):
+        compare.compare(here, "churn", [1, 1])
+
+
 def test_a_version_whose_files_were_changed_is_not_compared(here):
     version = make(here, {"strong": 1.0}, None)
     make(here, {"strong": 2.0}, None)

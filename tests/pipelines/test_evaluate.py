@@ -235,7 +235,7 @@ def test_the_stage_judges_all_rows_the_newest_and_unseen_months_of_candidates_an
     for name in ("linear", "lightgbm"):
         train_stage.main(candidate=name, past=Path("recency.json"), model=Path("models") / name, **shared)
     ensemble_stage.main(models=Path("models"), ensemble=Path("ensemble"), **shared)
-    files = {"scores": "scores.parquet", "evaluation": "evaluation.json", "metrics": "metrics.json", "plots": "plots"}
+    files = {"scores": "scores.parquet", "evaluation": "evaluation.json", "metrics": "metrics", "plots": "plots"}
     evaluate_stage.main(
         training=shared["training"], models=Path("models"), ensemble=Path("ensemble"),
         **{name: Path(path) for name, path in files.items()},
@@ -248,7 +248,9 @@ def test_the_stage_judges_all_rows_the_newest_and_unseen_months_of_candidates_an
         assert scores[f"score_{name}"].equals(pq.read_table(f"models/{name}/oof.parquet")["score"])
         assert found["candidates"][name].keys() >= {"metrics", "newest", "backtest", "threshold", "graph_bytes"}
     assert found["challenger"] == "linear"  # what the label follows is linear in the signal
-    shown = json.loads(Path("metrics.json").read_text())["linear"]
+    assert sorted(path.name for path in Path("metrics").iterdir()) == ["ensemble.json", "lightgbm.json", "linear.json"]
+    shown = json.loads(Path("metrics/linear.json").read_text())
+    assert len(shown) <= 12 and not any(isinstance(figure, dict) for figure in shown.values())
     assert shown["unseen_months_roc_auc"] == found["candidates"]["linear"]["backtest"]["roc_auc"]["point"]
 
 

@@ -55,3 +55,13 @@ def test_text_that_is_not_yaml_is_refused(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1")
     with pytest.raises(EvergreenError, match="is not YAML"):
         params.read(tmp_path / "params.yaml")
+
+
+def test_a_pin_leaves_a_long_line_on_one(tmp_path):
+    long = ", ".join(f"column_{number}: [n/a, unknown]" for number in range(200))
+    text = f"data:\n  as_of: null\n  fingerprint: null\nfeatures:\n  texts: {{{long}}}  # why\n"
+    (tmp_path / "params.yaml").write_text(text)
+    params.write_pin(tmp_path / "params.yaml", "2024-12-31", "abc")
+    assert (tmp_path / "params.yaml").read_text() == text.replace("as_of: null", 'as_of: "2024-12-31"').replace(
+        "fingerprint: null", 'fingerprint: "abc"'
+    )

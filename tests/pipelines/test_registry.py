@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,13 +15,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import httpx
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipelines import onnx_model
 from pipelines.config.errors import EvergreenError, TransientError
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, mlflow_registry, publish
+from serving.version import Served
 from tests.pipelines import bundles
+from tests.serving import versions
+from tests.serving.asking import Asking
 
 BETTER = Verdict("better", "The challenger becomes champion.")
 WEAKER = Verdict("insufficient evidence", "The champion stays.")
@@ -269,6 +275,37 @@ def test_mlflow_loads_the_champion_by_its_alias_and_scores_as_batch_does(release
     assert found == onnx_model.load(release.bundle).score(rows).tolist()
     assert mlflow.onnx.load_model(f"models:/{champion.model}/1").graph.output[0].name == "probability"
     assert model.metadata.signature.inputs.input_names() == ["strong"]
+
+
+def test_of_numbers_and_texts_mlflow_batch_and_api_say_the_same(url, uri, release, tmp_path, monkeypatch):
+    """The version is published as a retraining does, and loaded by its alias from the server."""
+    import mlflow.pyfunc
+
+    bundle, model = with_texts(release.bundle, tmp_path / "texts"), model_of(release)
+    version = publish.publish_version(url, uri, release)
+    publish.record_decision(url, version, BETTER, epoch=0, actor="tester")
+    publish.reconcile(url, uri, model)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    rows = [versions.ROW, versions.ROW | {"tenure_months": None, "plan": None}, versions.ROW | {"plan": "never seen"}]
+    rows += [versions.ROW | {"tenure_months": months, "contract type": "month-to-month"} for months in range(20)]
+    frame = pd.DataFrame(rows)
+    found = mlflow.pyfunc.load_model(f"models:/{model}@champion").predict(frame)["probability"].tolist()
+    assert found == onnx_model.load(bundle).score(pa.table({name: [row[name] for row in rows] for name in frame})).tolist()
+    [answer] = Asking(tmp_path / "asked", Served.load(ledger.champion(url, model), bundle)).predict(rows)
+    assert found == [one["probability"] for one in answer.json]
+    assert len(set(found)) > 3
+
+
+def with_texts(bundle: Path, scratch: Path) -> Path:
+    """The bundle with a graph that reads numbers and texts, and all that the API needs beside it."""
+    other = versions.write(scratch)
+    for name in ("model.onnx", "schema.json", "decision.json", "serving.json", "background.json"):
+        shutil.copy(other / name, bundle / name)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["data"]["columns"] = versions.TYPES
+    manifest["files"] = {path.name: onnx_model.sha256(path) for path in bundle.iterdir() if path.name != "manifest.json"}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return bundle
 
 
 def test_people_read_in_mlflow_what_a_version_is(client, champion):

@@ -63,3 +63,19 @@ def test_a_notification_block_that_cannot_be_is_named(tmp_path, wrong):
     with pytest.raises(EvergreenError, match="Write block-type-slug/name") as error:
         Settings.load_from(tmp_path, {"EVERGREEN_NOTIFY": wrong})
     assert repr(wrong) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("mysql://reader:secret@host/company", "'mysql': only Postgres is read"),
+        ("sqlite:///company.db", "'sqlite': only Postgres is read"),
+        ("postgresql+psycopg2://reader:secret@host/company", "the driver 'psycopg2': leave it out"),
+        ("postgresql+asyncpg://reader:secret@host/company", "the driver 'asyncpg': leave it out"),
+    ],
+)
+def test_a_url_of_another_database_or_driver_is_refused_by_name(tmp_path, url, named):
+    with pytest.raises(EvergreenError, match=named) as error:
+        Settings.load_from(tmp_path, {"SOURCE_URL": url})
+    assert "Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE" in str(error.value)
+    assert "secret" not in str(error.value)

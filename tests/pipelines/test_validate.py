@@ -159,6 +159,16 @@ def test_an_expectation_on_a_missing_column_fails_and_names_it(run):
         (expect("column_values_to_not_be_null"), "names no column"),
         (expect("column_values_to_not_be_null", "fatal", column="age"), "expectations.0.severity"),
         (expect("column_values_to_not_be_null", column="age") | {"colum": "age"}, "expectations.0.colum"),
+        (expect("column_values_to_be_between", column="age", min_value="x"), "age) min_value: value is not a valid float."),
+        (
+            expect("column_values_to_be_between", column="age", min_value=9, max_value=3),
+            "min_value 9, which is above max_value 3",
+        ),
+        (expect("column_values_to_be_between", column="age"), "min_value and max_value cannot both be None."),
+        (expect("column_values_to_be_between", column="age", min=0), "does not take min. It takes column, mostly, min_value"),
+        (expect("column_values_to_match_regex", column="plan", regex="("), "has a regex that cannot be read"),
+        (expect("column_values_to_match_regex", column="plan"), "lacks regex."),
+        (expect("column_values_to_be_in_set", column="plan", value_set="year"), "value_set: value is not a valid list."),
     ],
 )
 def test_a_wrong_entry_of_the_expectations_is_named(run, entry, said):
@@ -166,6 +176,22 @@ def test_a_wrong_entry_of_the_expectations_is_named(run, entry, said):
         run(good(), [entry])
 
     assert said in str(error.value)
+    assert "validation error" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "expectations: age", "other: []"])
+def test_a_file_that_lists_no_expectations_shows_what_one_is(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(EvergreenError, match=r"begins with `expectations:`, and lists entries such as\n  - \{type: "):
+        owned.read_expectations(tmp_path / "mine.yaml")
+    with pytest.raises(EvergreenError, match=r"none\.yaml is missing: `evergreen expectations --force`"):
+        owned.read_expectations(tmp_path / "none.yaml")
+
+
+def test_every_wrong_entry_is_named_at_once(run):
+    wrong = [expect("column_values_to_be_between", column="age"), expect("column_values_to_not_be_null", column="age", most=1)]
+    with pytest.raises(EvergreenError, match=r"(?s)expectations\.0 .*expectations\.1 "):
+        run(good(), wrong)
 
 
 def test_unknown_kwargs_are_named(run):

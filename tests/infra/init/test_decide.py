@@ -320,3 +320,15 @@ def test_limits_hold_from_the_first_pin_that_has_enough():
 def test_limits_hold_for_the_whole_table_where_no_earlier_pin_has_enough():
     found, training = of_months([100, 100, 400], [5, 5, 30])
     assert parameters.smallest_pin(found, training) == (None, 600)
+
+
+def test_a_value_that_goes_over_lines_is_replaced_as_a_whole():
+    template = [
+        "features:", "  texts:", "    trim: true", "    missing: {a: [x]}", "  exclude: [one,", "      two]    # reason",
+        "          # and the rest", "  last: 1", "recency:", "  rows: 1",
+    ]  # fmt: skip
+    parameters._set(template, "features.texts", {"trim": False}, None, "params.yaml")
+    parameters._set(template, "features.exclude", [], "ours", "params.yaml")
+    assert [line.split("#")[0].rstrip() for line in template] == [
+        "features:", "  texts: {trim: false}", "  exclude: []", "  last: 1", "recency:", "  rows: 1",
+    ]  # fmt: skip

@@ -43,6 +43,8 @@ def test_any_names_are_told_apart_and_need_no_escape(found):
 def test_a_column_is_found_whatever_its_case_if_there_is_one():
     assert names.find("CHURN", ["Churn", "id"], "--target") == "Churn"
     assert names.find("a", ["A", "a"], "--target") == "a"
+    with pytest.raises(EvergreenError, match=r'It has "c0", "c1", .*"c19" and 5 more\.$'):
+        names.find("gone", [f"c{number}" for number in range(25)], "--id")
     with pytest.raises(EvergreenError, match=r'--target \'A B\': the table has no such column\. Near it: "A_B"\.'):
         names.find("A B", ["A_B", "x"], "--target")
 
