@@ -27,6 +27,7 @@ ENSEMBLE = "ensemble"  # of the candidates: judged like one of them
 THRESHOLDS = 500
 CHOICE_RESAMPLES = 200
 LOG_LOSS = "log_loss"
+SHOWN = 2.0  # standard errors by which a candidate must beat the mean of all
 ONE_STANDARD_ERROR = 0.6827  # the two-sided confidence of one
 
 
@@ -172,9 +173,10 @@ def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.Ev
     """The challenger: the simplest candidate within `simplest_within` standard errors of the best, in the metric and in log
     loss (1: the rule of Breiman et al. 1984, section 3.4.3).
 
-    The best is who has the lowest log loss of those within one standard error of the highest metric: the proper score tells
-    candidates apart by fewer rows, and the luckiest of many in the metric is seldom the best. The ensemble takes part like any
-    other, and so does the baseline.
+    The best is the ensemble, unless a candidate is shown to have a lower log loss, by more than two standard errors: the best
+    single one of many is partly the luckiest, and whom their mean favours was not chosen by its figures. Else it is who has
+    the lowest log loss, which tells candidates apart by fewer rows than the metric, of those within one standard error of the
+    highest metric. The baseline takes part like any other.
 
     Args:
         sizes: bytes of each candidate's graph: the smaller is the simpler.
@@ -204,11 +206,14 @@ def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.Ev
     def close(name: str, gaps: dict[str, Any], within: float) -> bool:
         return all(gap["behind"] <= within * gap["error"] for gap in gaps[name].values())
 
-    highest = max(points, key=lambda name: points[name][evaluate.metric])
-    by_metric = {name: {evaluate.metric: gaps[evaluate.metric]} for name, gaps in behind(highest).items()}
-    best = min((name for name in judged if close(name, by_metric, 1.0)), key=lambda name: points[name][LOG_LOSS])
-    gaps = behind(best)
-    simple = [name for name in judged if name == best or close(name, gaps, evaluate.simplest_within)]
+    best, gaps = ENSEMBLE, behind(ENSEMBLE) if ENSEMBLE in judged else {}
+    if not gaps or any(-each[LOG_LOSS]["behind"] > SHOWN * each[LOG_LOSS]["error"] for each in gaps.values()):
+        highest = max(points, key=lambda name: points[name][evaluate.metric])
+        by_metric = {name: {evaluate.metric: each[evaluate.metric]} for name, each in behind(highest).items()}
+        best = min((name for name in judged if close(name, by_metric, 1.0)), key=lambda name: points[name][LOG_LOSS])
+        gaps = behind(best)
+    within = evaluate.simplest_within
+    simple = [name for name in judged if name == best or (within and close(name, gaps, within))]
     candidates = {name: {"value": round(points[name][evaluate.metric], 9)} | gaps[name] for name in judged}
     return {"challenger": min(simple, key=sizes.__getitem__), "best": best, "candidates": candidates}
 

@@ -195,8 +195,8 @@ def _chosen(evaluation: dict[str, Any], within: float) -> str:
         return f"It is the best of {len(choice['candidates'])} candidates."
     metric, gaps = evaluation["metric"], choice["candidates"][name]
     return (
-        f"{choice['best']} has the lowest log loss of those with about the highest {metric}. {name} is the simpler graph, and "
-        f"within {_errors(within)} of it: {gaps[metric]['behind']:+.4f} ({gaps[metric]['error']:.4f}) behind in {metric}, "
+        f"{choice['best']} is the best of {len(choice['candidates'])} candidates. {name} is the simpler graph, and within "
+        f"{_errors(within)} of it: {gaps[metric]['behind']:+.4f} ({gaps[metric]['error']:.4f}) behind in {metric}, "
         f"{gaps['log_loss']['behind']:+.4f} ({gaps['log_loss']['error']:.4f}) in log loss."
     )
 

@@ -104,10 +104,16 @@ def test_of_those_within_one_standard_error_of_the_best_the_simplest_is_the_chal
 
 
 def test_of_those_with_about_the_highest_metric_the_one_of_lowest_log_loss_is_the_best():
-    found = chosen({"linear": POOR, "lightgbm": GOOD, "ensemble": alike(0.02, less=0.85)})
-    assert found["candidates"]["lightgbm"]["value"] > found["candidates"]["ensemble"]["value"]
+    found = chosen({"linear": POOR, "lightgbm": GOOD, "boosting": alike(0.02, less=0.85)})
+    assert found["candidates"]["lightgbm"]["value"] > found["candidates"]["boosting"]["value"]
     assert found["candidates"]["lightgbm"]["log_loss"]["behind"] > 0
-    assert found["best"] == "ensemble"
+    assert found["best"] == "boosting"
+
+
+def test_the_ensemble_is_the_best_unless_one_of_its_members_is_shown_to_be_better():
+    assert chosen({"lightgbm": GOOD, "ensemble": alike(0.02, less=1.0)})["best"] == "ensemble"
+    found = chosen({"lightgbm": GOOD, "ensemble": np.clip(GOOD - 0.1 * (LABELS - 0.5), 0.001, 0.999)})
+    assert (found["best"], found["challenger"]) == ("lightgbm", "lightgbm")
 
 
 def test_within_no_error_the_best_itself_is_the_challenger():
