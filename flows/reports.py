@@ -13,20 +13,21 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from flows.execution import workspace
-from monitoring import labels, store, timeline
+from monitoring import estimate, labels, live, store, timeline
 from monitoring.reference import SAMPLE
-from monitoring.reports import index, render, window
+from monitoring.reports import index, window, window_pages
 from monitoring.reports.columns import Columns
-from monitoring.reports.render import Rows
+from monitoring.reports.window_pages import Rows
 from monitoring.store import Performance, Verdict
 from monitoring.subject import Subject, Watch
 from monitoring.timeline import WINDOW
 from monitoring.windows import Window
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
-from pipelines.config.settings import Settings
+from pipelines.config.settings import Settings, api_notes
 from pipelines.config.stage import write_text
 from pipelines.registry import ledger
+from pipelines.scoring import predictions
 from pipelines.statistics.resampling import Interval
 
 HOME = "../../../index.html"  # of the site, from a window's page
@@ -90,7 +91,7 @@ def _reports(
     rows = _rows(watch, verdict, subject, newest, with_drift=with_drift)
     audited = json.loads((subject.bundle.folder / "audit.json").read_text(encoding="utf-8"))["attributes"]
     shown = {name: [one["group"] for one in audited[name]] for name in audited if name not in _hidden(watch, subject)}
-    return render.render_window(
+    return window_pages.render_window(
         details,
         rows,
         Columns.of(_visible(subject.reference.schema, _hidden(watch, subject)), shown),
@@ -125,7 +126,9 @@ def write_index(here: Settings) -> None:
     config = params.read(here.folder / "params.yaml")
     models = [_model(here, name, config) for name in ledger.models(here.watcher_url)]
     written_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    write_text(here.home / "site" / "index.html", index.index(models, written_at))
+    asked = [(kind, url) for one in models if one.now for kind, url in (("api", one.now.api), ("schedules", one.now.schedules))]
+    answers = {url: live.ASKED[kind](url) for kind, url in asked if url}
+    write_text(here.home / "site" / "index.html", index.index(models, written_at, answers))
 
 
 def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
@@ -134,7 +137,8 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
     newest: dict[tuple[str, int], list[Performance]] = {}
     for one in store.performances(url, name):
         newest.setdefault((one.window_key, one.version), []).append(one)
-    is_own = name == config.model
+    is_own, moves = name == config.model, _moves(here, name)
+    now = _now(here, name, champion, is_own=is_own)
     metric = verdicts[-1].figures["metric"] if verdicts else config.evaluate.metric
     promised = {one.version: _reference(one, metric) for one in ledger.versions(url, name)}
     return timeline.Model(
@@ -148,18 +152,36 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
             replace(_window(here, one, newest.get((one.window_key, one.version), []), metric), promised=promised[one.version])
             for one in reversed(verdicts)
         ],
-        moves=_moves(here, name),
+        moves=moves,
         retrainings=[_retraining(one) for one in store.retrainings(url, name)],
         next_command=_commands(name),
+        now=now,
     )  # fmt: skip
 
 
+def _now(here: Settings, name: str, champion: ledger.Champion | None, *, is_own: bool) -> timeline.Now:
+    """What runs now: since when the champion is one, the newest scoring, and where to ask for the API and the schedules."""
+    url = here.watcher_url
+    moves = [row for row in ledger.history(url, name, MOVES) if row.decision == "promoted"]
+    run = predictions.latest_run(url, name)
+    api = here.api_url if is_own else api_notes(here.home).get(name, {}).get("url", "")
+    return timeline.Now(
+        asked_at=datetime.now(UTC),
+        since=moves[0].created_at if moves else None,
+        as_of=_pin(here, champion) if champion else None,
+        scored=(run.as_of, run.moved_at, run.row_count) if run else None,
+        api=api,
+        schedules=f"{here.prefect_api_url}#{name}",
+    )
+
+
 def _commands(name: str) -> dict[str, str]:
+    """What to type next."""
     return {
-        "block": f"prefect deployment run 'monitor/{name}' -p window={WINDOW} -p force=true --watch   # the feed being mended",
+        "block": f"prefect deployment run 'monitor/{name}' -p window={WINDOW} -p force=true --watch   # once it is fixed",
         "review": "evergreen history   # then: evergreen rollback --reason TEXT, or a look at the bias report",
         "retrain": f"prefect deployment run 'retrain/{name}' --watch",
-        "kept": "evergreen history   # says why the champion stayed",
+        "kept": "evergreen history   # says why the challenger was rejected",
         "start": "evergreen score && evergreen monitor",
     }
 
@@ -174,21 +196,33 @@ def _window(here: Settings, verdict: Verdict, measured: list[Performance], metri
     links = {"page": f"{base}/index.html"} if (folder / "index.html").exists() else {}
     links |= {title: f"{base}/{name}" for name, title in PAGES.items() if (folder / name).exists()}
     links |= {"version": f"{verdict.model}/v{verdict.version}/index.html"}
+    why, because = _why(verdict)
     return timeline.Window(
         key=verdict.window_key,
         version=verdict.version,
         rows=verdict.row_count,
         action=verdict.action,
-        why=verdict.why,
+        why=why,
+        because=because,
         held=verdict.held,
         judged_on=verdict.judged_on,
-        estimate=_interval(verdict.figures["estimate"].get(metric)),
-        performance=_interval(measured[0].metrics.get(metric)) if measured else None,
+        estimate=_interval(verdict.figures["estimate"].get(metric), metric),
+        performance=_interval(measured[0].metrics.get(metric), metric) if measured else None,
         known=_known(verdict, measured),
         links=links,
         also=[wish for wish in verdict.asks if wish != verdict.action],
         **_seen_from(verdict),
     )
+
+
+def _why(verdict: Verdict) -> tuple[str, list[tuple[str, str]]]:
+    """Why, by the window's own figures; and what was found in earlier ones, whose labels became mature with it."""
+    key = verdict.window_key
+    others = [(one.window, one.says) for one in verdict.findings if one.window not in ("", key)]
+    if not others:
+        return verdict.why.replace(f"{key}: ", ""), []
+    own = [one.says for one in verdict.findings if one.window in ("", key)]
+    return " ".join(own[:3]) or "Nothing was found in this window itself.", others[:3]
 
 
 def _seen_from(verdict: Verdict) -> dict[str, str]:
@@ -216,11 +250,17 @@ def _moves(here: Settings, model: str) -> list[timeline.Move]:
     pins = {number: _pin(here, versions[number]) for number in {row.to_version for row in rows}}
     return [
         timeline.Move(
-            row.to_version, row.decision, row.reason, f"{row.created_at:%Y-%m-%d %H:%M}", pins[row.to_version],
+            row.to_version, _decided(row), row.reason, f"{row.created_at:%Y-%m-%d %H:%M}", pins[row.to_version],
             f"{model}/v{row.to_version}/index.html",
         )
         for row in rows
     ]  # fmt: skip
+
+
+def _decided(row: ledger.Promotion) -> str:
+    """The decision; a rollback, which the ledger counts among promotions, and one that awaits a person, by their own names."""
+    finding = str(row.verdict.get("finding", ""))
+    return finding if finding in ("rolled back", "awaits review") else row.decision
 
 
 def _pin(here: Settings, version: ledger.Version) -> str | None:
@@ -253,13 +293,13 @@ def _details(here: Settings, watch: Watch, verdict: Verdict, subject: Subject, m
         home=HOME,
         next_command=_command(watch.model, "held" if verdict.held else verdict.action, verdict.window_key),
         reference=subject.reference.held_out,
-        estimates={name: Interval(**one) for name, one in verdict.figures["estimate"].items()},
-        performance={name: Interval(**one) for name, one in (measured[0].metrics if measured else {}).items()},
+        estimates=_intervals(verdict.figures["estimate"]),
+        performance=_intervals(measured[0].metrics if measured else {}),
         findings=verdict.findings,
         statistics=statistics,
         novelty=verdict.figures["novelty"],
         judgements=[
-            window.Judgement(one.judged_on, one.labelled, one.positives, _interval(one.metrics.get(metric)))
+            window.Judgement(one.judged_on, one.labelled, one.positives, _interval(one.metrics.get(metric), metric))
             for one in reversed(measured)
         ],
     )  # fmt: skip
@@ -316,8 +356,13 @@ def _reference(version: ledger.Version | None, metric: str) -> Interval | None:
     return None
 
 
-def _interval(figure: Mapping[str, float] | None) -> Interval | None:
-    return Interval(**figure) if figure else None
+def _intervals(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Interval]:
+    return {name: found for name, one in figures.items() if (found := _interval(one, name))}
+
+
+def _interval(figure: Mapping[str, float] | None, metric: str) -> Interval | None:
+    """As it was recorded; verdicts of earlier days have estimates beyond what a metric can be."""
+    return estimate.within(Interval(**figure), metric) if figure else None
 
 
 def _folder(here: Settings, model: str, key: str) -> Path:

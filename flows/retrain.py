@@ -117,13 +117,25 @@ class _Noted:
 def _noted(here: settings.Settings, model: str, cause: str | None, as_of: str | None) -> Iterator[_Noted]:
     """Whether a retraining of this cause is still to be done; how it ended is written down whatever happens."""
     noted = _Noted(store.begin_retraining(here.promoter_url, model, str(flow_run.id), cause, as_of))
+    opening = threading.Thread(target=_write_first_page, args=(here,), daemon=True)  # while the stages run
     try:
+        opening.start()
         yield noted
     finally:
         if noted.is_new:
             version = noted.version.version if noted.version else None
             with suppress(EvergreenError):  # a database that is away: the next retraining writes it down
                 store.end_retraining(here.promoter_url, model, str(flow_run.id), noted.outcome, version=version)
+            opening.join()
+            _write_first_page(here)
+
+
+def _write_first_page(here: settings.Settings) -> None:
+    """So that it says of a retraining that it runs, and no longer than it does."""
+    from flows import reports  # and with it all that watches
+
+    with suppress(EvergreenError):  # a database that is away: whoever writes it next says so
+        reports.write_index(here)
 
 
 def _label(cause: str) -> None:

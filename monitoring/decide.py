@@ -115,10 +115,10 @@ def _on_fault(
     hurts = [finding for finding in lost if finding.window in lasting]
     said = _say(hurts, broken, biased)
     if not hurts and len(lasting) < params.quarantine_windows:
-        waits = "The feed of this window is broken: the next sound one asks for it." if lost else None
+        waits = "There is a data incident in this window: the next one without asks for it." if lost else None
         return Decision("block", _say(broken, lost, biased), waits)
     because = "its mature labels show a loss" if hurts else f"it has lasted for {len(lasting) + 1} windows"
-    why = f"The new state of the feed is no passing fault: {because}. {said}"
+    why = f"The new state of the data is not temporary: {because}. {said}"
     if params.escalate == "review":
         return Decision("review", why, escalated=True)
     return Decision("block", why, held) if held else Decision("retrain", why, escalated=True)
@@ -147,4 +147,4 @@ def _sentences(findings: Sequence[Finding]) -> list[str]:
 
 def _quiet(by_kind: dict[str, list[Finding]]) -> str:
     told = [*by_kind.get("suspicion", []), *by_kind.get("insufficient", [])]
-    return _say(told) if told else "Nothing moved beyond what quiet windows do."
+    return _say(told) if told else "Nothing moved beyond what baseline windows do."

@@ -33,6 +33,7 @@ BLIND = (
     "This estimate takes the relation between score and outcome from the training data. If that relation has changed "
     "(a concept shift), it cannot see it: wait for mature labels."
 )
+SHARES = ("roc_auc", "pr_auc", "brier", "accuracy")  # between 0 and 1
 METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "accuracy")
 BINS = 200  # of scores: AUC moves by less than 0.0002 against the exact one
 NEWTON_STEPS = 12
@@ -124,9 +125,17 @@ def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) ->
     point = measure(calibration, counts, (counts * calibration.point)[None])
     noise = random.standard_normal(len(drawn))
     return {
-        name: _interval(float(point[name][0]), around[name] + calibration.beyond[name] * noise, params.confidence)
+        name: within(_interval(float(point[name][0]), around[name] + calibration.beyond[name] * noise, params.confidence), name)
         for name in METRICS
     }
+
+
+def within(interval: Interval, metric: str) -> Interval:
+    """An interval without what the metric cannot be: below 0, and of a share above 1."""
+    highest = 1.0 if metric in SHARES else np.inf
+    if metric not in METRICS:
+        return interval
+    return Interval(interval.point, *(float(np.clip(end, 0.0, highest)) for end in (interval.low, interval.high)))
 
 
 def recalibrate(centres: Floats, rows: Floats, positives: Floats) -> Floats:

@@ -99,7 +99,7 @@ def _nulls(name: str, window: Histograms, quiet: Sequence[Histograms], params: M
 
     now, usual = share(window), [share(block) for block in quiet]
     if now > max(usual) + params.missing_rise:
-        says = f"{name} is missing in {now:.0%} of the rows; in quiet windows in at most {max(usual):.0%}."
+        says = f"{name} is missing in {now:.0%} of the rows; in baseline windows in at most {max(usual):.0%}."
         yield _fault("nulls", name, says, window.rows, 1 - (max(usual) - min(usual)) / (now - min(usual)), share=now)
 
 
@@ -149,7 +149,7 @@ def _unit(name: str, now: Number, quiet: list[Number], params: MonitorParams) ->
     if sure < LIKELY:
         return
     size = f"{times:,.0f}" if times >= 10 else f"{times:.3g}"
-    says = f"{name} is about {size} times what it was in quiet windows, and {kept}: has its unit changed?"
+    says = f"{name} is about {size} times what it was in baseline windows, and {kept}: has its unit changed?"
     yield _fault("unit", name, says, now.finite, sure, factor=round(times, 6), before=abs(factor), after=rest)
 
 
@@ -159,7 +159,7 @@ def _range(name: str, now: Number, quiet: list[Number], params: MonitorParams) -
 
     value, most = outside(now), max(outside(block) for block in quiet)
     if value > most + params.outside_rise:
-        says = f"{name} lies outside what training saw in {value:.0%} of the rows; in quiet windows in at most {most:.0%}."
+        says = f"{name} lies outside what training saw in {value:.0%} of the rows; in baseline windows in at most {most:.0%}."
         yield Finding("suspicion", name, says, now.finite, value, most + params.outside_rise)
 
 

@@ -48,13 +48,13 @@ def of_novelty(novelty: Novelty, alarm: bool, rows: int) -> list[Finding]:
         alarm: whether it is confirmed (monitoring.quiet.confirmed).
     """
     if novelty.evidence:
-        says = f"Drift cannot be judged: {novelty.evidence} ({rows:,} rows, {novelty.blocks} quiet windows)."
+        says = f"Drift cannot be judged: {novelty.evidence} ({rows:,} rows, {novelty.blocks} baseline windows)."
         return [Finding("insufficient", "drift", says, rows, evidence=novelty.to_dict())]
     if not novelty.exceeds:
         return []
     column, channel, _ = novelty.largest[0]
     where = ", ".join(_name(one) for one in novelty.columns[:5]) or "many columns a little"
-    figures = f"the largest change, {channel} of {_name(column)}, scores {novelty.score:.1f}, quiet windows stay below"
+    figures = f"the largest change, {channel} of {_name(column)}, scores {novelty.score:.1f}, baseline windows stay below"
     tail = "" if alarm else " The next window confirms it or not."
     says = f"The data moved in {where}: {figures} {novelty.threshold:.1f}.{tail}"
     kind: Kind = "drift" if alarm else "suspicion"

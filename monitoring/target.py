@@ -46,7 +46,7 @@ def judge(quiet: Sequence[Block], now: Block, before: bool, params: MonitorParam
     share = now[0] / now[1]
     if low <= share <= high:
         return []
-    says = f"{share:.1%} of the mature labels are positive; in quiet windows {low:.1%} to {high:.1%}."
+    says = f"{share:.1%} of the mature labels are positive; in baseline windows {low:.1%} to {high:.1%}."
     return [
         Finding(
             "drift" if before else "suspicion", "target", says, now[1], share, high if share > high else low, {"score": score}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
     from pipelines.statistics.resampling import Interval
 
@@ -30,6 +30,8 @@ class Window:
     links: title -> address, relative to the site: the window's page first, then its reports and runs.
     also: what its findings ask for beside its action. shown_in, seen_from: where mature labels show a loss, the first window
         that shows it, and the day from which on a retraining can see it; "" where they show none.
+    because: of earlier windows whose labels became mature with this one, what was found in them: (key, sentence). `why` is of
+        this window alone.
     promised: what its version promised of the metric; by default what the champion did, for the champion's windows.
     """
 
@@ -48,6 +50,7 @@ class Window:
     shown_in: str = ""
     seen_from: str = ""
     promised: Interval | None = None
+    because: Sequence[tuple[str, str]] = ()
 
     @property
     def wishes(self) -> list[str]:
@@ -68,7 +71,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Move:
-    """A decision of the promotion ledger: promoted or kept. as_of: the version's pin, which places it on the timeline."""
+    """A decision of the promotion ledger: promoted, kept or rolled back. as_of: of the version's pin, its place in time."""
 
     version: int
     decision: str
@@ -76,6 +79,22 @@ class Move:
     made_at: str
     as_of: str | None
     link: str
+
+
+@dataclass(frozen=True)
+class Now:
+    """What runs now. asked_at: when that was looked at. as_of: the champion's pin; since: when it became champion.
+
+    scored: (snapshot, when, rows) of the newest scoring. api: address of the model's API. schedules: address of Prefect's API,
+        and after a # the model; "" where there is none to ask (monitoring/live.py).
+    """
+
+    asked_at: datetime
+    since: datetime | None = None
+    as_of: str | None = None
+    scored: tuple[date, datetime, int] | None = None
+    api: str = ""
+    schedules: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +118,17 @@ class Model:
     moves: Sequence[Move]
     retrainings: Sequence[tuple[str, str, str]]
     next_command: Mapping[str, str]
+    now: Now | None = None
+
+    @property
+    def is_retraining(self) -> bool:
+        """Whether a retraining is under way."""
+        return any(outcome.startswith("running") for _, _, outcome in self.retrainings)
+
+    @property
+    def newest_mature(self) -> Window | None:
+        """The champion's newest window with mature labels."""
+        return next((one for one in self.windows if one.is_mature and one.version == self.champion), None)
 
     def outcome(self, key: str) -> str:
         """Of the retraining that a window asked for; "" where there is none."""
@@ -106,6 +136,8 @@ class Model:
 
     def command(self, kind: str, key: str = "") -> str:
         """What to type next about a window; "" where nothing is known to help."""
+        if self.is_retraining and kind in ("retrain", "held", "failed", "missing", "below"):
+            return ""  # one runs: there is nothing to start
         instead = self.next_command.get("retrain", "") if kind in ("held", "kept", "failed", "missing", "below") else ""
         return self.next_command.get(kind, instead).replace(WINDOW, key)
 

@@ -8,8 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from monitoring.reports.sanitized import visible
 from pipelines.config.errors import EvergreenError
+from pipelines.inert import visible
 
 SHOWN = 20  # columns that are listed where none is near
 LONGEST = 50  # bytes: Postgres cuts names at 63, and suffixes are still to come

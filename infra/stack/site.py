@@ -1,13 +1,19 @@
-"""The report site: static files, each sandboxed, since reports carry scripts of other people's libraries."""
+"""The report site: static files, each sandboxed, since reports carry scripts of other people's libraries.
+
+On the first page, what changes without anybody writing it is asked anew (monitoring/live.py).
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monitoring import live
 from pipelines.config import settings
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = (
@@ -15,12 +21,6 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
 )
-PLACEHOLDER = """<!doctype html>
-<meta charset="utf-8">
-<title>Evergreen reports</title>
-<h1>No reports yet</h1>
-<p>The first retraining writes them: <code>prefect deployment run retrain/churn --watch</code>.</p>
-"""
 
 
 class Sandboxed:
@@ -39,12 +39,14 @@ class Sandboxed:
 
 
 def folder(home: Path) -> Path:
-    """The site's folder; made, with a placeholder page, when it is not there."""
+    """The site's folder; made, with a first page that says how to begin, when it is not there."""
     site = home / "site"
     site.mkdir(parents=True, exist_ok=True)
     index = site / "index.html"
     if not index.exists():
-        index.write_text(PLACEHOLDER, encoding="utf-8")
+        from monitoring.reports.index import index as first_page
+
+        index.write_text(first_page([], f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"), encoding="utf-8")
     return site
 
 
@@ -52,8 +54,14 @@ def app() -> ASGIApp:
     """What uvicorn serves (`--factory`)."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
-    from starlette.routing import Mount
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    files = StaticFiles(directory=folder(settings.load().home), html=True)
-    return Starlette(routes=[Mount("/", files)], middleware=[Middleware(Sandboxed)])
+    site = folder(settings.load().home)
+
+    def first_page(_request: object) -> Response:
+        return HTMLResponse(live.refresh((site / "index.html").read_text(encoding="utf-8")))
+
+    first = [Route(path, first_page) for path in ("/", "/index.html")]
+    return Starlette(routes=[*first, Mount("/", StaticFiles(directory=site, html=True))], middleware=[Middleware(Sandboxed)])

@@ -1,21 +1,22 @@
-"""The bias report: the figures of monitoring/stages/audit.py as an Evidently report of metrics of our own, one Dataset a group.
+"""The bias report: the figures of monitoring/stages/audit.py as tables, and of each attribute a metric of our own in Evidently.
 
 Evidently's GroupBy gives each group the figure of all rows, and it has no fairness metric: neither is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
-from monitoring.reports import rendering, sanitized
+from monitoring.reports import rendering
+from pipelines import inert
+from pipelines.page import Table, number
 from pipelines.promotion.group_checks import line_of
-
-if TYPE_CHECKING:
-    from evidently.legacy.model.widget import BaseWidgetInfo
 
 RATES = {
     "base_rate": "base rate",
@@ -31,11 +32,20 @@ DECISIONS, SCORES = tuple(RATES)[:5], tuple(RATES)[5:]
 AT_CAPACITY = ("selection_rate", "tpr", "precision")
 NONE = {"point": 0.0}
 PLOTTED = ("selection_rate", "tpr", "fpr", "precision")
-LEGEND = {"orientation": "h", "y": 1.25}  # above the plot: below it, long group names run through it
+COLOURS = ["#2f86c1", "#d9711c", "#2a9a76", "#a06bb5"]  # told apart by the colour-blind, seen in the light and in the dark
+LAYOUT = {
+    "legend": {"orientation": "h", "y": 1.25},  # above the plot: below it, long group names run through it
+    "colorway": COLOURS,
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"color": "#7f8b86"},
+}
+AXIS = {"gridcolor": "rgba(127,139,134,0.27)", "zerolinecolor": "#7f8b86"}
+WORDS = {"proven": "significant", "unproven": "inconclusive"}  # as people read them
 FINDINGS = {
-    "proven": "proven",
-    "accepted": "accepted: what is proven, a person accepted with a reason (audit.accepted)",
-    "unproven": "unproven",
+    "proven": "significant",
+    "accepted": "accepted: what is significant, a person accepted with a reason (audit.accepted)",
+    "unproven": "inconclusive",
     "none": "none beyond the limit, and every group has enough evidence",
     "not judged": "not judged: no limit is set",
 }
@@ -44,264 +54,196 @@ LIMITS = {
     "max_fpr_excess": "Added FPR excess",
     "max_underestimation": "Underestimation",
 }
-HARM = "Harm, judged against everybody else; intervals hold for all lines at once"
+HARM = "Disparity, judged against everybody else; intervals hold for all lines at once"
 SPLIT = "Gaps to everybody else: the whole, what the groups' risks explain, and what the model adds, which is judged"
 CAPACITY = "At the capacity (evaluate.capacity): who would be acted on, by group"
 WITHOUT = "With the attribute left out: the rate with it, and the change, at the same number selected"
 NOTES = (
-    "Rates are of all these rows; curves of scores are of the sample. Difference and ratio are to all rows; harm is judged "
-    "against everybody else, since all rows hold the group. Of a gap in TPR or FPR so much is explained as there would be "
-    "between the same groups under a model that is calibrated in each; what the model adds is judged. Calibration is mean "
+    "Rates are of all these rows; curves of scores are of the sample. Difference and ratio are to all rows; disparity is "
+    "judged against everybody else, since all rows hold the group. Of a gap in TPR or FPR so much is explained as there would "
+    "be between the same groups under a model that is calibrated in each; what the model adds is judged. Calibration is mean "
     "score less share of positives; underestimation, the share of a group's positives that its scores do not expect, less "
     "that of everybody else. A group with insufficient evidence neither passes nor fails."
 )
 
 
-def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str) -> str:
+def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str, **around: Any) -> str:
     """HTML page.
 
     Args:
         findings: as `audit.measure` returns them; `without` may be left out, as it is of a window.
         rows: a bounded sample with `score` and one text column `group_<attribute>` an attribute.
         what: the rows that the findings are of, in words: "rows, out of fold".
+        around: `trail` and `verdict` of rendering.render.
     """
     from evidently import DataDefinition
 
-    everything = {**findings["attributes"], **findings["pairs"]}
-    frame, tables, metrics = rows[["score"]], {}, []
-    harm_table, table_of, attribute_metric = _metrics()
-    for number, (attribute, groups) in enumerate(everything.items()):
-        column = f"attribute {number}"
-        names = sanitized.names(group["group"] for group in groups)
-        datasets = {f"{column}: {index}": figures(group, names) for index, group in enumerate(groups)}
-        tables |= datasets
+    tables, metrics = [(HARM, harm_table(findings))], []
+    tables += [(title, table) for title, table in ((SPLIT, split_table(findings)), (CAPACITY, capacity_table(findings)))]
+    for attribute, groups in {**findings["attributes"], **findings["pairs"]}.items():
+        named, names = inert.text(attribute), inert.names(group["group"] for group in groups)
+        tables += [(f"{named}: {title}", table) for title, table in group_tables(groups, names)]
+        solid = [group for group in groups if group["evidence"] == "sufficient"]
+        plots = {f"{named}: rates of groups with enough evidence": _bars(solid, names)}
         if attribute in findings["attributes"]:
-            frame = frame.assign(**{column: rows[f"group_{attribute}"].map(names)})
-        metrics.append(
-            attribute_metric(
-                column=column,
-                title=sanitized.text(attribute),
-                gap=_gap(findings["gaps"][attribute]["tpr"]),
-                harm=FINDINGS[findings["verdict"]["attributes"][attribute]],
-                datasets=list(datasets),
-            )
-        )
-    tables |= {"harm": harm_lines(findings), "split": split_lines(findings), "capacity": capacity_lines(findings)}
-    listed = [
-        table_of(dataset=name, title=title) for name, title in (("split", SPLIT), ("capacity", CAPACITY)) if len(tables[name])
-    ]
-    shown = [harm_table(), *listed, *metrics]
+            member = rows[f"group_{attribute}"].map({group["group"]: names[group["group"]] for group in solid})
+            plots[f"{named}: scores in the sample"] = _curves(rows["score"], member)
+        harm = FINDINGS[findings["verdict"]["attributes"][attribute]].partition(":")[0].partition(" beyond")[0]
+        counters = {
+            f"{named}: disparity": harm,
+            "largest difference in TPR between groups": _gap(findings["gaps"][attribute]["tpr"]),
+            "groups with enough evidence": f"{len(solid)} of {len(groups)}",
+        }
+        plots_json = {title: figure.to_json() for title, figure in plots.items()}
+        metrics.append(_metric()(title=named, counters=counters, plots=plots_json, groups=len(solid)))
     if "without" in findings:
-        tables |= {"without": without_lines(findings)}
-        shown.append(table_of(dataset="without", title=WITHOUT))
-    categories = [name for name in frame.columns if name != "score"]
-    definition = DataDefinition(numerical_columns=["score"], categorical_columns=categories)
-    return rendering.render(title, _statement(findings, len(rows), what), shown, frame, definition, more=tables)
+        tables.append((WITHOUT, without_table(findings)))
+    shown = [(title, table) for title, table in tables if table.rows or title == HARM]
+    said, definition = _statement(findings, len(rows), what), DataDefinition(numerical_columns=["score"])
+    return rendering.render(title, said, metrics, rows[["score"]], definition, tables=shown, **around)
 
 
-def figures(group: dict[str, Any], names: dict[str, str]) -> pd.DataFrame:
-    """A group's Dataset, one line a rate: sizes, the rate with its interval, and how far it is from all rows."""
-    sizes = {"group": names[group["group"]], "evidence": group["evidence"], "rows": group["rows"]}
-    sizes |= {"customers": group["entities"], "positives": group["positives"]}
-    nothing = {"point": float("nan"), "low": float("nan"), "high": float("nan")}
-    lines = []
-    for rate, found in group["rates"].items():
-        texts = {"text": _interval(found["value"]), "apart": _apart(found)}
-        lines.append(sizes | {"rate": rate} | (found["value"] or nothing) | texts)
-    return pd.DataFrame(lines)
+def group_tables(groups: list[dict[str, Any]], names: dict[str, str]) -> list[tuple[str, Table]]:
+    """Of an attribute's groups: decisions and errors, scores, and how far each is from all rows."""
+    sizes = ("group", "evidence", "rows", "entities", "positives")
+
+    def table(header: tuple[str, ...], rates: tuple[str, ...], show: Callable[[dict[str, Any]], str]) -> Table:
+        fixed = [[names[group["group"]], *(group[title] for title in header[1:])] for group in groups]
+        cells = [[Markup(show(group["rates"][rate])) for rate in rates] for group in groups]
+        titles = (*header, *(RATES[rate] for rate in rates))
+        return Table(titles, [[*one, *other] for one, other in zip(fixed, cells, strict=True)], titles[2:])
+
+    return [
+        ("decisions and errors", table(sizes, DECISIONS, lambda rate: _interval(rate["value"]))),
+        ("scores", table(sizes[:2], SCORES, lambda rate: _interval(rate["value"]))),
+        ("difference to all rows, and ratio", table(sizes[:2], tuple(RATES), _apart)),
+    ]
 
 
-def harm_lines(findings: dict[str, Any]) -> pd.DataFrame:
+def harm_table(findings: dict[str, Any]) -> Table:
     """One line a judgement, the gravest first."""
     order = {"proven": 0, "unproven": 1, "none": 2}
-    reasons = {line_of(one): sanitized.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
-    lines = [
-        {
-            "attribute": sanitized.text(one["attribute"]),
-            "group": sanitized.text(one["group"]),
-            "measure": one["measure"],
-            "figure": f"{one['point']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]",
-            "limit": f"{one['limit']:g}",
-            "harm": f"accepted: {reasons[line_of(one)]}"
-            if one["finding"] == "proven" and line_of(one) in reasons
-            else one["finding"],
-        }
-        for one in sorted(findings["harm"], key=lambda one: (order[one["finding"]], -one["point"]))
-    ]
-    return pd.DataFrame(lines, columns=["attribute", "group", "measure", "figure", "limit", "harm"])
+    reasons = {line_of(one): inert.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
+
+    def line(one: dict[str, Any]) -> list[Any]:
+        is_accepted = one["finding"] == "proven" and line_of(one) in reasons
+        verdict = f"accepted: {reasons[line_of(one)]}" if is_accepted else WORDS.get(one["finding"], one["finding"])
+        named = [inert.text(one["attribute"]), inert.text(one["group"]), one["measure"]]
+        return [*named, Markup(_signed(one)), number(one["limit"]), verdict]
+
+    lines = [line(one) for one in sorted(findings["harm"], key=lambda one: (order[one["finding"]], -one["point"]))]
+    header = ("attribute", "group", "measure", "figure", "limit", "disparity")
+    return Table(header, lines, header[3:5], "Nothing was judged: no group has enough evidence, or no limit is set.")
 
 
-def split_lines(findings: dict[str, Any]) -> pd.DataFrame:
+def split_table(findings: dict[str, Any]) -> Table:
     """One line a group and rate, the largest gap first: raw, explained and added; none of a window of earlier days."""
     parts = {"raw": "the whole gap", "explained": "explained by risks", "added": "added by the model"}
     lines = [
-        {"attribute": sanitized.text(one["attribute"]), "group": sanitized.text(one["group"]), "rate": one["rate"]}
-        | {title: _signed(one[part]) for part, title in parts.items()}
+        [inert.text(one["attribute"]), inert.text(one["group"]), one["rate"], *(Markup(_signed(one[part])) for part in parts)]
         for one in sorted(findings.get("split", ()), key=lambda one: -(one["raw"] or NONE)["point"])
     ]
-    return pd.DataFrame(lines, columns=["attribute", "group", "rate", *parts.values()])
+    return Table(("attribute", "group", "rate", *parts.values()), lines, tuple(parts.values()))
 
 
-def capacity_lines(findings: dict[str, Any]) -> pd.DataFrame:
+def capacity_table(findings: dict[str, Any]) -> Table:
     """One line a group of one attribute or two: how much of it is within the capacity; none where no capacity is set."""
     lines = [
-        {"attribute": sanitized.text(attribute), "group": sanitized.text(group["group"]), "evidence": group["evidence"]}
-        | {RATES[rate]: _interval(value) for rate, value in group["at_capacity"].items()}
+        [inert.text(attribute), inert.text(group["group"]), group["evidence"], *map(_interval, group["at_capacity"].values())]
         for attribute, groups in {**findings["attributes"], **findings["pairs"]}.items()
         for group in groups
         if "at_capacity" in group
     ]
-    return pd.DataFrame(lines, columns=["attribute", "group", "evidence", *(RATES[rate] for rate in AT_CAPACITY)])
+    rates = tuple(RATES[rate] for rate in AT_CAPACITY)
+    return Table(("attribute", "group", "evidence", *rates), lines, rates)
 
 
-def without_lines(findings: dict[str, Any]) -> pd.DataFrame:
+def without_table(findings: dict[str, Any]) -> Table:
     """One line an attribute and group: rates of decisions with the attribute, and what leaving it out changes."""
     rates = ("selection_rate", "tpr", "fpr", "precision", "roc_auc")
-    columns = ["attribute", "group", *(RATES[rate] for rate in rates)]
-    lines = []
+    titles, lines = tuple(RATES[rate] for rate in rates), []
     for attribute, found in findings["without"].items():
-        name = sanitized.text(attribute)
-        if not found["seen"]:
-            lines.append([name, "no model sees it", *("" for _ in rates)])
-        elif not found["candidate"]:
-            lines.append([name, "nothing could be fitted again without it", *("" for _ in rates)])
-        else:
-            instead = f" ({sanitized.text(found['candidate'])} for it)" if found["stands_for"] else ""
-            for group in found["groups"]:
-                cells = [_changed(group["rates"][rate]) for rate in rates]
-                few = "" if group["evidence"] == "sufficient" else ", insufficient evidence"
-                lines.append(
-                    [f"{name}{instead}", f"{sanitized.text(group['group']) if group['group'] else 'all rows'}{few}", *cells]
-                )
-    return pd.DataFrame(lines, columns=columns)
+        name = inert.text(attribute)
+        if not (found["seen"] and found["candidate"]):
+            lines.append([name, "nothing could be fitted again without it" if found["seen"] else "no model sees it"])
+            continue
+        instead = f" ({inert.text(found['candidate'])} for it)" if found["stands_for"] else ""
+        for group in found["groups"]:
+            few = "" if group["evidence"] == "sufficient" else ", insufficient evidence"
+            who = f"{inert.text(group['group']) if group['group'] else 'all rows'}{few}"
+            lines.append([f"{name}{instead}", who, *(_changed(group["rates"][rate]) for rate in rates)])
+    return Table(("attribute", "group", *titles), lines, titles)
 
 
 @cache
-def _metrics() -> tuple[type, type, type]:
-    """Metrics of our own. Defined here and once, as importing Evidently takes 8 s and it registers each class."""
+def _metric() -> type:
+    """A metric of our own. Defined here and once, as importing Evidently takes 8 s and it registers each class."""
     from evidently.core.metric_types import SingleValueCalculation, SingleValueMetric
-    from evidently.legacy.renderers.html_widgets import table_data, text_widget
-
-    class HarmTable(SingleValueMetric):
-        pass
-
-    class HarmTableCalculation(SingleValueCalculation[HarmTable]):
-        def display_name(self) -> str:
-            return "groups that are shown to be harmed"
-
-        def calculate(self, context: Any, _current_data: Any, _reference_data: Any) -> tuple[Any, None]:
-            table = context.additional_data["harm"].as_dataframe()
-            found = self.result(int((table["harm"] == "proven").sum()))
-            shown = table_data(title=HARM, column_names=list(table.columns), data=table.to_numpy().tolist())
-            nothing = text_widget(title=HARM, text="Nothing was judged: no group has enough evidence, or no limit is set.")
-            found.widget = [shown if len(table) else nothing]
-            return found, None
-
-    class TableOf(SingleValueMetric):
-        dataset: str
-        title: str
-
-    class TableOfCalculation(SingleValueCalculation[TableOf]):
-        def display_name(self) -> str:
-            return f"attributes in: {self.metric.title}"
-
-        def calculate(self, context: Any, _current_data: Any, _reference_data: Any) -> tuple[Any, None]:
-            table = context.additional_data[self.metric.dataset].as_dataframe()
-            found = self.result(int(table["attribute"].nunique()))
-            lines = table.to_numpy().tolist()
-            found.widget = [table_data(title=self.metric.title, column_names=list(table.columns), data=lines)]
-            return found, None
+    from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, counter, plotly_figure
 
     class AttributeRates(SingleValueMetric):
-        column: str
         title: str
-        gap: str
-        harm: str
-        datasets: list[str]
+        counters: dict[str, str]
+        plots: dict[str, str]  # as plotly writes its figures as JSON
+        groups: int
 
     class AttributeRatesCalculation(SingleValueCalculation[AttributeRates]):
         def display_name(self) -> str:
             return f"groups of {self.metric.title} with enough evidence"
 
-        def calculate(self, context: Any, current_data: Any, _reference_data: Any) -> tuple[Any, None]:
-            groups = [context.additional_data[name].as_dataframe() for name in self.metric.datasets]
-            found = self.result(sum(group["evidence"].iloc[0] == "sufficient" for group in groups))
-            found.widget = _widgets(groups, current_data.as_dataframe(), self.metric)
+        def calculate(self, _context: Any, _current_data: Any, _reference_data: Any) -> tuple[Any, None]:
+            from plotly.io import from_json
+
+            found = self.result(self.metric.groups)
+            counters = counter(counters=[CounterData(title, value) for title, value in self.metric.counters.items()])
+            plots = [(title, from_json(text)) for title, text in self.metric.plots.items()]
+            found.widget = [counters, *(plotly_figure(title=title, figure=one, size=WidgetSize.HALF) for title, one in plots)]
             return found, None
 
-    return HarmTable, TableOf, AttributeRates
+    return AttributeRates
 
 
-def _widgets(groups: list[pd.DataFrame], rows: pd.DataFrame, metric: Any) -> list[BaseWidgetInfo]:
-    from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, counter, plotly_figure, table_data
-
-    solid = [group for group in groups if group["evidence"].iloc[0] == "sufficient"]
-    counters = [
-        CounterData(f"{metric.title}: harm", metric.harm.partition(":")[0].partition(" beyond")[0]),
-        CounterData("largest difference in TPR between groups", metric.gap),
-        CounterData("groups with enough evidence", f"{len(solid)} of {len(groups)}"),
-    ]
-    sizes = ["group", "evidence", "rows", "customers", "positives"]
-    tables = [
-        ("decisions and errors", [*sizes, *(RATES[rate] for rate in DECISIONS)], sizes, DECISIONS, "text"),
-        ("scores", ["group", "evidence", *(RATES[rate] for rate in SCORES)], sizes[:2], SCORES, "text"),
-        ("difference to all rows, and ratio", ["group", *RATES.values()], ["group"], tuple(RATES), "apart"),
-    ]
-    found = [counter(counters=counters)]
-    for title, header, fixed, rates, column in tables:
-        lines = [[*group[fixed].iloc[0], *(group.set_index("rate")[column][rate] for rate in rates)] for group in groups]
-        found.append(table_data(title=f"{metric.title}: {title}", column_names=header, data=lines))
-    found.append(
-        plotly_figure(title=f"{metric.title}: rates of groups with enough evidence", figure=_bars(solid), size=WidgetSize.HALF)
-    )
-    if metric.column in rows.columns:
-        names = [group["group"].iloc[0] for group in solid]
-        figure = _curves(rows[rows[metric.column].isin(names)], metric.column)
-        found.append(plotly_figure(title=f"{metric.title}: scores in the sample", figure=figure, size=WidgetSize.HALF))
-    return found
-
-
-def _bars(groups: list[pd.DataFrame]) -> Any:
+def _bars(groups: list[dict[str, Any]], names: dict[str, str]) -> Any:
     import plotly.graph_objects as go
 
-    figure = go.Figure(layout={"barmode": "group", "xaxis": {"type": "category"}, "yaxis": {"range": [0, 1]}, "legend": LEGEND})
-    names = [group["group"].iloc[0] for group in groups]
-    for rate in PLOTTED:
-        lines = pd.DataFrame([group.set_index("rate").loc[rate, ["point", "low", "high"]] for group in groups])
-        if len(lines):
-            up, down = lines["high"] - lines["point"], lines["point"] - lines["low"]
-            error = {"type": "data", "symmetric": False, "array": up.tolist(), "arrayminus": down.tolist()}
-            figure.add_bar(name=RATES[rate], x=names, y=lines["point"].tolist(), error_y=error)
+    axes = {"xaxis": {"type": "category", "title": "group"}, "yaxis": AXIS | {"range": [0, 1], "title": "rate"}}
+    figure = go.Figure(layout=LAYOUT | axes | {"barmode": "group"})
+    for rate in PLOTTED if groups else ():
+        found = {names[group["group"]]: group["rates"][rate]["value"] for group in groups}
+        known = {name: value for name, value in found.items() if value}
+        up, down = ([abs(one[end] - one["point"]) for one in known.values()] for end in ("high", "low"))
+        error = {"type": "data", "symmetric": False, "array": up, "arrayminus": down}
+        figure.add_bar(name=RATES[rate], x=list(known), y=[one["point"] for one in known.values()], error_y=error)
     return figure
 
 
-def _curves(rows: pd.DataFrame, attribute: str) -> Any:
+def _curves(scores: pd.Series, member: pd.Series) -> Any:
     """Share of each group's rows by score; binned here, so that no single score is on the page."""
     import plotly.graph_objects as go
 
     edges = np.linspace(0, 1, 26)
-    axes = {"xaxis": {"title": "score"}, "yaxis": {"title": "share of the group", "type": "log"}, "legend": LEGEND}
-    figure = go.Figure(layout=axes)
-    for group, scores in rows.groupby(attribute)["score"]:
-        counts, _ = np.histogram(scores, edges)
+    axes = {"xaxis": AXIS | {"title": "score"}, "yaxis": AXIS | {"title": "share of the group", "type": "log"}}
+    figure = go.Figure(layout=LAYOUT | axes)
+    for group, own in scores.groupby(member):
+        counts, _ = np.histogram(own, edges)
         shares = [count / counts.sum() if count else None for count in counts.tolist()]
-        figure.add_scatter(name=str(group), x=((edges[:-1] + edges[1:]) / 2).tolist(), y=shares)
+        figure.add_scatter(name=str(group), mode="lines+markers", x=((edges[:-1] + edges[1:]) / 2).tolist(), y=shares)
     return figure
 
 
-def _statement(findings: dict[str, Any], shown: int, what: str) -> str:
+def _statement(findings: dict[str, Any], shown: int, what: str) -> list[str]:
     whole, verdict = findings["whole"], findings["verdict"]
     rates = ", ".join(f"{name} {_interval(whole['rates'][rate]['value'])}" for rate, name in RATES.items())
-    found = "; ".join(f"{sanitized.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
+    found = "; ".join(f"{inert.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
     unjudged = "".join(f" {name} is not judged: no limit is set." for key, name in LIMITS.items() if findings.get(key) is None)
-    return (
-        f"**Harm by attribute.** {found or 'No protected attribute is declared (data.protected)'}.{unjudged}\n\n"
-        f"All {whole['rows']:,} {what}, of {whole['entities']:,} customers, {whole['positives']:,} of them positive, "
-        f"at the threshold {findings['threshold']:.4f}: {rates}.\n\n"
+    return [
+        f"Disparity by attribute. {found or 'No protected attribute is declared (data.protected)'}.{unjudged}",
+        f"All {whole['rows']:,} {what}, of {whole['entities']:,} entities, {whole['positives']:,} of them positive, "
+        f"at the threshold {findings['threshold']:.3g}: {rates}.",
         f"{NOTES} The sample: {shown:,} rows. Intervals: {findings['confidence']:.0%}, {findings['resamples']:,} resamples "
-        f"of customers. Enough evidence: {findings['min_rows']:,} rows, and {findings['min_positives']:,} customers of either "
-        "label."
-    )
+        f"of entities. Enough evidence: {findings['min_rows']:,} rows, and {findings['min_positives']:,} entities of either "
+        "label.",
+    ]
 
 
 def _gap(found: dict[str, Any] | None) -> str:

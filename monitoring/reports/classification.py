@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from monitoring.reports import rendering
@@ -17,6 +19,7 @@ def page(
     elsewhere: str,
     total: int | None = None,
     seed: int,
+    **frame: Any,
 ) -> str:
     """HTML page.
 
@@ -26,6 +29,7 @@ def page(
         what: the rows in words, after their number: "rows, out of fold".
         elsewhere: where the figures of all rows are.
         total: how many rows there are, where `scored` is a sample already.
+        frame: `trail` and `verdict` of rendering.render.
     """
     from evidently import BinaryClassification, DataDefinition
     from evidently.presets import ClassificationQuality
@@ -41,4 +45,4 @@ def page(
         f"score of {threshold:.4f} on. Figures of all rows, with intervals, are {elsewhere}; these are of the sample."
     )
     definition = DataDefinition(numerical_columns=["score"], classification=[task])
-    return rendering.render(title, text, [quality], sample, definition)
+    return rendering.render(title, [text], [quality], sample, definition, **frame)

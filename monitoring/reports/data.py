@@ -6,32 +6,26 @@ phone. All training rows are behind it; a bin of fewer than 30 rows gives no rat
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.reports import sanitized, site
+from monitoring.reports import render
 from monitoring.reports.columns import MISSING, OTHER, Columns
+from pipelines import inert
+from pipelines.page import Table, name
 
 BINS = 12
 FEWEST = 30  # rows behind a rate
 LONGEST_LABEL = 12
-WIDTH, HEIGHT, FLOOR = 360, 190, 150  # of a chart, in its own units; FLOOR is where bars stand
-STYLE = """<style>
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1.2rem; }
-.card h3 { margin: 0; font-size: 1rem; overflow-wrap: anywhere; } .card p { margin: 0; font-size: .85em; opacity: .8; }
-svg { width: 100%; height: auto; } svg text { font: 10px system-ui, sans-serif; fill: currentColor; }
-.bar { fill: #6aa6d8; } .rate { stroke: #c8553d; fill: #c8553d; stroke-width: 1.6; }
-.axis { stroke: currentColor; opacity: .3; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td { overflow-wrap: anywhere; } td:first-child { min-width: 8rem; }
-.key i { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 0; }
-</style>"""
+LEFT, RIGHT, HEAD, FLOOR = 40, 322, 24, 164  # of a chart's inside, in its own units (360 x 214)
+NUMBERS = ("column", "missing", "unique", "mean", "deviation", "1%", "median", "99%")
+TEXTS = ("column", "missing", "unique", "most frequent", "its share", OTHER)
 
 
 @dataclass(frozen=True)
@@ -44,60 +38,54 @@ class Bin:
 
 
 def page(model: str, rows: pd.DataFrame, columns: Columns, labels: NDArray, entities: NDArray, confidence: float) -> str:
-    """HTML page.
+    """HTML page; its arguments are those of `view`."""
+    return render("data.html", **view(model, rows, columns, labels, entities, confidence))
+
+
+def view(
+    model: str, rows: pd.DataFrame, columns: Columns, labels: NDArray, entities: NDArray, confidence: float
+) -> dict[str, Any]:
+    """What the page shows.
 
     Args:
         rows: the training rows, as `Columns.frame` makes them.
         labels: 0 or 1, shape (rows,).
-        entities: customer of each row, shape (rows,).
+        entities: entity of each row, shape (rows,).
     """
     everybody = rate_interval(labels, entities, confidence)
-    point, low, high = everybody
-    title = f"{sanitized.text(model)}: what the data looks like"
-    body = [
-        STYLE,
-        '<nav><a href="index.html">all reports</a></nav>',
-        f"<h1>{title}</h1>",
-        f"<p>{len(rows):,} training rows of {len(np.unique(entities)):,} customers; the target is 1 in "
-        f"{point:.2%} [{low:.2%}, {high:.2%}] of them. Intervals: {confidence:.0%}, over customers. Of a text, those values "
-        f"are shown that the model knows; the others are {OTHER}. Ends of a number are its 1% and 99% points.</p>",
-        "<h2>Numbers</h2>",
-        _table(
-            ["column", "missing", "unique", "mean", "deviation", "1%", "median", "99%"],
-            [number_line(name, rows[name]) for name in columns.numbers.values()],
-        ),
-        "<h2>Texts</h2>",
-        _table(
-            ["column", "missing", "unique", "most frequent", "its share", OTHER],
-            [text_line(name, rows[name]) for name in columns.texts.values()],
-        ),
-        "<h2>Distributions, and the target's rate</h2>",
-        '<p class="key"><i style="background:#6aa6d8"></i>share of rows &nbsp; <i style="background:#c8553d"></i>rate of the '
-        "target, with its interval; the dashed line is everybody's</p>",
-        '<div class="cards">',
-        *(
-            _card(name, binned(rows[name], labels, entities, confidence), point)
-            for name in [*columns.numbers.values(), *columns.texts.values()]
-        ),
-        "</div>",
-    ]
-    return site.page(title, body)
+    shown = [*columns.numbers.values(), *columns.texts.values()]
+    return {
+        "title": f"{inert.text(model)}: what the data looks like",
+        "trail": [("Evergreen", ""), ("reports", "index.html"), ("data", "")],
+        "rows": len(rows),
+        "entities": len(np.unique(entities)),
+        "rate": in_words(everybody),
+        "confidence": confidence,
+        "other": OTHER,
+        "numbers": _table(NUMBERS, [number_line(column, rows[column]) for column in columns.numbers.values()]),
+        "texts": _table(TEXTS, [text_line(column, rows[column]) for column in columns.texts.values()]),
+        "charts": [chart(column, binned(rows[column], labels, entities, confidence), everybody[0]) for column in shown],
+    }
 
 
-def number_line(name: str, column: pd.Series) -> list[str]:
+def _table(header: tuple[str, ...], lines: list[list[str]]) -> Table:
+    return Table(header, [[name(first), *rest] for first, *rest in lines], header[1:])
+
+
+def number_line(title: str, column: pd.Series) -> list[str]:
     known = column.dropna()
     if known.empty:
-        return [name, "100.0%", "0", *[""] * 5]
+        return [title, "100.0%", "0", *[""] * 5]
     points = [known.mean(), known.std(ddof=0), *known.quantile([0.01, 0.5, 0.99])]
-    return [name, f"{column.isna().mean():.1%}", f"{known.nunique():,}", *(f"{value:,.4g}" for value in points)]
+    return [title, f"{column.isna().mean():.1%}", f"{known.nunique():,}", *(f"{value:,.4g}" for value in points)]
 
 
-def text_line(name: str, column: pd.Series) -> list[str]:
+def text_line(title: str, column: pd.Series) -> list[str]:
     counts = column[column != MISSING].value_counts()
     missing, other = (column == MISSING).mean(), (column == OTHER).mean()
     top = counts.drop(OTHER, errors="ignore")
     most = [str(top.index[0]), f"{top.iloc[0] / len(column):.1%}"] if len(top) else ["", ""]
-    return [name, f"{missing:.1%}", f"{len(top):,}", *most, f"{other:.1%}"]
+    return [title, f"{missing:.1%}", f"{len(top):,}", *most, f"{other:.1%}"]
 
 
 def binned(column: pd.Series, labels: NDArray, entities: NDArray, confidence: float) -> list[Bin]:
@@ -112,7 +100,7 @@ def binned(column: pd.Series, labels: NDArray, entities: NDArray, confidence: fl
 
 def rate_interval(labels: NDArray, entities: NDArray, confidence: float) -> tuple[float, float, float]:
     """Share of ones, and Wilson's interval on the effective number of rows (Korn & Graubard 1998): as many as would give the
-    variance that the rate has when customers are drawn, and not rows."""
+    variance that the rate has when entities are drawn, and not rows."""
     count, rate = len(labels), float(labels.mean())
     customer = np.unique(entities, return_inverse=True)[1]
     deviations = np.bincount(customer, weights=labels - rate)
@@ -166,59 +154,43 @@ def _text_bins(column: pd.Series) -> Iterable[tuple[str, NDArray[np.bool_]]]:
         yield f"({column[left].nunique()} more)", left.to_numpy()
 
 
-def _card(name: str, bins: list[Bin], everybody: float) -> str:
+def chart(title: str, bins: list[Bin], everybody: float) -> dict[str, Any]:
+    """A column's bars, whose axis is at the right, and the target's rates, whose axis is at the left."""
     highest = max((one.share for one in bins), default=1.0) or 1.0
     ends = [one.rate[2] for one in bins if one.rate] + [everybody]
-    top, step = min(1.0, max(ends) * 1.1) or 1.0, (WIDTH - 40) / max(len(bins), 1)
-    parts = [f'<line class="axis" x1="34" x2="{WIDTH}" y1="{FLOOR}" y2="{FLOOR}"/>']
-    digits = 2 if top < 0.04 else 0
-    for tick in (0.0, top / 2, top):
-        parts += [f'<text x="30" y="{_height(tick, top) + 3:.1f}" text-anchor="end">{tick:.{digits}%}</text>']
-    level = _height(everybody, top)
-    parts.append(f'<line class="axis" stroke-dasharray="4" x1="34" x2="{WIDTH}" y1="{level:.1f}" y2="{level:.1f}"/>')
-    for index, one in enumerate(bins):
-        left, middle = 36 + index * step, 36 + (index + 0.43) * step
-        tall = one.share / highest * (FLOOR - 12)
-        hint = f"<title>{html.escape(one.label)}: {one.share:.1%} of rows{_said(one.rate)}</title>"
-        place = f'x="{left:.1f}" y="{FLOOR - tall:.1f}" width="{step * 0.86:.1f}" height="{tall:.1f}"'
-        parts.append(f'<rect class="bar" {place}>{hint}</rect>')
-        if one.rate:
-            rate, low, high = (_height(value, top) for value in one.rate)
-            parts.append(f'<line class="rate" x1="{middle:.1f}" x2="{middle:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
-            parts.append(f'<circle class="rate" cx="{middle:.1f}" cy="{rate:.1f}" r="2.6"/>')
-        parts.append(_label(one.label, middle, step))
-    drawn = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(name)}">{"".join(parts)}</svg>'
-    return f'<div class="card"><h3>{html.escape(name)}</h3>{drawn}</div>'
+    top, step = min(1.0, max(ends) * 1.1) or 1.0, (RIGHT - LEFT) / max(len(bins), 1)
+    return {
+        "title": title,
+        "rates": [(_percent(tick, top), _height(tick, top)) for tick in (0.0, top / 2, top)],
+        "shares": [(_percent(tick, highest), _height(tick, highest)) for tick in (0.0, highest / 2, highest)],
+        "everybody": _height(everybody, top),
+        "is_level": all(len(_short(one.label)) * 6.5 < step for one in bins),  # labels, where there is room; else turned
+        "bars": [
+            {
+                "x": round(LEFT + index * step + 1, 1),
+                "width": round(step * 0.86, 1),
+                "middle": round(LEFT + (index + 0.43) * step + 1, 1),
+                "top": _height(one.share, highest),
+                "rate": [_height(value, top) for value in one.rate] if one.rate else None,
+                "words": f"{one.label}: {one.share:.1%} of rows, {in_words(one.rate) if one.rate else 'too few for a rate'}",
+                "label": _short(one.label),
+            }
+            for index, one in enumerate(bins)
+        ],
+    }
 
 
-def _label(text: str, middle: float, step: float) -> str:
-    """Below a bar: level where there is room, else turned."""
-    short = text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
-    level = len(short) * 5.5 < step
-    turned = 'text-anchor="middle"' if level else f'text-anchor="end" transform="rotate(-32 {middle:.1f} {FLOOR + 11})"'
-    return f'<text x="{middle:.1f}" y="{FLOOR + 11}" {turned}>{html.escape(short)}</text>'
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
 def _height(value: float, top: float) -> float:
-    return FLOOR - value / top * (FLOOR - 12)
+    return round(FLOOR - value / top * (FLOOR - HEAD), 1)
 
 
-def _said(rate: tuple[float, float, float] | None) -> str:
-    return f", rate {rate[0]:.2%} [{rate[1]:.2%}, {rate[2]:.2%}]" if rate else ", too few for a rate"
+def _percent(value: float, top: float) -> str:
+    return f"{value:.{2 if top < 0.04 else 1 if top < 0.1 else 0}%}"
 
 
-def _table(header: list[str], lines: list[list[str]]) -> str:
-    if not lines:
-        return "<p>None.</p>"
-    kinds = ["", *([' class="number"'] * (len(header) - 1))]
-    head = "".join(f"<th{kind}>{html.escape(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{_breakable(cell)}</td>" for kind, cell in zip(kinds, line, strict=True)) + "</tr>"
-        for line in lines
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _breakable(text: str) -> str:
-    """A column's name may go on in the next line after an underscore, and nowhere within a word."""
-    return html.escape(text).replace("_", "_<wbr>")
+def in_words(rate: tuple[float, float, float]) -> str:
+    return f"rate {rate[0]:.2%} [{rate[1]:.2%}, {rate[2]:.2%}]"

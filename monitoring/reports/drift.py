@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +13,7 @@ from monitoring.reports.columns import Columns
 
 LEFT_OUT = "Left out, since one side has no value at all: {names}. "
 NOTHING_LEFT = "No column has values on both sides, so there is nothing to compare. "
+COLUMNS = "Columns, by tests of Evidently's own"
 TRIMMED = (
     "The outermost 0.1% of a number at either end count as the next one inwards: no single row is on this page. "
     "The thresholds are Evidently's own, and nothing is decided by them: "
@@ -30,15 +33,17 @@ class Side:
     what: str
 
 
-def page(title: str, current: Side, reference: Side, columns: Columns, rows: int, *, decided_by: str, seed: int) -> str:
+def page(
+    title: str, current: Side, reference: Side, columns: Columns, rows: int, *, decided_by: str, seed: int, **frame: Any
+) -> str:
     """HTML page.
 
     Args:
         rows: how many of each side are sampled at most.
         decided_by: end of the sentence that says what decides, since the thresholds on the page do not.
+        frame: `trail` and `verdict` of rendering.render.
     """
     from evidently import DataDefinition
-    from evidently.presets import DataDriftPreset
 
     one, other = (trimmed(side.frame.sample(min(len(side.frame), rows), random_state=seed)) for side in (current, reference))
     empty = [name for name in columns.shown if one[name].isna().all() or other[name].isna().all()]
@@ -47,15 +52,27 @@ def page(title: str, current: Side, reference: Side, columns: Columns, rows: int
         numerical_columns=[name for name in columns.numbers.values() if name in kept],
         categorical_columns=[name for name in columns.texts.values() if name in kept],
     )
-    text = (
-        f"Current: {len(one):,} of {current.total:,} {current.what}. "
-        f"Reference: {len(other):,} of {reference.total:,} {reference.what}. "
-        f"{LEFT_OUT.format(names=', '.join(empty)) if empty else ''}{'' if kept else NOTHING_LEFT}{TRIMMED}{decided_by}"
-    )
-    if not kept:
-        return rendering.render(title, text, [], pd.DataFrame({"rows": [len(one)]}), DataDefinition(numerical_columns=["rows"]))
-    metrics = [DataDriftPreset(columns=kept, include_tests=False)]
-    return rendering.render(title, text, metrics, one[kept], definition, reference=other[kept])
+    said = [
+        f"Current: {len(one):,} of {current.total:,} {current.what}. Reference: {len(other):,} of {reference.total:,} "
+        f"{reference.what}.",
+        f"{LEFT_OUT.format(names=', '.join(empty)) if empty else ''}{'' if kept else NOTHING_LEFT}{TRIMMED}{decided_by}",
+    ]
+    metrics = [_columns()(columns=kept, include_tests=False)] if kept else []
+    return rendering.render(title, said, metrics, one[kept], definition, reference=other[kept], **frame)
+
+
+@cache
+def _columns() -> type:
+    """Evidently's drift preset without its verdict on the whole, which could stand against ours; made once."""
+    from evidently.presets import DataDriftPreset
+
+    class ColumnDrift(DataDriftPreset):
+        def render(self, context: Any, child_widgets: Any = None) -> list[Any]:
+            (table,) = (one for one in super().render(context, child_widgets) if one.type == "big_table")
+            table.title = COLUMNS
+            return [table]
+
+    return ColumnDrift
 
 
 def run_preset(reference: pd.DataFrame, current: pd.DataFrame) -> None:

@@ -1,93 +1,139 @@
-"""The first page of the report site: what needs attention, then the timeline of every model."""
+"""The first page of the report site: each model in ten seconds, what needs attention, then every model's timeline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from monitoring.reports import chart, markup, site
-from monitoring.reports.markup import figure, link, links, mark, name, text
-from monitoring.timeline import Matter, Model, Move, Window, calm_since, is_below, open_matters
+from monitoring.live import Answer
+from monitoring.reports import chart, render
+from monitoring.reports.marks import decision, mark, outcome
+from monitoring.timeline import Matter, Model, Move, Now, Window, calm_since, is_below, open_matters
+from pipelines.page import Link, Mark, Table, figure, name
 
 TRIED = 3  # newest retrainings that a card names
-NEWEST = 12  # rows of a table that are open; earlier ones unfold
-STYLE = """<style>
-body { max-width: 75rem; }
-.matter { border: 1px solid var(--line); border-left: .35rem solid currentColor; border-radius: 4px; padding: .6rem .9rem;
-  margin: .8rem 0; }
-.matter > * { color: CanvasText; } .matter h3 { margin: 0 0 .3rem; font-size: 1.05rem; }
-.matter p { margin: .3rem 0; }
-.calm { border-left: .35rem solid var(--good); padding: .3rem .9rem; margin: .8rem 0; }
-.calm p { margin: .3rem 0; } .unwatched { border-color: var(--line); }
-</style>"""
-NO_MODEL = "<p>No model was published yet: <code>prefect deployment run 'retrain/churn' --watch</code>.</p>"
 COLUMNS = ("window", "verdict", "why", "performance", "estimate", "labels", "rows", "pages")
 
 
-def index(models: Sequence[Model], written_at: str) -> str:
+def index(models: Sequence[Model], written_at: str, answers: dict[str, Answer] | None = None) -> str:
     """HTML page.
 
     Args:
         written_at: UTC, for people.
+        answers: by address, of the APIs and schedules that the models name (monitoring/live.py).
     """
-    body = [markup.STYLE, chart.STYLE, STYLE, "<h1>Evergreen</h1>"]
-    if models:
-        body += ["<h2>What needs attention</h2>", *attention(models), *(timeline(model) for model in models)]
-    else:
-        body.append(NO_MODEL)
-    body.append(f'<p class="quiet">Written {text(written_at)}.</p>')
-    return site.page("Evergreen", body)
+    return render("index.html", **view(models, written_at, answers or {}))
 
 
-def attention(models: Sequence[Model]) -> list[str]:
-    """A card a matter, all models' together; and a line for each model that needs nothing."""
+def view(models: Sequence[Model], written_at: str, answers: dict[str, Answer]) -> dict[str, Any]:
+    """What the page shows: cards newest first, all models' together, then a line for each model that needs nothing."""
     matters = [(model, matter) for model in models for matter in open_matters(model)]
     matters.sort(key=lambda found: found[1].window.judged_on, reverse=True)
-    cards = [_card(model, matter) for model, matter in matters]
-    return [*cards, *(_calm(model) for model in models if not open_matters(model))]
+    return {
+        "title": "Evergreen",
+        "trail": [("Evergreen", "")],
+        "written_at": written_at,
+        "models": [timeline(model, answers) for model in models],
+        "cards": [_card(model, matter) for model, matter in matters],
+        "calm": [_calm(model) for model in models if not open_matters(model)],
+    }
 
 
-def timeline(model: Model) -> str:
-    """A model's champion, its picture, and a row a window."""
-    rows = [_row(model, window) for window in model.windows]
-    body = [f"<h2>{name(model.name)}</h2>", f"<p>{_champion(model)}</p>"]
-    if rows:
-        body.append(f"<h3>{text(model.metric)} by window</h3>")
-        body.append(f'{chart.chart(model)}<p class="quiet">{text(chart.LEGEND)}</p>')
-        body.append(f"<h3>Windows</h3>{_folded(COLUMNS, rows, 'earlier windows', numbers=('rows',))}")
-    if model.moves:
-        header = ("version", "decision", "why", "as of", "UTC")
-        body.append(f"<h3>Versions</h3>{_folded(header, [_move(move) for move in model.moves], 'earlier decisions')}")
-    if model.retrainings:
-        asked = [
-            [text(window or "by hand or schedule"), text(as_of), text(outcome)] for window, as_of, outcome in model.retrainings
-        ]
-        body.append(f"<h3>Retrainings</h3>{_folded(('asked for by', 'as of', 'outcome'), asked, 'earlier retrainings')}")
-    return "".join(body)
+def timeline(model: Model, answers: dict[str, Answer]) -> dict[str, Any]:
+    """A model's state, its picture, and a row a window, a decision and a retraining."""
+    retrainings = [[asked or "a person or the schedule", as_of, outcome(told)] for asked, as_of, told in model.retrainings]
+    return {
+        "name": name(model.name),
+        "owner": model.owner,
+        "metric": model.metric,
+        "status": status(model, answers),
+        "chart": chart.view(model),
+        "windows": Table(COLUMNS, [_row(model, window) for window in model.windows], ("rows",)),
+        "moves": Table(("version", "decision", "why", "as of", "UTC"), [_move(move) for move in model.moves]),
+        "retrainings": Table(("asked for by", "as of", "outcome"), retrainings),
+    }
 
 
-def _card(model: Model, matter: Matter) -> str:
+def status(model: Model, answers: dict[str, Answer]) -> list[dict[str, Any]]:
+    """A model in ten seconds: title, what is said large, its tone, what is said small; `live` where it is asked anew."""
+    matters, now = open_matters(model), model.now
+    tiles = [_champion(model, now), _figures(model)]
+    if now:
+        tiles.append(_scored(now))
+    alerts = {"title": "Open alerts", "word": str(len(matters)), "tone": "bad" if matters else "good"}
+    tiles.append(alerts | {"more": "; ".join(mark(one.kind).word for one in matters) or "nothing needs attention"})
+    if model.is_retraining:
+        tiles.append({"title": "Retraining", "word": "under way", "tone": "act", "more": ""})
+    for title, kind, address in (("Schedules", "schedules", now.schedules), ("API", "api", now.api)) if now else ():
+        if address in answers:
+            tiles.append({"title": title, "live": kind, "address": address, "answer": answers[address]})
+    return tiles
+
+
+def _champion(model: Model, now: Now | None) -> dict[str, Any]:
+    if model.champion is None:
+        return {"title": "Champion", "word": "none", "tone": "warn", "more": "no version was promoted yet"}
+    parts = []
+    if now and now.since:
+        days = (now.asked_at - now.since).days
+        parts.append("since today" if days == 0 else "for 1 day" if days == 1 else f"for {days} days")
+    if now and now.as_of:
+        parts.append(f"trained as of {now.as_of}")
+    tile = {"title": "Champion", "word": f"{model.name} v{model.champion}", "tone": "", "address": model.champion_link}
+    return tile | {"more": ", ".join(parts)}
+
+
+def _figures(model: Model) -> dict[str, Any]:
+    """The figure on the newest snapshots at promotion, and on the newest window whose labels are mature."""
+    newest, then = model.newest_mature, model.reference
+    tile = {"title": f"{model.metric}, at promotion → now", "tone": "", "word": "–"}
+    tile["more"] = f"now: window {newest.key}, mature labels" if newest else "no window of this champion has mature labels yet"
+    if then:
+        now = f"{newest.performance.point:.3f}" if newest and newest.performance else "–"
+        tile |= {"word": f"{then.point:.3f} → {now}"}
+    if newest:
+        tile["tone"] = "bad" if is_below(newest, model) else "good"
+    return tile
+
+
+def _scored(now: Now) -> dict[str, Any]:
+    if not now.scored:
+        return {"title": "Newest scoring", "word": "none", "tone": "", "more": "nothing was scored yet"}
+    day, moment, rows = now.scored
+    return {"title": "Newest scoring", "word": f"{day}", "tone": "", "more": f"{rows:,} rows, {moment:%Y-%m-%d %H:%M} UTC"}
+
+
+def _card(model: Model, matter: Matter) -> dict[str, Any]:
     window = matter.window
-    key, since = (f'<span class="plain">{text(one)}</span>' for one in (window.key, matter.since))
-    many = f", and {matter.windows - 1} more since {since}" if matter.windows > 1 else ""
-    command = markup.command(model.command(matter.kind, window.key))
-    parts = [
-        f"<h3>{mark(matter.kind)} {name(model.name)} v{window.version}, window {key}{many}</h3>",
-        f"<p>{_why(model, matter)}</p>",
-        f"<p>Not asked for: {text(window.held)}</p>" if matter.kind == "held" else "",
-        *_tried(matter),
-        f"<p>Owner: {text(model.owner)}.{' Next:' if command else ''}</p>{command}",
-        f"<p>{links(window.links)}</p>",
-    ]
-    return f'<section class="matter is-{matter.kind}">{"".join(parts)}</section>'
+    return {
+        "mark": mark(matter.kind),
+        "model": name(model.name),
+        "version": window.version,
+        "key": window.key,
+        "more": matter.windows - 1,
+        "since": matter.since,
+        "why": _why(model, matter),
+        "because": because(window),
+        "suppressed": window.held if matter.kind == "held" else "",
+        "tried": _tried(matter),
+        "owner": model.owner,
+        "command": model.command(matter.kind, window.key),
+        "links": window.links,
+    }
+
+
+def because(window: Window) -> list[str]:
+    """What labels of earlier windows say, each with its own window's name."""
+    return [f"Labels of window {key}, which are mature by now: {sentence}" for key, sentence in window.because]
 
 
 def _why(model: Model, matter: Matter) -> str:
     window = matter.window
     if matter.kind != "below" or window.performance is None or model.reference is None:
-        return text(window.why)
+        return window.why
+    promised = figure(window.promised or model.reference)
     return (
-        f"{text(window.key)}: {text(model.metric)} is {figure(window.performance)} on mature labels, "
-        f"and v{window.version} promised {figure(model.reference)}."
+        f"{model.metric} is {figure(window.performance)} on its mature labels; v{window.version} had {promised} at promotion."
     )
 
 
@@ -96,79 +142,53 @@ def _tried(matter: Matter) -> list[str]:
     if matter.kind in ("block", "review"):
         return []
     lines = []
-    for as_of, outcome in matter.tried[:TRIED]:
+    for as_of, told in matter.tried[:TRIED]:
         early = matter.seen_from and as_of < matter.seen_from
-        blind = f": before {text(matter.seen_from)} it could not see what has changed" if early else ""
-        lines.append(f"<p>Tried: retraining as of {text(as_of)}, {text(outcome)}{blind}.</p>")
+        blind = f": before {matter.seen_from} it could not see what has changed" if early else ""
+        lines.append(f"Tried: retraining as of {as_of}, {outcome(told)}{blind}.")
     if matter.kind == "promoted":
-        lines.append("<p>It stays open until the labels of a window of the new champion show that it is repaired.</p>")
+        lines.append("It stays open until the labels of a window of the new champion show that it is repaired.")
     if matter.seen_from:
         lines.append(
-            f"<p>The first window that shows it is {text(matter.shown_in)}. A retraining as of {text(matter.seen_from)} or "
-            "later can see it: that is its first snapshot, the horizon and the embargo.</p>"
+            f"The first window that shows it is {matter.shown_in}. A retraining as of {matter.seen_from} or later can see it: "
+            "that is its first snapshot, the horizon and the embargo."
         )
     return lines
 
 
-def _calm(model: Model) -> str:
+def _calm(model: Model) -> dict[str, Any]:
     """That a model needs nothing, and since when; or that nobody has looked yet."""
     if not model.windows:
-        start = markup.command(model.command("start"))
-        return f'<div class="calm unwatched"><p>{name(model.name)}: no window was watched yet.</p>{start}</div>'
+        return {"name": name(model.name), "newest": None, "command": model.command("start")}
     newest, calm = model.windows[0], calm_since(model)
-    since = f" since window {text(calm.key)}" if calm else ""
-    said = f"{mark(newest.action)} in the newest window, {text(newest.key)}: {text(newest.why)}"
-    return f'<div class="calm"><p><b>{name(model.name)}: nothing needs attention{since}.</b></p><p>{said}</p></div>'
+    return {"name": name(model.name), "newest": newest, "mark": mark(newest.action), "since": calm.key if calm else ""}
 
 
-def _champion(model: Model) -> str:
-    if model.champion is None:
-        return f"No version is champion. Owner: {text(model.owner)}."
-    newest = f", {text(model.metric)} {figure(model.reference)} on its newest snapshots, out of fold" if model.reference else ""
-    return f"Champion: {link(f'version {model.champion}', model.champion_link)}{newest}. Owner: {text(model.owner)}."
-
-
-def _row(model: Model, window: Window) -> list[str]:
+def _row(model: Model, window: Window) -> list[Any]:
     address = next(iter(window.links.values()), "")  # the window's own page, which its key leads to
-    outcome = model.outcome(window.key)
-    why = [text(window.why)]
-    why += [f"<b>Retraining held:</b> {text(window.held)}"] if window.held else []
-    why += [f"<b>Retraining:</b> {text(outcome)}"] if outcome and window.action == "retrain" else []
+    told = model.outcome(window.key)
+    why = [window.why, *because(window)]
+    why += [f"Retraining suppressed: {window.held}"] if window.held else []
+    why += [f"Retraining: {outcome(told)}"] if told and window.action == "retrain" else []
     return [
-        f'<span class="plain">{link(window.key, address)}</span> by&nbsp;v{window.version}',
-        " ".join(map(mark, _marks(model, window))),
-        "<br>".join(why),
+        [Link(window.key, address), f"by v{window.version}"],
+        _marks(model, window),
+        why,
         figure(window.performance),
         figure(window.estimate),
-        text(window.known),
+        window.known,
         f"{window.rows:,}",
-        links(dict(list(window.links.items())[1:])),
+        [Link(title, where) for title, where in list(window.links.items())[1:]],
     ]
 
 
-def _marks(model: Model, window: Window) -> list[str]:
-    """What a window asked for; and that its labels are below its version's promise, where it asked for nothing."""
+def _marks(model: Model, window: Window) -> list[Mark]:
+    """What a window asked for; and that its labels are below its version's figure, where it asked for nothing."""
     held = ["held"] if window.held else []
     also = [wish for wish in window.also if not (wish == "retrain" and window.held)]
     quiet = window.action == "nothing" and is_below(window, model)
-    return [*(["below"] if quiet else [window.action]), *held, *also]
+    return [mark(one) for one in [*(["below"] if quiet else [window.action]), *held, *also]]
 
 
-def _move(move: Move) -> list[str]:
-    decision = move.decision if move.decision in ("promoted", "kept") else ""
-    return [
-        link(f"version {move.version}", move.link),
-        f'<span class="{decision}">{text(move.decision)}</span>',
-        text(move.reason),
-        text(move.as_of or ""),
-        text(move.made_at),
-    ]
-
-
-def _folded(header: Sequence[str], rows: list[list[str]], earlier: str, numbers: Sequence[str] = ()) -> str:
-    """A table of the newest rows, and one of the earlier ones that unfolds without a script."""
-    shown = markup.table(header, rows[:NEWEST], numbers=numbers)
-    if len(rows) <= NEWEST:
-        return shown
-    rest = markup.table(header, rows[NEWEST:], numbers=numbers)
-    return f"{shown}<details><summary>{len(rows) - NEWEST} {earlier}</summary>{rest}</details>"
+def _move(move: Move) -> list[Any]:
+    return [Link(f"version {move.version}", move.link), decision(move.decision), move.reason, move.as_of or "", move.made_at]

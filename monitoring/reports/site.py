@@ -6,31 +6,26 @@ left to read. The first page, and those of windows (`<site>/<model>/windows/<key
 
 from __future__ import annotations
 
-import html
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from markupsafe import Markup
+
+from monitoring.reports import render
+from pipelines import inert
 from pipelines.config.stage import write_text
+from pipelines.page import Link, Trail, with_trail
 
 BEGIN, END = "<!-- verdict -->", "<!-- end of verdict -->"  # what a later answer replaces on a version's page
 SUMMARY = "summary"
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --kept: #9a6700; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } a { color: #2d7d46; } code { overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92em; }
-th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem; }
-.plots img { width: 100%; background: white; border-radius: 4px; }
-.promoted { color: var(--good); font-weight: 600; } .kept { color: var(--kept); font-weight: 600; }
-nav a { margin-right: 1rem; }
-@media (prefers-color-scheme: dark) { :root { --good: #57c271; --kept: #d8a43b; } a { color: #6ccf89; } }
-"""
-
 # What the reports of a version are, page by page: title, and what is on it.
 SENTENCES = {
-    "bias.html": ("Bias audit", "decisions and errors by protected group and pair of groups, and whether harm is proven."),
+    "bias.html": (
+        "Bias audit",
+        "decisions and errors by protected group and pair of groups, and which disparities are significant.",
+    ),
     "classification.html": (
         "Classification",
         "the challenger at its threshold, out of fold: errors, precision, recall.",
@@ -60,29 +55,32 @@ def write_version(
             are listed with what is on them.
         links: title -> address of pages elsewhere (Prefect, MLflow).
     """
-    staging = _staging(site / model / f"v{version}")
+    staging, named = _staging(site / model / f"v{version}"), f"{inert.text(model)} v{version}"
+    trail = [("Evergreen", "../../index.html"), (named, "")]
     shown, plots, pages = dict(links), [], []
     for title, source in reports.items():
         name = source.name
         if source.is_dir():
             shutil.copytree(source, staging / name)
-            plots += sorted(f"{name}/{path.name}" for path in source.glob("*.png"))
+            plots += sorted(f"{name}/{path.name}" for path in source.glob("*.svg"))
             pages += [f"{name}/{known}" for known in SENTENCES if (source / known).exists()]
+            _lead_back(staging / name, title, trail)
         elif source.exists():
             shutil.copyfile(source, staging / name)
         first = f"{name}/index.html" if source.is_dir() else name
         if (staging / first).exists():
             shown[title] = first
-    body = [
-        f'<nav><a href="../../index.html">all models</a>{_links(shown)}</nav>',
-        f"{BEGIN}{verdict[SUMMARY]}{END}",
-        list_pages(pages),
-        '<div class="plots">'
-        + "".join(f'<img alt="{html.escape(plot)}" src="{html.escape(plot)}">' for plot in plots)
-        + "</div>",
-        _markdown(card),
-    ]
-    write_text(staging / "index.html", page(f"{model} v{version}", body))
+    text = render(
+        "version.html",
+        title=named,
+        trail=trail,
+        links=shown,
+        summary=Markup(f"{BEGIN}{verdict[SUMMARY]}{END}"),
+        pages=list_pages(pages),
+        plots=plots,
+        card=_markdown(card),
+    )
+    write_text(staging / "index.html", text)
     _write_pages(staging, verdict)
     _publish(staging, site / model / f"v{version}")
 
@@ -99,26 +97,38 @@ def replace_verdict(site: Path, model: str, version: int, verdict: Mapping[str, 
         write_text(folder / "index.html", f"{before}{BEGIN}{verdict[SUMMARY]}{END}{after}")
 
 
-def list_pages(addresses: Iterable[str]) -> str:
+def list_pages(addresses: Iterable[str]) -> list[tuple[Link, str]]:
     """Links to report pages, with a sentence each."""
-    entries = []
-    for address in addresses:
-        title, sentence = SENTENCES[Path(address).name]
-        entries.append(f'<li><a href="{html.escape(address)}">{html.escape(title)}</a>: {html.escape(sentence)}</li>')
-    return f"<h2>Reports</h2><ul>{''.join(entries)}</ul>" if entries else ""
+    return [(Link(SENTENCES[Path(address).name][0], address), SENTENCES[Path(address).name][1]) for address in addresses]
 
 
 def write_red(site: Path, model: str, run: str, *, error: str, reports: Path) -> str:
     """What a failed run left to read; returns its path within the site."""
     staging = _staging(site / model / "red" / run)
-    if reports.is_dir():
-        shutil.copytree(reports, staging / "reports")
-    pages = sorted(path.relative_to(staging).as_posix() for path in staging.glob("reports/**/index.html"))
-    entries = "".join(f'<li><a href="{html.escape(page)}">{html.escape(page)}</a></li>' for page in pages)
-    body = ['<nav><a href="../../../index.html">all models</a></nav>', "<h1>Stopped</h1>", f"<pre>{html.escape(error)}</pre>"]
-    write_text(staging / "index.html", page(f"{model}: stopped", [*body, f"<ul>{entries}</ul>"]))
+    trail = [("Evergreen", "../../../index.html"), (f"{inert.text(model)}: a run that failed", "")]
+    for source in sorted(path for path in reports.glob("*") if path.is_dir()):
+        shutil.copytree(source, staging / source.name)
+        _lead_back(staging / source.name, source.name, trail)
+    pages = [Link(path.parent.name, path.relative_to(staging).as_posix()) for path in sorted(staging.glob("*/index.html"))]
+    text = render("stopped.html", title=f"{inert.text(model)}: failed", trail=trail, lines=error.splitlines(), pages=pages)
+    write_text(staging / "index.html", text)
     _publish(staging, site / model / "red" / run)
     return f"{model}/red/{run}/index.html"
+
+
+def _lead_back(folder: Path, title: str, trail: Trail) -> None:
+    """In each page of a folder that was copied here, the way back: to the pages that it has come to lie below.
+
+    Args:
+        trail: of the page in the folder above.
+    """
+    (first, home), (above, _) = trail
+    for path in folder.rglob("*.html"):
+        up = "../" * len(path.relative_to(folder).parts)
+        name = SENTENCES[path.name][0] if path.name in SENTENCES else path.stem.replace("_", " ")
+        own = [(title, "")] if path.name == "index.html" else [(title, "index.html"), (name, "")]
+        text = path.read_text(encoding="utf-8")
+        path.write_text(with_trail(text, [(first, f"{up}{home}"), (above, f"{up}index.html"), *own]), encoding="utf-8")
 
 
 def _write_pages(folder: Path, pages: Mapping[str, str]) -> None:
@@ -127,24 +137,13 @@ def _write_pages(folder: Path, pages: Mapping[str, str]) -> None:
             write_text(folder / name, content)
 
 
-def _markdown(text: str) -> str:
+def _markdown(text: str) -> Markup:
+    """Markdown as HTML; HTML in it is shown as text."""
     from markdown_it import MarkdownIt
 
     rendered = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    return rendered.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
-
-
-def _links(links: Mapping[str, str]) -> str:
-    return "".join(f'<a href="{html.escape(address)}">{html.escape(title)}</a>' for title, address in links.items())
-
-
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole page of our own style, dark or light as the reader's system is; `body` is HTML."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
-    )
+    rendered = re.sub(r"(</?h)([1-4])>", lambda tag: f"{tag[1]}{int(tag[2]) + 1}>", rendered)  # below the page's own heading
+    return Markup(rendered.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>"))
 
 
 def _staging(folder: Path) -> Path:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from monitoring.reports import markup, sanitized, site
-from monitoring.reports.markup import link, text
+from markupsafe import Markup
+
+from monitoring.reports import render, site
+from pipelines import inert
+from pipelines.page import Mark, Table, number, with_commands
 from pipelines.promotion.verdict import Check, Comparison, Finding, Verdict
 
 PAGE = "verdict.html"
 PAD = 0.1  # of the picture's width, on either side of what is drawn
-STYLE = """<style>
-.answer { font-weight: 600; white-space: nowrap; } .answer.yes { color: var(--good); } .answer.no { color: var(--block); }
-.answer.open { color: var(--nothing); }
-.compared { border-top: 1px solid var(--line); padding: .5rem 0; }
-.compared p { margin: 0; } .compared .what { font-weight: 600; }
-.compared svg { display: block; width: 100%; height: 58px; overflow: visible; }
-.compared text { font: 11px system-ui, sans-serif; fill: currentColor; }
-.compared .axis { stroke: currentColor; opacity: .25; } .compared .zero { stroke: currentColor; opacity: .6; }
-.compared .bound { stroke: currentColor; stroke-dasharray: 4 3; }
-.compared .yes { --own: var(--good); } .compared .no { --own: var(--block); }
-.compared .reach { stroke: var(--own); stroke-width: 3; } .compared .point { fill: var(--own); }
-@media (min-width: 700px) { .checks td:nth-child(n+5) { min-width: 12rem; } .checks td:nth-child(2) { min-width: 5.5rem; } }
-.said { border-left: .35rem solid var(--line); padding: .1rem .9rem; }
-</style>"""
 # What to do next, where no check that failed says it
 NEXT: Mapping[Finding, str] = {
     "fit to serve": "Nothing: it serves. The next retraining is compared with it.",
@@ -33,54 +21,59 @@ NEXT: Mapping[Finding, str] = {
     "approved": "Nothing: it serves.",
     "by hand": "Nothing: it serves.",
     "identical": "Nothing: the same rows and params gave the same model. Newer rows may give another.",
-    "insufficient evidence": "Nothing: the next retraining will have more rows.",
-    "too small a gain": "Nothing: the champion is as good for all that it matters.",
-    "worse": "Nothing: the champion stays. What did this run change?",
+    "insufficient evidence": "Nothing: the champion stays until a retraining on more rows shows more.",
+    "too small a gain": "Nothing: the gain is below what params.yaml asks for (promotion.min_effect).",
+    "worse": "Nothing: the champion stays. Compare what this run changed.",
     "awaits review": "Approve or reject it in Prefect: open the flow run `promote` of this version, and press Resume.",
     "rejected": "Nothing: a person decided. The next retraining is judged anew.",
     "review expired": "Retrain by the same date: all stages are restored, and the review is asked for again.",
     "champion moved": "Retrain by the same date: all stages are restored, and it is judged against the new champion.",
 }
-ANSWERS = {True: ("yes", "✓ passed"), False: ("no", "✕ failed"), None: ("open", "○ open")}
+ANSWERS = {True: Mark("✓", "passed", "good"), False: Mark("✕", "failed", "bad"), None: Mark("○", "open", "calm")}
+CHECKS = ("check", "answer", "observed", "limit", "why it is asked", "next step")
+WORDS = {  # as people read them
+    "kept": "rejected",
+    "fit to serve": "meets the minimum requirements",
+    "unfit": "below the minimum requirements",
+    "not as good elsewhere": "worse in another metric",
+    "unfair": "significant disparity",
+    "by hand": "manual",
+}
 
 
 def pages(model: str, version: int, verdict: Verdict) -> dict[str, str]:
     """What `site.write_version` takes: the verdict's page, beside the version's own, and what that begins with."""
-    links = {"all models": "../../index.html", f"version {version}": "index.html"}
-    return {PAGE: page(model, version, verdict, links), site.SUMMARY: summary(verdict)}
+    shown = view(model, version, verdict)
+    return {PAGE: render("verdict.html", **shown), site.SUMMARY: render("verdict_summary.html", **shown)}
 
 
-def page(model: str, version: int, verdict: Verdict, links: Mapping[str, str]) -> str:
-    """HTML page.
-
-    Args:
-        links: title -> address, from this page.
-    """
-    title = f"{model} v{version}: verdict"
-    body = [
-        markup.STYLE,
-        STYLE,
-        f"<nav>{''.join(link(name, address) for name, address in links.items())}</nav>",
-        f"<h1>{text(model)} v{version}: {_outcome(verdict)}</h1>",
-        f"<p>{text(verdict.headline)}</p>",
-        _review(verdict.review),
-        f"<h2>Next</h2><p>{_with_commands(next_step(verdict))}</p>",
-        *_comparisons(verdict),
-        f'<h2>Checks</h2><div class="checks">{_checks(verdict.checks)}</div>',
-        _rules(verdict.rules),
-    ]
-    return site.page(sanitized.text(title), body)
-
-
-def summary(verdict: Verdict) -> str:
-    """A part of another page beside this one: the verdict, and each comparison as a drawn interval."""
-    drawn = "".join(drawing(one, verdict.rules) for one in verdict.comparisons)
-    failed = [check for check in verdict.checks if check.passed is False]
-    open_ = "".join(f"<li>{text(check.name)}: {_with_commands(check.next_step)}</li>" for check in failed)
-    return (
-        f"{markup.STYLE}{STYLE}<h1>{_outcome(verdict)}</h1><p>{text(verdict.headline)}</p>{_review(verdict.review)}{drawn}"
-        f"{f'<ul>{open_}</ul>' if open_ else ''}<p>{link('every check, with its reason', PAGE)}</p>"
-    )
+def view(model: str, version: int, verdict: Verdict) -> dict[str, Any]:
+    """What both show."""
+    named = f"{inert.text(model)} v{version}"
+    is_open = verdict.finding == "awaits review"
+    return {
+        "title": f"{named}: verdict",
+        "trail": [("Evergreen", "../../index.html"), (named, "index.html"), ("verdict", "")],
+        "named": named,
+        "word": "awaits review" if is_open else WORDS.get(verdict.outcome, verdict.outcome),
+        "tone": "good" if verdict.outcome == "promoted" else "calm" if is_open else "bad",
+        "finding": "" if is_open or verdict.finding == "rejected" else WORDS.get(verdict.finding, verdict.finding),
+        "headline": verdict.headline,
+        "review": verdict.review if "answer" in verdict.review else None,
+        "next": with_commands(next_step(verdict)),
+        "comparisons": [drawing(one, verdict.rules) for one in verdict.comparisons],
+        "about": _about(verdict) if verdict.comparisons else "",
+        "checks": Table(
+            ("check", "answer", "observed", "limit", "why it is asked", "next step"),
+            [_check(check) for check in verdict.checks],
+        ),
+        "failed": [(check.name, with_commands(check.next_step)) for check in verdict.checks if check.passed is False],
+        "rules": Table(
+            ("param", "value"),
+            [[key, "not judged" if value is None else str(value)] for key, value in sorted(verdict.rules.items())],
+        ),
+        "page": PAGE,
+    }
 
 
 def next_step(verdict: Verdict) -> str:
@@ -89,58 +82,41 @@ def next_step(verdict: Verdict) -> str:
     return said or next((check.next_step for check in verdict.checks if check.passed is False), "Nothing.")
 
 
-def drawing(one: Comparison, rules: Mapping[str, Any]) -> str:
-    """A comparison: its name, its interval against what it is to lie above, and the same in words."""
+def drawing(one: Comparison, rules: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison: its name, its interval against what it is to lie above, and the same in words.
+
+    Worse is on the left. Places are in percent, so that the picture is as wide as the screen.
+    """
     title = one.unit if one.unit.startswith(one.name) else f"{one.name} ({one.unit})" if one.unit else one.name
-    head = f'<p class="what">{text(title)}</p>'
     if one.point is None or one.low is None or one.high is None:
-        return f'<div class="compared">{head}<p>It could not be computed.</p></div>'
+        return {"title": title, "words": "It could not be computed.", "ends": None}
     bounds = {"no difference": 0.0}
     if one.limit:
         bounds["may be lost"] = one.limit
     elif rules.get("min_effect"):
         bounds["minimum effect"] = rules["min_effect"]
-    said = f"Gain {one.point:+.4f}, from {one.low:+.4f} to {one.high:+.4f}; all of it is to be above {one.limit:g}."
-    picture = f'<svg role="figure" aria-label="{text(f"{one.name}: {said}")}">{_interval(one, bounds)}</svg>'
-    return f'<div class="compared">{head}{picture}<p class="quiet">{text(said)}</p></div>'
-
-
-def _interval(one: Comparison, bounds: Mapping[str, float]) -> str:
-    """Worse is on the left. Places are in percent, so that the picture is as wide as the screen."""
-    ends = [one.low or 0.0, one.high or 0.0, *bounds.values()]
+    ends = [one.low, one.high, *bounds.values()]
     span = (max(ends) - min(ends)) or 1.0
 
     def across(value: float) -> float:
         return round(100 * (PAD + (1 - 2 * PAD) * (value - min(ends)) / span), 2)
 
-    parts = ['<line class="axis" x1="0" x2="100%" y1="28" y2="28"/>']
-    for row, (name, value) in enumerate(sorted(bounds.items(), key=lambda bound: bound[1])):
-        at = across(value)
-        anchor = "start" if at < 30 else "end" if at > 70 else "middle"
-        kind = "bound" if value else "zero"
-        parts.append(f'<line class="{kind}" x1="{at}%" x2="{at}%" y1="14" y2="42"/>')
-        parts.append(f'<text x="{at}%" y="{54 if row % 2 == 0 else 11}" text-anchor="{anchor}">{text(name)} {value:g}</text>')
-    low, point, high = (across(value or 0.0) for value in (one.low, one.point, one.high))
-    reach = f'<line class="reach" x1="{low}%" x2="{high}%" y1="28" y2="28"/><circle class="point" cx="{point}%" cy="28" r="5"/>'
-    return f'{"".join(parts)}<g class="{"yes" if one.holds else "no"}">{reach}</g>'
+    low, point, high = (number(value, "+.4f") for value in (one.low, one.point, one.high))
+    return {
+        "title": title,
+        "words": f"Gain {point}, from {low} to {high}; all of it is to be above {number(one.limit)}.",
+        "ends": [across(value) for value in (one.low, one.point, one.high)],
+        "tone": "good" if one.holds else "bad",
+        "bounds": [
+            {"x": across(value), "text": Markup(f"{name} {number(value)}"), "is_zero": not value}
+            for name, value in sorted(bounds.items(), key=lambda bound: bound[1])
+        ],
+    }
 
 
-def _outcome(verdict: Verdict) -> str:
-    answer = "yes" if verdict.outcome == "promoted" else "open" if verdict.finding == "awaits review" else "no"
-    word = "awaits a person" if answer == "open" else verdict.outcome
-    return f'<span class="answer {answer}">{text(word)}</span>: {text(verdict.finding)}'
-
-
-def _review(review: Mapping[str, Any]) -> str:
-    if "answer" not in review:
-        return ""
-    return f'<p class="said"><b>{text(review["by"])}</b> answered {text(review["answer"])}: {text(review["comment"])}</p>'
-
-
-def _comparisons(verdict: Verdict) -> list[str]:
+def _about(verdict: Verdict) -> str:
+    """What was compared, on which rows, and what could be seen."""
     evidence = verdict.evidence
-    if not verdict.comparisons:
-        return []
     use = int(evidence.get("use", 1))
     again = (
         "the first decision made on these rows"
@@ -154,46 +130,16 @@ def _comparisons(verdict: Verdict) -> list[str]:
         f"Challenger less champion, positive where the challenger is better, on {judged}. Each row is judged by models that "
         f"have not seen its entity. This was {again}."
     )
-    could = (
-        f" Nine of ten such comparisons would show a true gain of {evidence['detectable']:.4f}."
-        if evidence.get("detectable") is not None
-        else ""
-    )
-    drawn = "".join(drawing(one, verdict.rules) for one in verdict.comparisons)
-    return [f"<h2>Comparisons</h2><p>{text(seen + could)}</p>{drawn}"]
+    detectable = evidence.get("detectable")
+    return seen if detectable is None else f"{seen} Nine of ten such comparisons would show a true gain of {detectable:.3g}."
 
 
-def _checks(checks: Sequence[Check]) -> str:
-    header = ("check", "answer", "observed", "limit", "why it is asked", "next step")
-    return markup.table(header, [_check(check) for check in checks])
+def _check(check: Check) -> list[Any]:
+    step = "" if check.passed else with_commands(check.next_step)
+    return [check.name, ANSWERS[check.passed], _value(check.observed), _value(check.limit), check.why, step]
 
 
-def _check(check: Check) -> list[str]:
-    style, word = ANSWERS[check.passed]
-    return [
-        text(check.name),
-        f'<span class="answer {style}">{word}</span>',
-        _value(check.observed),
-        _value(check.limit),
-        text(check.why),
-        "" if check.passed else _with_commands(check.next_step),
-    ]
-
-
-def _with_commands(sentence: str) -> str:
-    """A sentence as HTML, in which what stands in backticks is something to type."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text(sentence))
-
-
-def _value(value: float | str | None) -> str:
+def _value(value: float | str | None) -> Any:
     if value is None or isinstance(value, float):
-        return markup.number(value, ".4f")
-    return text(value.removeprefix("+").replace("-", "−", 1) if value.startswith(("+", "-")) else value)
-
-
-def _rules(rules: Mapping[str, Any]) -> str:
-    """The params it was judged by, folded."""
-    if not rules:
-        return ""
-    rows = [[text(key), text("not judged" if value is None else value)] for key, value in sorted(rules.items())]
-    return f"<details><summary>Judged by these params</summary>{markup.table(('param', 'value'), rows)}</details>"
+        return number(value)
+    return value.removeprefix("+").replace("-", "−", 1) if value.startswith(("+", "-")) else value

@@ -12,18 +12,22 @@ from monitoring.changes import ALL
 from monitoring.estimate import BLIND
 from monitoring.findings import Finding
 from monitoring.histograms import PREDICTION, TARGET
-from monitoring.reports import markup, sanitized, site
-from monitoring.reports.markup import figure, link, mark, name, number, text
+from monitoring.reports import render
+from monitoring.reports.index import because
+from monitoring.reports.marks import mark
 from monitoring.timeline import Window
+from pipelines import inert
+from pipelines.page import Link, Table, Trail, figure, name, number
 from pipelines.statistics.resampling import Interval
 
 # What the reports of a window are: title, and what is on it.
 REPORTS = {
     "drift.html": ("Data drift", "a sample of the window's rows and scores against the rows that the version was trained on."),
-    "bias.html": ("Bias", "decisions and errors by protected group on mature labels, and whether harm is proven."),
+    "bias.html": ("Bias", "decisions and errors by protected group on mature labels, and whether disparities are significant."),
     "classification.html": ("Classification", "the version at its threshold on mature labels: errors, precision, recall."),
 }
 NAMES = {PREDICTION: "score of the model", TARGET: "target", ALL: "all columns together"}
+KINDS = {"feed": "data incident", "suspicion": "warning", "insufficient": "insufficient evidence"}
 STATISTICS = {
     "psi": "PSI",
     "jensen_shannon": "Jensen-Shannon",
@@ -33,9 +37,8 @@ STATISTICS = {
 ABOUT_STATISTICS = (
     "PSI, Jensen-Shannon distance, Kolmogorov-Smirnov and Wasserstein distance (in standard deviations) of the whole window "
     "against the version's training rows. They decide nothing. What decides is the change: how much a column moved against the "
-    "nearest quiet window, in standard deviations of what quiet windows do."
+    "nearest baseline window, in standard deviations of what baseline windows do."
 )
-ABOUT_JUDGEMENTS = "Labels come late and are corrected. Each line is what they said on a day, the newest last."
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,46 @@ def page(details: Details, reports: Iterable[str] = ()) -> str:
     Args:
         reports: file names of the reports beside it.
     """
+    return render("window.html", **view(details, reports))
+
+
+def trail_of(details: Details) -> Trail:
+    """The way back from a window's page."""
+    return [("Evergreen", details.home), (f"{inert.text(details.model)}: window {details.window.key}", "")]
+
+
+def verdict_of(details: Details) -> dict[str, Any]:
+    """What every page of a window begins with: its marks, and why, by its own figures first."""
     window = details.window
-    body = [
-        markup.STYLE,
-        f"<nav>{link('all models', details.home)}</nav>",
-        f"<h1>{name(details.model)}: window {text(window.key)}</h1>",
-        *_verdict(details),
-        *_reports(reports),
-        f"<h2>Findings</h2>{_findings(details.findings)}",
-        f"<h2>Performance in {text(window.key)}</h2>{_performance(details)}",
-        f"<h2>What was known when</h2><p>{ABOUT_JUDGEMENTS}</p>{_judgements(details)}",
-        f"<h2>Drift by column</h2><p>{text(novelty_sentence(details.novelty))}</p><p>{ABOUT_STATISTICS}</p>",
-        _statistics(details.statistics, changes_of(details.novelty)),
-    ]
-    return site.page(sanitized.text(f"{details.model}: window {window.key}"), body)
+    wishes = [window.action, *(["held"] if window.held else []), *(wish for wish in window.also if wish != "retrain")]
+    return {
+        "marks": [mark(wish) for wish in dict.fromkeys(wishes)],
+        "why": window.why,
+        "because": because(window),
+        "suppressed": window.held,
+    }
+
+
+def view(details: Details, reports: Iterable[str] = ()) -> dict[str, Any]:
+    """What the page shows."""
+    window, changes = details.window, changes_of(details.novelty)
+    return {
+        "title": f"{inert.text(details.model)}: window {window.key}",
+        "trail": trail_of(details),
+        "model": name(details.model),
+        "window": window,
+        "verdict": verdict_of(details),
+        "owner": details.owner,
+        "command": details.next_command if window.asks else "",
+        "reports": [(Link(REPORTS[file][0], file), REPORTS[file][1]) for file in reports if file in REPORTS],
+        "findings": _findings(details.findings),
+        "performance": _performance(details),
+        "blind": BLIND,
+        "judgements": _judgements(details),
+        "drift": drift_sentence(details.novelty),
+        "about_statistics": ABOUT_STATISTICS,
+        "statistics": _statistics(details.statistics, changes),
+    }
 
 
 def changes_of(novelty: Mapping[str, Any] | None) -> dict[str, float]:
@@ -104,61 +133,42 @@ def changes_of(novelty: Mapping[str, Any] | None) -> dict[str, float]:
     return found
 
 
-def novelty_sentence(novelty: Mapping[str, Any] | None) -> str:
-    """How new the window is, against which threshold, and from how many quiet windows that comes."""
+def drift_sentence(novelty: Mapping[str, Any] | None) -> str:
+    """How far the window moved, against which control limit, and from how many baseline windows that comes."""
     if not novelty:
         return "Drift was not judged."
-    blocks = f"{novelty['blocks']} quiet window{'' if novelty['blocks'] == 1 else 's'}"
+    baseline = f"{novelty['blocks']} baseline window{'' if novelty['blocks'] == 1 else 's'}"
     if novelty["evidence"]:
-        return f"Drift cannot be judged: {novelty['evidence']} ({blocks})."
+        return f"Drift cannot be judged: {novelty['evidence']} ({baseline})."
     verdict = "above" if novelty["score"] > novelty["threshold"] else "below"
     return (
-        f"Novelty {novelty['score']:.2f}, {verdict} the threshold {novelty['threshold']:.2f}, which comes from {blocks}. "
-        "It is the largest change of all columns."
+        f"Drift score {novelty['score']:.2f}, {verdict} the control limit {novelty['threshold']:.2f}, which comes from "
+        f"{baseline}. It is the largest change of all columns."
     )
 
 
-def _verdict(details: Details) -> list[str]:
-    window = details.window
-    marks = " ".join(map(mark, dict.fromkeys([window.action, *(wish for wish in window.also if wish != "retrain")])))
-    held = f"<p><b>Retraining held:</b> {text(window.held)}</p>" if window.held else ""
-    asks = f"<p>Next:</p>{markup.command(details.next_command)}" if window.asks and details.next_command else ""
-    scored = (
-        f"{window.rows:,} rows scored by version {window.version}, judged on {window.judged_on}. Labels: {text(window.known)}."
-    )
-    return [
-        f"<p>{marks} {text(window.why)}</p>{held}<p>{scored} Owner: {text(details.owner)}.</p>{asks}",
-        f"<p>{markup.links(window.links)}</p>" if window.links else "",
-    ]
-
-
-def _reports(reports: Iterable[str]) -> list[str]:
-    entries = [f"<li>{link(REPORTS[file][0], file)}: {text(REPORTS[file][1])}</li>" for file in reports if file in REPORTS]
-    return [f"<h2>Reports</h2><ul>{''.join(entries)}</ul>"] if entries else []
-
-
-def _findings(findings: Sequence[Finding]) -> str:
-    header = ("kind", "about", "window", "what was found", "value", "threshold", "rows")
+def _findings(findings: Sequence[Finding]) -> Table:
+    header = ("kind", "about", "window", "what was found", "value", "limit", "rows")
     rows = [
         [
-            text(one.kind.replace("_", " ")),
+            KINDS.get(one.kind, one.kind.replace("_", " ")),
             name(NAMES.get(one.about, one.about)),
-            f'<span class="plain">{text(one.window)}</span>',
-            text(one.says),
+            one.window,
+            one.says,
             number(one.value),
             number(one.threshold),
             f"{one.rows:,}",
         ]
         for one in findings
     ]
-    return markup.table(header, rows, numbers=header[4:]) if rows else "<p>Nothing was found.</p>"
+    return Table(header, rows, header[4:], "Nothing was found.")
 
 
-def _performance(details: Details) -> str:
+def _performance(details: Details) -> Table:
     metrics = dict.fromkeys([details.metric, *details.estimates, *details.performance])
     rows = [
         [
-            f"<b>{text(metric)}</b>" if metric == details.metric else text(metric),
+            metric,
             figure(details.reference.get(metric)),
             figure(details.estimates.get(metric)),
             figure(details.performance.get(metric)),
@@ -166,8 +176,7 @@ def _performance(details: Details) -> str:
         ]
         for metric in metrics
     ]
-    header = ("metric", "newest snapshots, out of fold", "estimated before labels", "came true on mature labels", "estimate")
-    return f"{markup.table(header, rows)}<p>{text(BLIND)}</p>"
+    return Table(("metric", "newest snapshots, out of fold", "estimated before labels", "on mature labels", "estimate"), rows)
 
 
 def outcome(estimate: Interval | None, performance: Interval | None) -> str:
@@ -179,20 +188,20 @@ def outcome(estimate: Interval | None, performance: Interval | None) -> str:
     return f"missed by {abs(performance.point - estimate.point):.3f}, beyond its interval"
 
 
-def _judgements(details: Details) -> str:
+def _judgements(details: Details) -> Table:
     rows, before = [], None
     for one in details.judgements:
         change = ""
         if before is not None and one.performance is not None and math.isfinite(one.performance.point - before):
-            change = f"{one.performance.point - before:+.4f}"
-        share = f"{one.positives / one.rows:.1%}" if one.rows else markup.NONE
+            change = number(one.performance.point - before, "+.4f")
+        share = f"{one.positives / one.rows:.1%}" if one.rows else number(None)
         rows.append([f"{one.judged_on}", f"{one.rows:,}", f"{one.positives:,}", share, figure(one.performance, 4), change])
         before = before if one.performance is None else one.performance.point
     header = ("judged on", "rows with a mature label", "positive", "share", details.metric, "change")
-    return markup.table(header, rows, numbers=(*header[1:4], "change")) if rows else "<p>No label is mature yet.</p>"
+    return Table(header, rows, (*header[1:4], "change"), "No label is mature yet.")
 
 
-def _statistics(statistics: Mapping[str, Mapping[str, float]], changes: Mapping[str, float]) -> str:
+def _statistics(statistics: Mapping[str, Mapping[str, float]], changes: Mapping[str, float]) -> Table:
     def order(column: str) -> tuple[float, float]:
         psi = statistics[column].get("psi", 0.0)
         return -changes.get(column, -math.inf), -(psi if math.isfinite(psi) else 0.0)
@@ -208,4 +217,4 @@ def _statistics(statistics: Mapping[str, Mapping[str, float]], changes: Mapping[
         for column in sorted(statistics, key=order)
     ]
     header = ("column", "change", *STATISTICS.values(), "missing", "missing in training")
-    return markup.table(header, rows, numbers=header[1:]) if rows else "<p>No statistics were kept of this window.</p>"
+    return Table(header, rows, header[1:], "No statistics were recorded of this window.")

@@ -127,7 +127,8 @@ def say(text: str) -> None:
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all: a killed process leaves the old file, never half a new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")  # others may write the same page at the same time
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # others may write the same page at the same time
+    staging = path.with_name(f".{path.name}.{writer}.partial")
     with phase("write"), staging.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -44,7 +44,9 @@ def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], score
         return Verdict("unfit", f"There is still no champion: {name} fails {failed}.", everything, evidence)
     if floors.failed(groups):
         return Verdict("unfair", f"There is still no champion: {name} {group_checks.sentence(audit)}.", everything, evidence)
-    headline = f"{name} becomes the first champion: it passes all {len(checks)} floors, and {group_checks.passed(audit)}."
+    headline = (
+        f"{name} becomes the first champion: it meets all {len(checks)} minimum requirements, and {group_checks.passed(audit)}."
+    )
     return Verdict("fit to serve", headline, everything, evidence)
 
 

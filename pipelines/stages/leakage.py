@@ -21,8 +21,8 @@ def main(*, training: Path, schema: Path, verdict: Path, docs: Path) -> None:
         rows = pq.read_table(training)
     sides = divide(rows, seen, params)
     checks = judge(sides, params)
-    told = f"{sides.train.num_rows:,} rows that are learnt from, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
-    check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, told, verdict, docs)
+    said = f"{sides.train.num_rows:,} training rows, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
+    check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, check_page.Above([said]), verdict, docs)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Two kinds of checks, one verdict: the pipeline's own (checks.py) and the owner's
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines import page
 from pipelines.config import stage
 from pipelines.config.params import DataParams, Params, ValidateParams
+from pipelines.page import Link, Table
 from pipelines.validation import check_page, counting
 from pipelines.validation.checks import (
     BOOLEAN,
@@ -47,6 +48,7 @@ from pipelines.validation.expectations import (
 )
 
 COUNTED = {*counting.COUNTED, *counting.SAMPLED}  # types that are judged by ourselves
+OWNER_PAGE = "great_expectations.html"
 MOST_ASKED = 300  # expectations that Great Expectations is shown
 
 
@@ -184,33 +186,35 @@ def conclude(
         EvergreenError: a critical check failed; all of them are listed.
     """
     seen, owner_page = owner
-    link = f'<a href="great_expectations.html">Great Expectations</a> saw {seen}.'
     if owner_page:
-        stage.write_text(docs / "great_expectations.html", offline(owner_page))
+        stage.write_text(docs / OWNER_PAGE, offline(owner_page))
     else:
-        (docs / "great_expectations.html").unlink(missing_ok=True)  # of an earlier run: not about these rows
-    told = f"{total:,} rows, all counted; the newest snapshot by itself as well. "
-    told += link if owner_page else "Great Expectations was not asked."
-    told += _where_rows_went(account, total)
-    found = {"rows": total, "checked_rows": checked, "source_rows": account}
-    check_page.conclude("Validation", checks, found, told, verdict, docs)
-
-
-def _where_rows_went(account: dict[str, Any], total: int) -> str:
-    """From the source's rows to those of the training set, as a table; a reason may hold a name of the source's."""
+        (docs / OWNER_PAGE).unlink(missing_ok=True)  # of an earlier run: not about these rows
+    said = [f"{total:,} rows, all counted; the newest snapshot by itself as well."]
+    said.append(f"Great Expectations saw {seen}." if owner_page else "Great Expectations was not asked.")
     if not account:
-        return " Rows that the query leaves out are not counted: the dataset has no left_out.sql."
+        said.append("Rows that the query leaves out are not counted: the dataset has no left_out.sql.")
+    links = [Link("Great Expectations' own page", OWNER_PAGE)] if owner_page else []
+    above = check_page.Above(said, links, _where_rows_went(account, total))
+    found = {"rows": total, "checked_rows": checked, "source_rows": account}
+    check_page.conclude("Validation", checks, found, above, verdict, docs)
+
+
+def _where_rows_went(account: dict[str, Any], total: int) -> Table:
+    """From the source's rows to those of the training set; a reason may hold a name of the source's."""
+    if not account:
+        return check_page.NO_ACCOUNT
     lines = [("in the source", account["source"])]
     lines += [(f"left out: {plain(reason)}", -rows) for reason, rows in account["left_out"].items()]
     lines += [("alike, counted as one", total - account["read"])] if total != account["read"] else []
     lines += [("in the training set", total)]
-    listed = "".join(f"<tr><td>{html.escape(what)}</td><td>{rows:,}</td></tr>" for what, rows in lines)
-    return f'</p><table class="account"><tr><th>Rows</th><th>Number</th></tr>{listed}</table><p>'
+    return Table(("Rows", "Number"), [(what, page.number(rows, ",")) for what, rows in lines], ("Number",))
 
 
-def offline(page: str) -> str:
+def offline(text: str) -> str:
     """A page of Data Docs that needs no network: its styles, scripts and pictures come from six foreign hosts."""
-    page = re.sub(r"<(script|style|footer)\b.*?</\1>|<(link|img)\b[^>]*>", "", page, flags=re.S)
-    page = re.sub(r'href="[^"#]*index\.html"', 'href="index.html"', page)
-    page = re.sub(r'<a\b[^>]*href="(?:\.\./|https?:)[^>]*>(.*?)</a>', r"\1", page, flags=re.S)
-    return page.replace("</head>", f"{check_page.STYLE}</head>", 1)
+    text = re.sub(r"<(script|style|footer|title)\b.*?</\1>|<(link|img|meta)\b[^>]*>", "", text, flags=re.S)
+    text = re.sub(r'href="[^"#]*index\.html"', 'href="index.html"', text)
+    text = re.sub(r'<a\b[^>]*href="(?:\.\./|https?:)[^>]*>(.*?)</a>', r"\1", text, flags=re.S)
+    trail = [("Evergreen", ""), ("Validation", "index.html"), ("Great Expectations", "")]
+    return page.framed(text, "Great Expectations", trail, style=(page.HERE / "great_expectations.css").read_text("utf-8"))

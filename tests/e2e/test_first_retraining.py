@@ -83,7 +83,7 @@ def test_the_mlflow_run_has_params_metrics_and_the_data_set(project: Project, fi
 def test_mlflow_holds_the_bundle_and_the_reports(project: Project, first: ledger.Version) -> None:
     files = mlflow_files(project, first.mlflow_run_id)
     assert {name for name in first.manifest if not any(file.endswith(f"/{name}") for file in files)} == set()
-    for wanted in ("model/bias.html", "validation/index.html", "roc.png"):
+    for wanted in ("model/bias.html", "validation/index.html", "roc.svg"):
         assert any(file.endswith(wanted) for file in files), f"{wanted} is not in {sorted(files)}"
 
 
@@ -152,7 +152,7 @@ def test_the_workspace_is_gone(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["index.html", "model/bias.html", "model/index.html", "validation/index.html", "plots/roc.png"]
+    "page", ["index.html", "model/bias.html", "model/index.html", "validation/index.html", "plots/roc.svg"]
 )
 def test_the_site_has_the_pages_of_the_version(project: Project, page: str) -> None:
     assert httpx.get(f"{project.settings.site_url}/churn/v1/{page}", trust_env=False).status_code == 200
@@ -161,7 +161,13 @@ def test_the_site_has_the_pages_of_the_version(project: Project, page: str) -> N
 def test_the_index_of_the_site_names_the_champion(project: Project) -> None:
     text = httpx.get(f"{project.settings.site_url}/", trust_env=False).text
     assert "churn/v1/index.html" in text
-    assert "champion" in text
+    assert "champion" in text and "churn v1" in text
+
+
+def test_the_index_knows_that_the_retraining_has_ended_and_asks_the_api_anew(project: Project) -> None:
+    text = httpx.get(f"{project.settings.site_url}/", trust_env=False).text
+    assert "under way" not in text and ">running" not in text and "promoted: v1" in text
+    assert '<span class="good">up</span><span class="more">answers by v1</span>' in text
 
 
 # secrets

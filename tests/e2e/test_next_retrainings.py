@@ -120,7 +120,7 @@ def test_a_red_validation_stops_the_run_tells_why_and_leaves_the_champion(projec
     page = httpx.get(address[0], trust_env=False)
     assert page.status_code == 200
     assert "rows: " in page.text
-    docs = httpx.get(address[0].replace("index.html", "reports/validation/index.html"), trust_env=False)
+    docs = httpx.get(address[0].replace("index.html", "validation/index.html"), trust_env=False)
     assert docs.status_code == 200
     assert "rows" in docs.text
     said = run.log() + run.state["message"] + page.text + docs.text

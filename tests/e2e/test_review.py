@@ -151,7 +151,7 @@ def test_a_retraining_ends_with_the_question_and_the_answer_needs_no_stage_again
     run = FlowRun(clone.settings.prefect_api_url, address[1])
     version = ledger.version(clone.settings.evergreen_url, "asking", 1)
     page = clone.settings.home / "site" / "asking" / "v1"
-    assert "awaits a person" in (page / "verdict.html").read_text()
+    assert "awaits review" in (page / "verdict.html").read_text()
     Asked(version, run, clone.settings).answer("approve", "The first one.")
     assert run.wait(120)["type"] == "COMPLETED", run.state
     assert set(run.tasks()) == {"settle", "pages", "tell"}

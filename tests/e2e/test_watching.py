@@ -85,7 +85,7 @@ def test_the_pages_are_there_whole_and_small(project: Project) -> None:
     for page in pages:
         assert page.stat().st_size < 6_000_000 and parses(page), page
     first = (site(project) / "index.html").read_text()
-    assert "What needs attention" in first and "✕ block" in first and "the churn team" in first
+    assert "What needs attention" in first and "✕ quarantine" in first and "the churn team" in first
 
 
 def test_the_same_again_changes_nothing(project: Project) -> None:

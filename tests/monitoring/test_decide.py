@@ -117,7 +117,7 @@ def test_mature_labels_of_the_new_state_that_show_a_loss_escalate_at_once():
 def test_a_loss_of_the_sound_windows_before_waits_for_a_sound_one():
     lost = of_window(found("loss"), "2024-11")
     decision = decide([*found("feed"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
-    assert decision.action == "block" and "the next sound one" in decision.held and "2024-11: loss" in decision.why
+    assert decision.action == "block" and "the next one without" in decision.held and "2024-11: loss" in decision.why
 
 
 def test_an_escalation_that_may_not_start_goes_on_as_a_quarantine_and_is_asked_for_again():

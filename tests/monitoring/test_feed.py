@@ -57,8 +57,16 @@ def test_a_quiet_window_has_no_fault():
     [
         (rows(usage=RANDOM.lognormal(2, 1, 1000) * 1000), "usage", "its shape is kept: has its unit changed"),
         (rows(usage=RANDOM.lognormal(2, 1, 1000) / 1000), "usage", "has its unit changed"),
-        (rows(tickets=RANDOM.poisson(0.3, 1000) * 60), "tickets", "times what it was in quiet windows, and its shape is kept"),
-        (rows(rate=RANDOM.normal(4.86, 0.01, 1000) * 100), "rate", "about 100 times what it was in quiet windows, and a power"),
+        (
+            rows(tickets=RANDOM.poisson(0.3, 1000) * 60),
+            "tickets",
+            "times what it was in baseline windows, and its shape is kept",
+        ),
+        (
+            rows(rate=RANDOM.normal(4.86, 0.01, 1000) * 100),
+            "rate",
+            "about 100 times what it was in baseline windows, and a power",
+        ),
         (rows(balance=RANDOM.normal(0, 3, 1000) * 1000), "balance", "has its unit changed"),
         (rows(usage=[3.5] * 1000), "usage", "3.5 in every row"),
         (rows(usage=[None, 8.0] * 500), "usage", "missing in 50% of the rows"),

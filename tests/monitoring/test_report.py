@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from monitoring.reports import bias, sanitized
+from monitoring.reports import bias
 from monitoring.reports import data as data_page
 from monitoring.reports.columns import Columns
 from monitoring.stages import audit, report
+from pipelines import inert
+from tests.support.golden import assert_golden
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 PAYLOADS = ["<script>alert('x')</script>", "=cmd()", "\u202eevil", "<img src=x onerror=alert(1)>"]
@@ -98,9 +100,9 @@ def test_planted_recalls_are_on_the_bias_report(pages):
     assert "0.950 [" in pages["bias.html"]
     assert "0.300 [" in pages["bias.html"]
     assert "0.650 [" in pages["bias.html"]  # the largest difference, and the shortfall against the rest
-    assert '"proven"' in pages["bias.html"]
+    assert "<div>significant</div>" in pages["bias.html"]
     assert "no model sees it" in pages["bias.html"]
-    assert "gender: proven" in pages["index.html"]
+    assert "gender: significant" in pages["index.html"]
     assert "explained by risks" in pages["bias.html"] and "added TPR shortfall" in pages["bias.html"]
 
 
@@ -108,10 +110,10 @@ def test_the_bias_report_shows_who_is_within_the_capacity():
     value = {"point": 0.1, "low": 0.0, "high": 0.2}
     at_capacity = {"selection_rate": value, "tpr": value, "precision": None}
     group = {"group": "a", "evidence": "sufficient", "at_capacity": at_capacity}
-    lines = bias.capacity_lines({"attributes": {"g": [group]}, "pairs": {}})
-    assert lines.iloc[0].tolist() == ["g", "a", "sufficient", "0.100 [0.000,\xa00.200]", "0.100 [0.000,\xa00.200]", "none"]
+    table = bias.capacity_table({"attributes": {"g": [group]}, "pairs": {}})
+    assert table.rows[0] == ["g", "a", "sufficient", "0.100 [0.000,\xa00.200]", "0.100 [0.000,\xa00.200]", "none"]
     del group["at_capacity"]
-    assert len(bias.capacity_lines({"attributes": {"g": [group]}, "pairs": {}})) == 0
+    assert bias.capacity_table({"attributes": {"g": [group]}, "pairs": {}}).rows == []
 
 
 def test_the_bias_report_says_who_accepted_what_and_splits_each_gap():
@@ -120,10 +122,10 @@ def test_the_bias_report_says_who_accepted_what_and_splits_each_gap():
     other = one | {"group": "b"}
     gap = {"attribute": "g", "group": "a", "rate": "TPR shortfall", "raw": value, "explained": None, "added": value}
     found = {"harm": [one, other], "split": [gap], "verdict": {"accepted": [one | {"reason": "agreed <b>with</b> all"}]}}
-    lines = bias.harm_lines(found)
-    assert lines["harm"].tolist() == [f"accepted: {sanitized.text('agreed <b>with</b> all')}", "proven"]
-    assert bias.split_lines(found).iloc[0].tolist()[3:] == ["+0.100 [+0.000, +0.200]", "none", "+0.100 [+0.000, +0.200]"]
-    assert len(bias.split_lines({"verdict": {}})) == 0  # of a window of earlier days
+    table = bias.harm_table(found)
+    assert [row[-1] for row in table.rows] == [f"accepted: {inert.text('agreed <b>with</b> all')}", "significant"]
+    assert bias.split_table(found).rows[0][3:] == ["+0.100 [+0.000, +0.200]", "none", "+0.100 [+0.000, +0.200]"]
+    assert bias.split_table({"verdict": {}}).rows == []  # of a window of earlier days
 
 
 def test_no_page_holds_a_canary_or_anything_that_a_browser_would_run(pages):
@@ -220,5 +222,15 @@ def test_only_values_that_the_model_knows_are_shown():
     assert "id" not in shown.columns
 
 
+def test_the_data_page_is_as_it_was_looked_at_and_its_bars_have_an_axis_of_their_own():
+    columns = Columns.of({"numbers": ["a_number"], "categories": {"city": ["Rome", "Oslo"]}}, {})
+    rows = pa.table({"a_number": [float(at % 4) for at in range(400)], "city": ["Rome", "Rome", "Oslo", None] * 100})
+    given = ("churn", columns.frame(rows), columns, np.arange(400) % 8 // 7, np.arange(400), 0.95)
+    (number, city) = data_page.view(*given)["charts"]
+    assert [label for label, _ in number["shares"]] == ["0%", "12%", "25%"]
+    assert [label for label, _ in city["shares"]] == ["0%", "25%", "50%"] and city["rates"] != city["shares"]
+    assert_golden("data.html", data_page.page(*given))
+
+
 def test_values_that_would_look_alike_stay_apart():
-    assert sanitized.names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}
+    assert inert.names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}

@@ -12,7 +12,8 @@ from monitoring.reports import window
 from monitoring.reports.window import Details, Judgement
 from monitoring.timeline import Window
 from pipelines.statistics.resampling import Interval
-from tests.monitoring.hostile import LONG, PAYLOADS, Page, assert_inert
+from tests.monitoring.hostile import LONG, PAYLOADS, assert_inert
+from tests.support.golden import assert_golden
 
 NAN = float("nan")
 NOVELTY = {
@@ -60,77 +61,82 @@ def details(**changes):
     return Details(**values | changes)
 
 
-def text_of(**changes):
-    return Page(window.page(details(**changes))).text
+def view(**changes):
+    return window.view(details(**changes))
 
 
-def test_it_opens_with_the_verdict_why_the_owner_and_what_to_type():
-    text = text_of()
-    opening = text[: text.index("Findings")]
-    for part in (
-        "▲ retrain",
-        "It got worse.",
-        "9,010 rows scored by version 1",
-        "655 of 9,010",
-        "the churn team",
-        "retrain/churn",
-    ):
-        assert part in opening
+def test_the_page_is_as_it_was_looked_at():
+    told = replace(
+        details().window, because=[("2025-06", "roc_auc fell to 0.72.")], held="cooldown", links={"MLflow": "http://m"}
+    )
+    assert_golden("window.html", window.page(details(window=told), ["drift.html"]))
+
+
+def test_its_verdict_is_of_its_own_window_and_names_any_other():
+    told = replace(details().window, because=[("2025-06", "roc_auc fell to 0.72.")], also=["review"])
+    shown = view(window=told)["verdict"]
+    assert [one.word for one in shown["marks"]] == ["retrain", "review"] and shown["why"] == "It got worse."
+    assert shown["because"] == ["Labels of window 2025-06, which are mature by now: roc_auc fell to 0.72."]
 
 
 def test_a_window_that_asks_for_nothing_gives_no_command():
     calm = replace(details().window, action="nothing")
-    assert "retrain/churn" not in text_of(window=calm)
-    assert "Retraining held: cooldown" in text_of(window=replace(calm, held="cooldown"))
+    assert view()["command"] == "prefect deployment run retrain/churn" and view(window=calm)["command"] == ""
+    held = view(window=replace(calm, held="cooldown"))["verdict"]
+    assert held["suppressed"] == "cooldown" and held["marks"][1].word == "retraining suppressed"
+
+
+def test_an_owner_that_is_not_known_is_not_named():
+    assert "Owner" in window.page(details()) and "Owner" not in window.page(details(owner=""))
 
 
 def test_only_reports_that_were_made_are_linked():
-    page = window.page(details(), ["drift.html", "index.html"])
-    assert "drift.html" in Page(page).addresses
-    assert "bias.html" not in Page(page).addresses
-    assert "../../../index.html" in Page(page).addresses
+    shown = window.view(details(), ["drift.html", "index.html"])
+    assert [link.address for link, _ in shown["reports"]] == ["drift.html"]
+    assert shown["trail"][0] == ("Evergreen", "../../../index.html")
 
 
 def test_a_finding_stands_with_its_evidence():
-    text = text_of()
-    assert "estimated loss target It moved. 0.099 0.02 9,010" in text
-    assert "Nothing was found." in text_of(findings=[])
-    assert "– – 120" in text_of(findings=[Finding("insufficient", "drift", "too few", 120)])
+    assert view()["findings"].rows[0][0] == "estimated loss"
+    assert view()["findings"].rows[0][3:] == ["It moved.", "0.099", "0.02", "9,010"]
+    assert view(findings=[]).get("findings").rows == []
+    few = view(findings=[Finding("insufficient", "drift", "too few", 120, None, 0.00530215)])["findings"].rows[0]
+    assert few[4:] == ["–", "0.0053", "120"]
 
 
 def test_an_estimate_stands_beside_what_came_true_and_what_it_cannot_see():
-    text = text_of()
-    assert "missed by 0.117, beyond its interval" in text
-    assert "concept shift" in text
+    shown = view()
+    assert shown["performance"].rows[0][4] == "missed by 0.117, beyond its interval"
+    assert "concept shift" in shown["blind"]
     assert window.outcome(near(0.84), near(0.85)) == "came true within its interval"
     assert window.outcome(near(0.84), None) == ""
     assert window.outcome(near(0.84), Interval(NAN, NAN, NAN)) == ""
 
 
+def test_an_interval_that_says_nothing_is_no_figure():
+    assert view(estimates={"roc_auc": Interval(0.54, 0.0, 1.0)})["performance"].rows[0][2] == "too few rows"
+
+
 def test_late_and_corrected_labels_are_seen_as_what_was_known_when():
-    text = text_of()
-    assert "2025-11-14 8,410 561 6.7% 0.7410" in text
-    assert "2025-12-01 9,010 655 7.3% 0.7290" in text
-    assert "-0.0120" in text
-    assert "No label is mature yet." in text_of(judgements=[])
+    first, second = view()["judgements"].rows
+    assert first[:4] == ["2025-11-14", "8,410", "561", "6.7%"] and first[5] == ""
+    assert second[:4] == ["2025-12-01", "9,010", "655", "7.3%"] and second[5] == "−0.0120"
+    assert view(judgements=[])["judgements"].rows == []
     few = [Judgement(date(2025, 11, 14), 0, 0, None), Judgement(date(2025, 12, 1), 10, 1, near(0.7))]
-    assert "2025-11-14 0 0 – –" in text_of(judgements=few)
+    assert view(judgements=few)["judgements"].rows[0] == ["2025-11-14", "0", "0", "–", "–", ""]
 
 
 def test_columns_are_sorted_by_their_change_then_by_psi():
-    text = text_of()
-    table = text[text.index("missing in training") :]
-    places = [table.index(name) for name in ("plan", "score of the model", "calls", "age")]
-    assert places == sorted(places)
-    assert "plan +5.2 0.100" in table
-    assert "age – – 0.100" in table
+    rows = view()["statistics"].rows
+    assert [row[0] for row in rows] == ["plan", "score of the model", "calls", "age"]
+    assert rows[0][1:3] == ["+5.2", "0.100"] and rows[3][1:3] == ["–", "–"]
 
 
-def test_novelty_says_its_threshold_and_how_much_quiet_history_is_behind_it():
-    assert "Novelty 5.21, above the threshold 3.92, which comes from 11 quiet windows." in text_of()
+def test_drift_says_its_control_limit_and_how_much_of_a_baseline_is_behind_it():
+    assert "Drift score 5.21, above the control limit 3.92, which comes from 11 baseline windows." in view()["drift"]
     few = NOVELTY | {"evidence": "not enough quiet history", "blocks": 1, "largest": []}
-    assert window.novelty_sentence(few) == "Drift cannot be judged: not enough quiet history (1 quiet window)."
-    assert window.novelty_sentence(None) == "Drift was not judged."
+    assert window.drift_sentence(few) == "Drift cannot be judged: not enough quiet history (1 baseline window)."
+    assert window.drift_sentence(None) == "Drift was not judged."
     assert window.changes_of(few) == window.changes_of(None) == {}
 
 
@@ -141,12 +147,14 @@ def test_statistics_are_those_of_monitoring_drift():
     layout = learn_layout(rows, {"plan": ["a", "b"]}, bins=5)
     counted = count(rows.to_batches(), layout)
     shown = {name: statistics(counted.column(name), counted.column(name), layout, name) for name in layout.columns}
-    assert "calls – 0.000 0.000 0.000 0.000 0.0% 0.0%" in text_of(statistics=shown, novelty=None)
+    calls = next(row for row in view(statistics=shown, novelty=None)["statistics"].rows if row[0] == "calls")
+    assert calls == ["calls", "–", "0.000", "0.000", "0.000", "0.000", "0.0%", "0.0%"]
 
 
 @pytest.mark.parametrize("attack", [*PAYLOADS, LONG])
 def test_texts_names_and_addresses_are_inert(attack):
     shown = Window("2025-09", 1, 1, "retrain", attack, attack, date(2025, 10, 1), None, None, attack, {attack: attack})
+    shown = replace(shown, because=[(attack, attack)])
     page = window.page(
         details(
             model=attack,

@@ -146,7 +146,7 @@ def write_release(folder: Path, model: str, weights: dict[str, float] | None = N
     """What the DAG leaves behind, in small."""
     bundle = write(folder / "bundle", weights or {"strong": 1.5}, model)
     (folder / "plots").mkdir()
-    (folder / "plots" / "roc.png").write_bytes(b"png")
+    (folder / "plots" / "roc.svg").write_bytes(b"svg")
     (folder / "audit.html").write_text("<p>audit</p>")
     (folder / "training_set.sql").write_text("select 1")
     (folder / "params.yaml").write_text("model: churn\ntrain: {folds: 3}\n" + "".join(f"key{n}: {n}\n" for n in range(250)))

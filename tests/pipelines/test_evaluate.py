@@ -227,7 +227,7 @@ def test_the_plots_name_the_ensemble_and_its_shares(tmp_path):
     scores = {"linear": POOR, "lightgbm": GOOD, "ensemble": np.clip(GOOD + 0.1 * LABELS, 0, 1)}
     found = evaluated(scores)
     plot.write(tmp_path, LABELS, scores, found, {name: {"tenure": 0.7, "charge": 0.3} for name in scores})
-    assert (tmp_path / "shap.png").stat().st_size > 0
+    assert (tmp_path / "shap.svg").stat().st_size > 0
 
 
 # the stage, of candidates that were trained

@@ -281,7 +281,7 @@ def test_red_ends_the_stage_with_a_page_and_no_cell(tmp_path: Path, monkeypatch)
             training=Path("training.parquet"), schema=Path("schema.json"), verdict=Path("leakage.json"), docs=Path("docs")
         )
     page = Path("docs/index.html").read_text()
-    assert "Leakage failed" in page and "canary" not in page
+    assert "<title>Leakage failed</title>" in page and "canary" not in page
     assert json.loads(Path("leakage.json").read_text())["success"] is False
 
 

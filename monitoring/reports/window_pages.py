@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from monitoring.histograms import PREDICTION
-from monitoring.reports import bias, classification, drift, sanitized
+from monitoring.reports import bias, classification, drift
 from monitoring.reports.columns import Columns
-from monitoring.reports.window import Details
+from monitoring.reports.window import Details, trail_of, verdict_of
+from pipelines import inert
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ITS_PAGE = "[the page of the window](index.html)"
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ def render_window(
         made["drift.html"] = drift_page(details, rows, columns, report_rows, seed)
     if rows.mature is not None and len(rows.mature):
         sample = rows.mature.sample(min(len(rows.mature), report_rows), random_state=seed)
-        what = f"rows of window {sanitized.text(details.window.key)} with a mature label"
+        what = f"rows of window {inert.text(details.window.key)} with a mature label"
         if audit is not None:
-            made["bias.html"] = bias.page(f"{_who(details)}: bias", audit, sample, what=what)
+            made["bias.html"] = bias.page(f"{_who(details)}: bias", audit, sample, what=what, **_frame(details))
         if sample["label"].nunique() == 2:  # nothing can be told apart otherwise
             made["classification.html"] = classification.page(
                 f"{_who(details)}: classification",
@@ -70,9 +69,10 @@ def render_window(
                 threshold,
                 report_rows,
                 what=what,
-                elsewhere=f"on {ITS_PAGE}",
+                elsewhere="on the page of the window",
                 total=rows.mature_rows,
                 seed=seed,
+                **_frame(details),
             )
     return made
 
@@ -81,17 +81,24 @@ def drift_page(details: Details, rows: Rows, columns: Columns, report_rows: int,
     """The window's rows and scores against what the version was trained on."""
     if all(PREDICTION in side.column_names for side in (rows.window, rows.training)):
         columns = columns.with_score(PREDICTION)
-    version, key = details.window.version, sanitized.text(details.window.key)
+    version, key = details.window.version, inert.text(details.window.key)
     return drift.page(
-        f"{_who(details)} against training",
+        f"{_who(details)}: drift against training",
         drift.Side(columns.frame(rows.window), rows.window_rows, f"rows of window {key}, scored by version {version}"),
         drift.Side(columns.frame(rows.training), rows.training_rows, f"rows that version {version} was trained on"),
         columns,
         report_rows,
-        decided_by=f"the verdict, and what it rests on, is on {ITS_PAGE}.",
+        decided_by="the verdict, and what it rests on, is on the page of the window.",
         seed=seed,
+        **_frame(details),
     )
 
 
+def _frame(details: Details) -> dict[str, Any]:
+    """What each of them begins with: the way back, and the window's verdict."""
+    first, (window, _) = trail_of(details)
+    return {"trail": [first, (window, "index.html")], "verdict": verdict_of(details)}
+
+
 def _who(details: Details) -> str:
-    return f"{sanitized.text(details.model)} v{details.window.version}, window {sanitized.text(details.window.key)}"
+    return f"{inert.text(details.model)} v{details.window.version}, window {inert.text(details.window.key)}"

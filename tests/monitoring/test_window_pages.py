@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from monitoring.histograms import PREDICTION
-from monitoring.reports import drift, render, window
+from monitoring.reports import drift, window, window_pages
 from monitoring.reports.columns import Columns
 from monitoring.reports.window import Details
 from monitoring.stages import audit
@@ -62,8 +62,8 @@ def pages(params):
     mature = labelled(1600)
     evaluate = params.evaluate.model_copy(update={"bootstrap": 100})
     found = audit.measure(mature, 0.5, ["gender"], params.audit, evaluate)
-    made = render.Rows(rows(800, 1), 4000, rows(900, 2), 90000, mature.drop(columns="entity"), 1600)
-    reports = render.render_window(details(), made, COLUMNS, audit=found, threshold=0.5, report_rows=500, seed=1)
+    made = window_pages.Rows(rows(800, 1), 4000, rows(900, 2), 90000, mature.drop(columns="entity"), 1600)
+    reports = window_pages.render_window(details(), made, COLUMNS, audit=found, threshold=0.5, report_rows=500, seed=1)
     return {"index.html": window.page(details(), reports), **reports}
 
 
@@ -78,10 +78,18 @@ def test_each_page_says_its_sample_and_leads_back_to_the_window(pages):
     assert "Current: 500 of 4,000 rows of window 2025-09, scored by version 3." in pages["drift.html"]
     assert "Reference: 500 of 90,000 rows that version 3 was trained on." in pages["drift.html"]
     assert "500 of 1,600 rows of window 2025-09 with a mature label" in pages["classification.html"]
-    assert "All 1,600 rows of window 2025-09 with a mature label, of 1,600 customers" in pages["bias.html"]
+    assert "All 1,600 rows of window 2025-09 with a mature label, of 1,600 entities" in pages["bias.html"]
     assert "The sample: 500 rows." in pages["bias.html"]
     for name in ("drift.html", "bias.html", "classification.html"):
-        assert '<a class="back" href="index.html">' in pages[name]
+        assert '<a href="../index.html">Evergreen</a>' in pages[name] and '<a href="index.html">churn: window' in pages[name]
+
+
+def test_each_page_begins_with_the_windows_verdict_and_evidently_has_none_of_its_own(pages):
+    for name in ("drift.html", "bias.html", "classification.html"):
+        assert 0 < pages[name].index("● info</span> It moved.") - pages[name].index("<body") < 1500, name
+    for words in ("Dataset Drift is", "Drift is detected for"):
+        assert words not in pages["drift.html"]
+    assert drift.COLUMNS in pages["drift.html"]
 
 
 def test_the_scores_are_among_the_columns_that_drift(pages):
@@ -90,7 +98,7 @@ def test_the_scores_are_among_the_columns_that_drift(pages):
 
 def test_planted_bias_is_on_the_page_and_nothing_of_the_training_stage(pages):
     assert "0.650 [" in pages["bias.html"]
-    assert '"proven"' in pages["bias.html"]
+    assert "<div>significant</div>" in pages["bias.html"]
     assert "left out" not in pages["bias.html"]
     assert "held-out" not in pages["bias.html"]
 
@@ -102,22 +110,22 @@ def test_no_page_holds_a_canary_or_anything_that_a_browser_would_run(pages):
 
 
 def test_before_labels_are_mature_there_is_no_bias_and_no_classification_page():
-    made = render.Rows(rows(60, 1), 60, rows(80, 2), 80)
-    found = render.render_window(details(), made, COLUMNS, audit=None, threshold=0.5, report_rows=500, seed=1)
+    made = window_pages.Rows(rows(60, 1), 60, rows(80, 2), 80)
+    found = window_pages.render_window(details(), made, COLUMNS, audit=None, threshold=0.5, report_rows=500, seed=1)
     assert found.keys() == {"drift.html"}
     assert "bias.html" not in window.page(details(), found)
 
 
 def test_labels_of_one_kind_give_no_classification_page():
     mature = labelled(40).assign(label=0)
-    made = render.Rows(rows(60, 1), 60, rows(80, 2), 80, mature, 40)
-    found = render.render_window(details(), made, COLUMNS, audit=None, threshold=0.5, report_rows=500, seed=1)
+    made = window_pages.Rows(rows(60, 1), 60, rows(80, 2), 80, mature, 40)
+    found = window_pages.render_window(details(), made, COLUMNS, audit=None, threshold=0.5, report_rows=500, seed=1)
     assert found.keys() == {"drift.html"}
 
 
 def test_a_drift_page_that_is_there_is_not_made_again():
-    made = render.Rows(mature=labelled(80), mature_rows=80)
-    found = render.render_window(details(), made, COLUMNS, audit=None, threshold=0.5, report_rows=500, seed=1)
+    made = window_pages.Rows(mature=labelled(80), mature_rows=80)
+    found = window_pages.render_window(details(), made, COLUMNS, audit=None, threshold=0.5, report_rows=500, seed=1)
     assert found.keys() == {"classification.html"}
 
 
