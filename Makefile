@@ -21,15 +21,17 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo story up down test test-all bench tables lint lock clean
+.PHONY: help setup demo story up down check test test-all coverage bench tables lint audit size reference docs lock clean
 
 help:
 	@echo "make demo      from nothing to a trained, promoted model, with links to look at"
 	@echo "make story     after the demo: the year that follows, watched, retrained and promoted"
 	@echo "make setup     the virtual environment in .venv, as requirements.lock says"
 	@echo "make up, down  start and stop the local stack"
-	@echo "make test      the suite for every change; make test-all: the long rest"
-	@echo "make bench     the measurements; make lint; make lock; make clean"
+	@echo "make check     unit tests that need no server; make test: the suite for every change; make test-all: the long rest"
+	@echo "make lint      what CI calls first; make coverage, make audit, make size, make bench: what they measure"
+	@echo "make docs      the documentation site, in site/; make reference: its pages that are made of the code"
+	@echo "make lock      a new lock; make clean"
 
 setup: $(STAMP)
 
@@ -62,11 +64,18 @@ down: setup
 # two processes share the tests as their fixtures allow (tests/conftest.py)
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# tests/conftest.py marks what needs a server by the fixtures that a test uses
+check: setup
+	$(PYTEST) -m "not long and not slow and not servers" --most-seconds 10
+
 test: setup
 	$(PYTEST) -m "not long"
 
 test-all: setup
 	$(PYTEST) -m long
+
+coverage: setup
+	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered --cov-report=html
 
 bench: setup
 	$(BIN)/evergreen bench
@@ -80,11 +89,25 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
+# known vulnerabilities of what the lock names; the tool has an environment of its own
+audit: setup
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
+
+size: setup
+	@$(BIN)/python -m tools.size
+
+reference: setup
+	$(BIN)/python -m tools.reference
+
+docs: reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site is in site/: $(BIN)/mkdocs serve shows it at http://127.0.0.1:8000"
+
 lock: setup
-	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev --extra xgboost -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev --extra docs --extra xgboost -o requirements.lock
 
 # The stack's data in .evergreen stay: remove that folder yourself, after `make down`
 clean:
 	test ! -x $(BIN)/evergreen || $(BIN)/evergreen down
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov site
 	find . -name __pycache__ -not -path './.evergreen/*' -prune -exec rm -rf {} +

@@ -17,7 +17,6 @@ from pipelines.config.errors import EvergreenError
 # plain help and errors: to decorate them, Typer would import Rich, which takes longer than all else together
 app = typer.Typer(
     context_settings={"max_content_width": 140},  # the list shows each first sentence where the terminal is wide
-    help="Keeps a tabular classifier fresh.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,6 +35,21 @@ def main() -> None:
         app()
     except EvergreenError as error:
         sys.exit(f"ERROR: {error}")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"evergreen {version('evergreen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it and end")] = False,
+) -> None:
+    """Keeps a tabular classifier fresh."""
 
 
 @app.command()
@@ -182,7 +196,7 @@ def compare_default() -> None:
 def tables(
     data: Annotated[Path, typer.Option(help="folder with telco_churn, hotel_bookings and online_retail")],
     folder: Annotated[Path, typer.Option(help="where the clones go; must not exist")] = Path(".evergreen/tables"),
-    out: Annotated[Path, typer.Option(help="where the figures go")] = Path("docs/real-tables-figures.md"),
+    out: Annotated[Path, typer.Option(help="where the figures go")] = Path("docs/studies/real-tables-figures.md"),
     picture: Annotated[Path, typer.Option(help="where the picture of the gains goes")] = Path("docs/pictures/real-gains.png"),
 ) -> None:
     """Load, retrain and compare the three real tables in clones of their own on this stack; write the figures."""

@@ -43,8 +43,8 @@ def how_to_make(block: str) -> str:
     """What to do about a block that is not there."""
     slug, _, name = block.partition("/")
     return (
-        f'`prefect block create {slug}` says where to make it, with {name} as its name; README\'s "Being told" does it by '
-        "command. Or take it out of EVERGREEN_NOTIFY in .env, and run `evergreen deploy`."
+        f"`prefect block create {slug}` says where to make it, with {name} as its name; docs/how-to/notify-people.md does it "
+        "by command. Or take it out of EVERGREEN_NOTIFY in .env, and run `evergreen deploy`."
     )
 
 

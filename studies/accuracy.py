@@ -1,7 +1,7 @@
 """How good the served model is on real tables, against plain LightGBM: `python -m studies.accuracy --data FOLDER`.
 
 Three public tables, each with one fixed test side: the md5 of the row number, 30%, as others were measured on it
-(docs/accuracy.md). What is trained sees the other rows only. The figures are of the ONNX files, on the test side.
+(docs/studies/accuracy.md). What is trained sees the other rows only. The figures are of the ONNX files, on the test side.
 """
 
 from __future__ import annotations

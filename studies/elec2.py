@@ -2,7 +2,8 @@
 
 `python -m studies.elec2 --data ../shared/data/elec2/elec.csv.gz` watches it in windows of a month with a horizon of a day:
 which windows are quarantined, which raise an alarm, what mature labels show, and what is retrained for. Three columns are
-constant up to the widening and not from then on: that is no broken feed. Printed as Markdown; kept in docs/power.md.
+constant up to the widening and not from then on: that is no broken feed.
+Printed as Markdown; kept in docs/studies/electricity.md.
 """
 
 from __future__ import annotations

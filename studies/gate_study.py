@@ -1,4 +1,6 @@
-"""False and true promotions of tuned and ensembled versions: `python -m studies.gate_study --folder FOLDER`; docs/promotion.md.
+"""False and true promotions of tuned and ensembled versions: `python -m studies.gate_study --folder FOLDER`.
+
+The gate's other study is docs/studies/promotion.md.
 
 Every version is made by the stages' own functions: split, tuning, cross-fitting, calibration, ensemble, choice of the
 challenger. All of them see the very rows that judge the challenger, so whatever makes its figures optimistic shows here.

@@ -1,4 +1,4 @@
-"""Whether retraining heals: `python -m studies.healing --folder FOLDER`; kept in docs/healing.md.
+"""Whether retraining heals: `python -m studies.healing --folder FOLDER`; kept in docs/studies/healing.md.
 
 Each seed is two companies of the demo's simulator: one in which a competitor changes who leaves from month 15 on, and one
 in which nothing happens. Both are retrained by the stages' own functions, as of the months around the moment at which

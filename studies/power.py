@@ -1,4 +1,4 @@
-"""False alarms and power of the watching, on worlds whose truth is known: `python -m studies.power`; kept in docs/power.md.
+"""False alarms and power of the watching, where the truth is known: `python -m studies.power`; kept in docs/studies/power.md.
 
 Each seed is a company of the demo's simulator with nothing planted, loaded into a Postgres of its own and read by the real
 query; then the same with shifts planted from month 15 on. Nothing here was looked at while tuning: that was done on

@@ -65,7 +65,8 @@ def run(here: Settings, data: Path, folder: Path, out: Path, picture: Path, say:
 
 def page(comparisons: list[compare_default.Comparison]) -> str:
     """All comparisons on one page: a line for each split, then each model on the split of params.yaml."""
-    lines = ["# Figures of the real tables", "", "Written by `evergreen tables`; docs/real-tables.md says what they mean.", ""]
+    about = "Written by `evergreen tables`; docs/studies/real-tables.md says what they mean."
+    lines = ["# Figures of the real tables", "", about, ""]
     lines += [f"| table | salt | judged | {compare_default.DEFAULT} | {SHOWN} | its gain | challenger | its gain |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for one in comparisons:

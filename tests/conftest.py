@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +26,53 @@ AS_OF = "2024-12-31"  # of the first retraining
 _numbers = itertools.count()
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fast ones first: what needs the stack comes after them, what needs a retraining last; otherwise as found.
 
     Where processes share the work it is the other way round, so that none is left with the dear ones at the end.
+    Tests that need a server get the marker `servers`: `make check` leaves them out, and nobody keeps a list.
     """
+    for item in items:
+        if {"postgres_url", "stack"} & set(getattr(item, "fixturenames", ())) or _starts_servers(item.path):
+            item.add_marker("servers")
 
     def needs(item: pytest.Item) -> list[bool]:
         return [name in getattr(item, "fixturenames", ()) for name in ("project", "stack")]
 
     items.sort(key=needs, reverse=hasattr(config, "workerinput"))
+
+
+@cache
+def _starts_servers(file: Path) -> bool:
+    """Whether a module of tests starts processes that stay, without the fixtures above."""
+    text = file.read_text(encoding="utf-8")
+    return re.search(r"postgres_server\.running|stack\.up\(|subprocess\.Popen", text) is not None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--most-seconds", type=float, help="CPU seconds above which a test fails, to be marked `slow`")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _within_seconds(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _within_seconds(item))
+
+
+def _within_seconds(item: pytest.Item) -> Generator[None, Any, Any]:
+    """CPU time and not the clock's, so that a busy machine fails no test."""
+    most, started = item.config.getoption("most_seconds"), time.process_time()
+    done = yield
+    if most and (took := time.process_time() - started) > most:
+        pytest.fail(
+            f"took {took:.1f} s of CPU, more than {most:g}: make it faster, or mark it `slow` for `make check`", pytrace=False
+        )
+    return done
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -28,7 +28,9 @@ def written(template: str, where: str, plan: Plan, found: TrainingSet) -> str:
     lines = template.splitlines()
     for key, value, reason in [*_names(plan), *_data(plan), *_gates(plan, found), *_wording(), *_promoting(), *_watching(plan)]:
         _set(lines, key, value, reason, where)
-    text = "\n".join([f"# Of {plan.relation.described}. Written by `evergreen init`, yours to change.", *lines]) + "\n"
+    modeline = [lines.pop(0)] if lines[0].startswith("# yaml-language-server:") else []  # editors look for it in the first line
+    head = f"# Of {plan.relation.described}. Written by `evergreen init`, yours to change."
+    text = "\n".join([*modeline, head, *lines]) + "\n"
     params.parse(text, "the params.yaml that init has made")  # whoever changed a key of params.py hears of it
     return text
 
@@ -121,7 +123,7 @@ def _wording() -> Iterator[tuple[str, Any, str | None]]:
     yield "audit.min_positives", ..., "entities of either label in it"
     yield "evaluate.cost_false_negative", ..., "what it costs to miss a positive, against ..."
     yield "evaluate.cost_false_positive", ..., "... a needless alarm: the threshold follows from the ratio"
-    reason = "of a group's positives the model may find this share less often, beyond what risks explain: docs/groups.md"
+    reason = "of a group's positives the model may find this share less often, beyond risks: docs/explanation/fairness.md"
     yield "audit.max_tpr_shortfall", ..., reason
     yield "audit.max_fpr_excess", ..., "null is not judged. Set it where being selected is a burden"
     yield (
@@ -133,7 +135,7 @@ def _wording() -> Iterator[tuple[str, Any, str | None]]:
 
 def _promoting() -> Iterator[tuple[str, Any, str | None]]:
     """What wrong decisions cost is what counts; the demo, whose retrainings gain in the order of scores, says otherwise."""
-    yield "promotion.metric", "cost", "of wrong decisions, a row; or roc_auc, pr_auc, log_loss, brier: docs/promotion.md"
+    yield "promotion.metric", "cost", "of wrong decisions, a row; or roc_auc, log_loss, ...: docs/explanation/promotion.md"
     yield "promotion.min_effect", 0.002, "in the metric's unit; of cost a false alarm's is 1. Take 1% of what decisions cost"
     yield "promotion.max_cost_loss", ..., "of what the champion's decisions cost, where another metric decides"
 

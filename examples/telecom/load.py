@@ -43,7 +43,7 @@ def load_demo(
     Args:
         customers: how many there ever are within 24 months; 6 of 10 are there from the start.
         months: of history, from January 2024; fewer months give the same rows up to their end.
-        shifts: which of the four shifts of docs/demo-data.md happen.
+        shifts: which of the four shifts of docs/studies/demo-data.md happen.
         begins: the first month of each.
 
     Raises:

@@ -20,26 +20,39 @@ from dotenv import dotenv_values
 
 from pipelines.config.errors import EvergreenError
 
-NAMES = (
-    "EVERGREEN_HOME",
-    "SOURCE_URL",
-    "EVERGREEN_URL",
-    "PROMOTER_URL",
-    "SCORER_URL",
-    "WATCHER_URL",
-    "LOAD_URL",
-    "EVERGREEN_POSTGRES_PORT",
-    "PREFECT_API_URL",
-    "MLFLOW_TRACKING_URI",
-    "EVERGREEN_SITE_URL",
-    "EVERGREEN_API_URL",
-    "EVERGREEN_API_MODEL",
-    "EVERGREEN_API_FSYNC",
-    "EVERGREEN_DVC_REMOTE",
-    "EVERGREEN_POOLS",
-    "EVERGREEN_REPOSITORY",
-    "EVERGREEN_NOTIFY",
-)
+# name -> its default, and what it is: docs/reference/settings.md and .env.example are made of these lines (`make reference`)
+NAMES: Mapping[str, tuple[str, str]] = {
+    "EVERGREEN_HOME": (
+        "`.evergreen`",
+        "the one folder that everything is written below, passwords included (`secrets.env`, mode 0600)",
+    ),
+    "SOURCE_URL": ("the embedded Postgres", "the company's database; its role needs nothing but SELECT"),
+    "EVERGREEN_URL": ("the embedded Postgres", "our own database, by the role that owns schema `evergreen`"),
+    "PROMOTER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that publishes and promotes"),
+    "SCORER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that writes scores"),
+    "WATCHER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that judges windows"),
+    "LOAD_URL": (
+        "the embedded Postgres",
+        "who may write to the source, for `evergreen load` and the demo data; only needed with a SOURCE_URL",
+    ),
+    "EVERGREEN_POSTGRES_PORT": ("54329", "port of the embedded Postgres"),
+    "PREFECT_API_URL": ("`http://127.0.0.1:4200/api`", "Prefect's server"),
+    "MLFLOW_TRACKING_URI": ("`http://127.0.0.1:5000`", "MLflow's server"),
+    "EVERGREEN_SITE_URL": ("`http://127.0.0.1:8090`", "the report site"),
+    "EVERGREEN_API_URL": ("the first port from 8000 on that serves no other clone of the stack", "this clone's API"),
+    "EVERGREEN_API_MODEL": ("the clone's own model", "whose champion this clone's API serves"),
+    "EVERGREEN_API_FSYNC": ("`false`", "with `true` an answer of the API waits until its record is on the disk"),
+    "EVERGREEN_DVC_REMOTE": ("`<home>/dvc/remote`", "the DVC remote that all machines share: a folder or a bucket"),
+    "EVERGREEN_POOLS": ("`cpu,gpu`", "the pools whose stages this machine runs; the others are another machine's to deploy"),
+    "EVERGREEN_REPOSITORY": (
+        "the clone's path",
+        "where git on another machine finds this clone, such as `ssh://first/home/me/evergreen`",
+    ),
+    "EVERGREEN_NOTIFY": (
+        "nobody",
+        "the Prefect notification blocks that are notified, such as `slack-webhook/team,custom-webhook/ops`",
+    ),
+}
 PARTS = ("promoter", "scorer", "watcher")  # roles of our own database, beside its owner
 BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 

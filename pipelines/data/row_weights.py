@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pipelines.config.params import DataParams
 
-PAST = 0.08  # what a row from before the present counts: much of what moves people stays the same (docs/healing.md)
+PAST = 0.08  # what a row from before the present counts: much of what moves people stays the same (docs/studies/healing.md)
 
 
 def days_of(table: pa.Table, data: DataParams) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: 
 
     The likelihood of the labels under the weighted mean probability rises with every round of expectation maximisation
     (Dempster et al. 1977), from equal weights on. The fewer labels there are, the slower it moves away from these: greedy
-    selection by ROC-AUC (Caruana et al. 2004) chose by luck where positives were few (docs/accuracy.md). A weight below
+    selection by ROC-AUC (Caruana et al. 2004) chose by luck where positives were few (docs/studies/accuracy.md). A weight below
     LEAST is not worth a model.
 
     Args:

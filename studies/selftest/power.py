@@ -37,7 +37,7 @@ def write(trials: Sequence[Trial], claims: Sequence[Claim], out: Path) -> None:
     lines = [
         "# What the data gate sees",
         "",
-        "Written by `evergreen selftest validation --out`; docs/validation.md says what it means.",
+        "Written by `evergreen selftest validation --out`; docs/explanation/data-gate.md says what it means.",
         "",
     ]
     lines += [f"- {claim.says}: {claim.seen}" for claim in claims]

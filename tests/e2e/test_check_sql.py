@@ -15,7 +15,7 @@ from tests.clones import REPOSITORY, Clone
 from tests.conftest import Project
 
 DATA = REPOSITORY.parent / "shared" / "data"
-DOC = (REPOSITORY / "docs" / "point-in-time.md").read_text(encoding="utf-8")
+DOC = (REPOSITORY / "docs/explanation/point-in-time.md").read_text(encoding="utf-8")
 
 
 def scratch_databases(settings: Settings) -> list[str]:

@@ -22,6 +22,8 @@ from pipelines.data.extract import Queries, pin
 from pipelines.training import backtest
 from tests.clones import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("ratio", "better", "met"), [(1.0, "lower", True), (1.1, "lower", False), (1.0, "higher", True), (0.9, "higher", False)]

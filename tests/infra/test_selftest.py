@@ -23,6 +23,8 @@ from studies.selftest import promotion as trials
 from studies.selftest.promotion import Trial
 from studies.selftest.world import settings
 
+pytestmark = pytest.mark.slow
+
 SMALL = 10
 
 

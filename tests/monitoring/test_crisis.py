@@ -7,6 +7,8 @@ from studies import replay
 from studies.replay import MATURE, Calendar
 from tests.monitoring import crisis
 
+pytestmark = pytest.mark.slow
+
 PARAMS = crisis.settings(params.read())
 LEARNT, NEWEST = 10, 12  # months that the first version learns from, and that a retraining does
 

@@ -17,6 +17,8 @@ from pipelines import onnx_model
 from pipelines.registry import mlflow_model
 from tests.serving import versions
 
+pytestmark = pytest.mark.slow
+
 ROWS = pa.table(
     {
         "customer_id": pa.array([1, 2, 3, 4, 5]),

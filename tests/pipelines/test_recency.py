@@ -12,6 +12,8 @@ from pipelines.stages import recency as recency_stage
 from pipelines.training import recency
 from tests.pipelines.customers import learn_schema, shifting, write
 
+pytestmark = pytest.mark.slow
+
 CONFIG = params.read()
 DAYS = np.array([0.0, 10.0, 40.0, 100.0])
 

@@ -23,6 +23,8 @@ from serving.version import Served
 from tests.pipelines.candidates.tables import KNOWN, SCHEMA, graph_of, odd, planted
 from tests.serving import versions
 
+pytestmark = pytest.mark.slow
+
 CONFIG = params.read()
 CANDIDATES = ["linear", "forest", "boosting", "lightgbm", "xgboost", pytest.param("mlp", marks=pytest.mark.long)]
 ROWS = 3000

@@ -1,6 +1,6 @@
 """Random forest, bounded: few rows, few leaves and a depth for each tree, since fully grown trees on all rows cost
 ten times as much for less. Thresholds are drawn at random by default (Geurts et al. 2006): cheaper, and in an ensemble worth
-more than the best ones where positives are few (docs/accuracy.md).
+more than the best ones where positives are few (docs/studies/accuracy.md).
 
 The margin is the log odds of the mean of the leaves' shares. Category codes go in as numbers.
 """

@@ -1,6 +1,6 @@
 """LightGBM: gradient-boosted trees; where the present differs from the past, more of them for the present alone.
 
-Categories are LightGBM's own: a split asks whether the code is in a set (docs/accuracy.md).
+Categories are LightGBM's own: a split asks whether the code is in a set (docs/studies/accuracy.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The SQL that the project comes with: proven time-safe, and no longer with a mistake in it; docs/point-in-time.md says so."""
+"""The SQL that the project comes with: proven time-safe, but not with a mistake of docs/explanation/point-in-time.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from studies.tables import TABLES
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"
-DOC = (ROOT / "docs" / "point-in-time.md").read_text(encoding="utf-8")
+DOC = (ROOT / "docs/explanation/point-in-time.md").read_text(encoding="utf-8")
 REAL = {table.dataset: table for table in TABLES}
 CHURN = {
     "a table without its filter": (

@@ -270,6 +270,9 @@ def test_the_files_are_those_that_are_told(customers):
     assert (customers.params.model, customers.params.data.dataset, customers.params.data.entity) == ("mine", "mine", "id")
     assert customers.params.train == params.read(ROOT / "params.yaml").train
     assert customers.params.promotion.metric == "cost"  # and not the demo's
+    written = (customers.folder / "params.yaml").read_text().splitlines()
+    assert written[0].startswith("# yaml-language-server: $schema=")  # where editors look for it
+    assert written[1].endswith("Written by `evergreen init`, yours to change.")
     assert "the demo's" not in (customers.folder / "params.yaml").read_text()
     assert "small:" in (customers.folder / "params.yaml").read_text()  # reasons of what is the same stay
 

@@ -20,6 +20,8 @@ from pipelines.training.fitting import folds, stopping
 from tests.pipelines.candidates.tables import auc, graph_of, graph_scores, odd, planted
 from tests.pipelines.customers import DATA, with_folds
 
+pytestmark = pytest.mark.slow
+
 CONFIG = params.read()
 ROUNDS = ["boosting", "xgboost", "lightgbm"]  # those that early stopping ends
 TREES = ["forest", *ROUNDS]
