@@ -1,6 +1,7 @@
 """`evergreen compare-default`: what this clone's candidates gain over LightGBM as it comes, on the same rows.
 
-The comparison is by the paired interval of the promotion gate: the same rows, out of fold, entities resampled.
+The comparison is by the paired interval of the promotion gate: the same rows, out of fold, entities resampled. They are all
+rows, or the newest snapshots where the candidates let older rows count less (stage recency).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DEFAULT = "default LightGBM"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Each candidate's figure on all rows, out of fold, and its paired gain over default LightGBM."""
+    """Each candidate's figure out of fold, and its paired gain over default LightGBM."""
 
     model: str
     salt: str
@@ -52,10 +53,12 @@ def compare(folder: Path) -> Comparison:
     Raises:
         EvergreenError: a result is missing.
     """
+    import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    needed = (results.TRAINING, results.SCHEMA, results.SCORES, results.EVALUATION)
+    needed = (results.TRAINING, results.RECENCY, results.SCHEMA, results.SCORES, results.EVALUATION)
     if missing := [name for name in needed if not (folder / name).exists()]:
         raise EvergreenError(f"{', '.join(missing)} missing: run `dvc repro`, or `evergreen checkout VERSION`, first.")
     training, scored = (pq.read_table(folder / name) for name in (results.TRAINING, results.SCORES))
@@ -63,18 +66,22 @@ def compare(folder: Path) -> Comparison:
     config = params.read(folder / "params.yaml")
     scores = {name: scored[f"score_{name}"].to_numpy() for name in evaluation["candidates"]}
     scores[DEFAULT] = default_scores(training, schema, config)
+    since = json.loads((folder / results.RECENCY).read_text())["overall"]
+    kept = scored["newest"].to_numpy() if since else np.ones(scored.num_rows, dtype=bool)
+    scored, scores = scored.filter(pa.array(kept)), {name: values[kept] for name, values in scores.items()}
     labels = scored[config.data.target].to_numpy()
     entities = scored[config.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
     options = {"resamples": config.evaluate.bootstrap, "confidence": config.evaluate.confidence, "seed": config.evaluate.seed}
     figure, metric = metrics.RANKING[config.evaluate.metric], config.evaluate.metric
     measures = {name: lambda weights, own=own: figure(labels, own, weights) for name, own in scores.items()}
     positives, people = pc.sum(scored[config.data.target]).as_py(), len(set(entities.tolist()))
+    rows = f"{len(labels):,} rows{' of the newest snapshots' if since else ''}"
     return Comparison(
         model=config.model,
         salt=config.split.salt,
         metric=metric,
         challenger=evaluation["challenger"],
-        counts=f"{len(labels):,} rows, {people:,} entities, {positives:,} positive",
+        counts=f"{rows}, {people:,} entities, {positives:,} positive",
         figures=metrics.intervals(measures, entities, **options),
         gains={
             name: metrics.paired_interval(metric, labels, own, scores[DEFAULT], entities, **options)

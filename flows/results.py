@@ -14,6 +14,7 @@ from pipelines.registry import ledger, mlflow_registry, publish
 
 BUNDLE = "bundle"
 TRAINING = "data/training.parquet"
+RECENCY = "data/recency.json"
 SCHEMA = "data/schema.json"
 SCORES = "evaluation/scores.parquet"
 EVALUATION = "evaluation/evaluation.json"

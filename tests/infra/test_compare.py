@@ -33,10 +33,11 @@ def folder(tmp_path):
     """What `dvc repro` leaves, with a candidate that knows all and one that knows nothing."""
     training = some_rows(2)
     scores = training.select(["customer_id", "churned"]).append_column("score_oracle", training["churned"].cast("float64"))
-    scores = scores.append_column("score_dice", training["noise"])
+    scores = scores.append_column("score_dice", training["noise"]).append_column("newest", pa.array(np.arange(600) >= 400))
     for name, table in {results.TRAINING: training, results.SCORES: scores}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         pq.write_table(table, tmp_path / name)
+    stage.write_json(tmp_path / results.RECENCY, {"overall": None})
     stage.write_json(tmp_path / results.SCHEMA, {"numbers": ["noise"], "categories": {"plan": ["basic", "fiber"]}})
     stage.write_json(tmp_path / results.EVALUATION, {"challenger": "oracle", "candidates": {"oracle": {}, "dice": {}}})
     text = (ROOT / "params.yaml").read_text()
@@ -57,6 +58,13 @@ def test_each_candidate_is_judged_against_the_default_on_the_same_rows(folder):
     text = tables.page([found])
     assert "| **oracle**, the challenger | 1.0000 [1.0000, 1.0000] |" in text
     assert "| churn | evergreen-1 | 600 rows" in text
+
+
+def test_where_older_rows_count_less_the_newest_snapshots_are_compared(folder):
+    stage.write_json(folder / results.RECENCY, {"overall": "2025-03-31"})
+    found = compare_default.compare(folder)
+    newest = some_rows(2)["churned"].to_numpy()[400:]
+    assert found.counts == f"200 rows of the newest snapshots, 100 entities, {newest.sum()} positive"
 
 
 def test_what_is_missing_is_named(folder):
