@@ -55,7 +55,7 @@ class Source:
     def stage(self, name: str, *paths: str, url: str = "", fault: str = "") -> subprocess.CompletedProcess[str]:
         """`python -m pipelines.<name>` as DVC runs it."""
         return subprocess.run(
-            [sys.executable, "-m", f"pipelines.{name}", *paths],
+            [sys.executable, "-m", f"pipelines.stages.{name}", *paths],
             cwd=self.folder,
             env=bare_environment() | {"PYTHONPATH": str(REPOSITORY), "SOURCE_URL": url or self.url, "EVERGREEN_FAULT": fault},
             capture_output=True,

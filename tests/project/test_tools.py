@@ -40,3 +40,10 @@ def test_check_leaves_out_what_needs_a_server():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     files = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
     assert files == {"tests/monitoring/test_windows.py"}, done.stdout
+
+
+def test_check_names_a_test_that_is_too_slow_for_it():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/monitoring/test_windows.py", "-x"]
+    done = subprocess.run([*command, "--most-seconds", "1e-9"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "make it faster, or mark it `slow`" in done.stdout
