@@ -257,8 +257,8 @@ def both(monkeypatch):
     """Whatever the scores say, both candidates count: half and half, and in the second fold three to one."""
     weights = {"linear": 0.5, "lightgbm": 0.5}
     by_fold = [weights, {"linear": 0.75, "lightgbm": 0.25}, weights]
-    monkeypatch.setattr(ensemble, "select", lambda *_: weights)
-    monkeypatch.setattr(ensemble, "cross_selected", lambda *_: by_fold)
+    monkeypatch.setattr(ensemble_stage, "select", lambda *_: weights)
+    monkeypatch.setattr(ensemble_stage, "cross_selected", lambda *_: by_fold)
     return weights, by_fold
 
 
@@ -335,6 +335,6 @@ def test_a_candidate_that_was_not_trained_is_named():
 @pytest.mark.usefixtures("project", "both")
 def test_a_graph_that_is_not_its_members_mean_is_refused(monkeypatch):
     real = ensemble.mean
-    monkeypatch.setattr(ensemble, "mean", lambda scores, weights: real(scores, weights) + 0.001)
+    monkeypatch.setattr(ensemble_stage, "mean", lambda scores, weights: real(scores, weights) + 0.001)
     with pytest.raises(EvergreenError, match="differs from"):
         compose()

@@ -277,7 +277,7 @@ def test_nothing_is_changed_or_removed(source, url, table, statement):
 KILLED = """
 import sys, datetime
 from pathlib import Path
-from pipelines import outcomes
+from pipelines.scoring import outcomes
 from pipelines.data.extract import Queries
 from pipelines.config.params import DataParams
 from pipelines.scoring.score import Source
