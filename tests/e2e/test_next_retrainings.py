@@ -48,7 +48,7 @@ def test_one_candidates_file_reruns_that_candidate_and_the_audit_and_no_more_whe
     project: Project,
 ) -> None:
     place = workspace.create(project.settings, "edited-file", project.run.ref)
-    with (place.folder / "pipelines" / "candidates" / "linear.py").open("a") as file:
+    with (place.folder / "pipelines" / "training" / "candidates" / "linear.py").open("a") as file:
         file.write("# seen\n")
     assert run_stages(project.clone, place.folder) == ["train@linear", "audit"]  # the audit fits candidates again
     workspace.remove(place)
@@ -130,7 +130,7 @@ def test_a_red_validation_stops_the_run_tells_why_and_leaves_the_champion(projec
 @pytest.mark.long
 def test_a_report_that_fails_changes_no_decision_and_is_not_hushed(project: Project, decisions) -> None:
     before, clone = decisions(), project.clone
-    report = clone.folder / "monitoring" / "report.py"
+    report = clone.folder / "monitoring" / "stages" / "report.py"
     text = report.read_text()
     report.write_text(
         text.replace('if __name__ == "__main__":', 'if __name__ == "__main__":\n    raise SystemExit("ERROR: no ink")')
