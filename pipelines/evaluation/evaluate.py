@@ -1,4 +1,4 @@
-"""Stage evaluate: every candidate on all rows, each by a model that has not seen the row's entity; and the challenger.
+"""Every candidate on all rows, each by a model that has not seen the row's entity; and the challenger.
 
 Three figures of each candidate, with intervals over entities: on all rows, on the newest snapshots, and on months that it
 had not seen (pipelines/training/backtest.py). The scores are those of the graphs themselves, as stage train has read them back.
@@ -6,6 +6,7 @@ had not seen (pipelines/training/backtest.py). The scores are those of the graph
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pipelines.evaluation.capacity import Dates
     from pipelines.statistics import metrics
     from pipelines.statistics.metrics import Interval, Weights
+
+    Measures = dict[str, dict[str, metrics.Measure]]  # of each candidate, by score
 
 BASELINE = "linear"
 ENSEMBLE = "ensemble"  # of the candidates: judged like one of them
@@ -194,28 +197,38 @@ def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.Ev
     measures = {name: {kind: each.choice(kind) for kind in (evaluate.metric, LOG_LOSS)} for name, each in judged.items()}
     points = {name: {kind: float(measure(once)[0]) for kind, measure in own.items()} for name, own in measures.items()}
 
-    def behind(other: str) -> dict[str, dict[str, Any]]:
-        """How far each candidate is behind this one, by score."""
-        options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": evaluate.seed}
-        pairs = {(name, kind): _gap(own[kind], measures[other][kind], kind) for name, own in measures.items() for kind in own}
-        found: dict[str, dict[str, Any]] = {name: {} for name in judged}
-        for (name, kind), gap in metrics.intervals(pairs, entities, **options).items():
-            found[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
-        return found
-
-    def close(name: str, gaps: dict[str, Any], within: float) -> bool:
-        return all(gap["behind"] <= within * gap["error"] for gap in gaps[name].values())
-
-    best, gaps = ENSEMBLE, behind(ENSEMBLE) if ENSEMBLE in judged else {}
-    if not gaps or any(-each[LOG_LOSS]["behind"] > SHOWN * each[LOG_LOSS]["error"] for each in gaps.values()):
-        highest = max(points, key=lambda name: points[name][evaluate.metric])
-        by_metric = {name: {evaluate.metric: each[evaluate.metric]} for name, each in behind(highest).items()}
-        best = min((name for name in judged if close(name, by_metric, 1.0)), key=lambda name: points[name][LOG_LOSS])
-        gaps = behind(best)
-    within = evaluate.simplest_within
-    simple = [name for name in judged if name == best or (within and close(name, gaps, within))]
+    best = _best(measures, points, entities, evaluate)
+    gaps, within = _behind(measures, best, entities, evaluate.seed), evaluate.simplest_within
+    simple = [name for name in judged if name == best or (within and _is_close(gaps[name].values(), within))]
     candidates = {name: {"value": round(points[name][evaluate.metric], 9)} | gaps[name] for name in judged}
     return {"challenger": min(simple, key=sizes.__getitem__), "best": best, "candidates": candidates}
+
+
+def _best(measures: Measures, points: dict[str, dict[str, float]], entities: NDArray, evaluate: params.EvaluateParams) -> str:
+    if ENSEMBLE in measures:
+        losses = [gaps[LOG_LOSS] for gaps in _behind(measures, ENSEMBLE, entities, evaluate.seed).values()]
+        if not any(-loss["behind"] > SHOWN * loss["error"] for loss in losses):
+            return ENSEMBLE
+    highest = max(points, key=lambda name: points[name][evaluate.metric])
+    gaps = _behind(measures, highest, entities, evaluate.seed)
+    as_high = [name for name in measures if _is_close([gaps[name][evaluate.metric]], 1.0)]
+    return min(as_high, key=lambda name: points[name][LOG_LOSS])
+
+
+def _behind(measures: Measures, other: str, entities: NDArray, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """How far each candidate is behind another one, by score, and the standard error of that."""
+    from pipelines.statistics import metrics
+
+    pairs = {(name, kind): _gap(own[kind], measures[other][kind], kind) for name, own in measures.items() for kind in own}
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in measures}
+    options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": seed}
+    for (name, kind), gap in metrics.intervals(pairs, entities, **options).items():
+        found[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
+    return found
+
+
+def _is_close(gaps: Iterable[dict[str, float]], within: float) -> bool:
+    return all(gap["behind"] <= within * gap["error"] for gap in gaps)
 
 
 def _gap(ours: metrics.Measure, best: metrics.Measure, kind: str) -> metrics.Measure:
