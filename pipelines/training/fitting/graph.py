@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 5)]
 IR_VERSION = 10
+ARRAYS = ("node", "feature", "threshold", "left", "right", "missing_left", "value")  # of Trees
 AT_MOST, MEMBER = 0, 6  # how a node of TreeEnsemble asks: BRANCH_LEQ and BRANCH_MEMBER
 PROBABILITY, FOLD_PROBABILITIES = "probability", "fold_probabilities"  # the outputs
 
@@ -145,23 +146,15 @@ class Graph:
 
     def sum_of_trees(self, features: str, models: list[Trees]) -> str:
         """Margins (rows, models) of `features` (rows, k): one target a model."""
-        starts = np.cumsum([0, *(len(trees.node) for trees in models)])
-        feature, threshold, left, right, missing_left, value = (
-            np.concatenate([getattr(trees, name) for trees in models])
-            for name in ("feature", "threshold", "left", "right", "missing_left", "value")
-        )
-        target = np.repeat(np.arange(len(models)), np.diff(starts))
-        numbered = zip(starts, models, strict=False)
-        members = {start + at: codes for start, trees in numbered for at, codes in trees.members.items()}
-        root = np.flatnonzero(np.concatenate([trees.node for trees in models]) == 0)
-        leaf, alone = feature < 0, np.zeros(len(feature), dtype=bool)
+        trees, root, target = _joined(models)
+        leaf, alone = trees.feature < 0, np.zeros(len(trees.feature), dtype=bool)
         alone[root] = leaf[root]  # a tree of one leaf: as a node that leads there either way
-        inner, first = ~leaf | alone, np.repeat(root, np.diff([*root, len(feature)]))
+        inner = ~leaf | alone
         place = np.where(leaf, np.cumsum(leaf), np.cumsum(inner)) - 1  # among the leaves, or among the nodes
-        ways = [np.where(alone, np.arange(len(feature)), first + way)[inner] for way in (left, right)]
-        sets = [(*members[at], np.nan) for at in sorted(members)]
-        asked = {"membership_values": numpy_helper.from_array(np.concatenate(sets).astype(np.float32))} if sets else {}
-        modes = np.where(np.isin(np.flatnonzero(inner), list(members)), MEMBER, AT_MOST)
+        ways = [np.where(alone, np.arange(len(leaf)), way)[inner] for way in (trees.left, trees.right)]
+        modes = np.where(np.isin(np.flatnonzero(inner), list(trees.members)), MEMBER, AT_MOST)
+        sets = [(*trees.members[at], np.nan) for at in sorted(trees.members)]
+        asked = {"membership_values": _tensor(np.concatenate(sets), np.float32)} if sets else {}
         total = self.add(
             "TreeEnsemble",
             [features],
@@ -171,19 +164,19 @@ class Graph:
             aggregate_function=1,
             post_transform=0,
             tree_roots=(np.cumsum(inner) - 1)[root].tolist(),
-            nodes_featureids=np.where(leaf, 0, feature)[inner].tolist(),
-            nodes_splits=numpy_helper.from_array(np.where(leaf, 0.0, float32_below(threshold))[inner].astype(np.float32)),
-            nodes_modes=numpy_helper.from_array(modes.astype(np.uint8)),
+            nodes_featureids=np.where(leaf, 0, trees.feature)[inner].tolist(),
+            nodes_splits=_tensor(np.where(leaf, 0.0, float32_below(trees.threshold))[inner], np.float32),
+            nodes_modes=_tensor(modes, np.uint8),
             nodes_truenodeids=place[ways[0]].tolist(),
             nodes_trueleafs=leaf[ways[0]].astype(int).tolist(),
             nodes_falsenodeids=place[ways[1]].tolist(),
             nodes_falseleafs=leaf[ways[1]].astype(int).tolist(),
-            nodes_missing_value_tracks_true=missing_left[inner].astype(int).tolist(),
+            nodes_missing_value_tracks_true=trees.missing_left[inner].astype(int).tolist(),
             leaf_targetids=target[leaf].tolist(),
-            leaf_weights=numpy_helper.from_array(value[leaf].astype(np.float32)),
+            leaf_weights=_tensor(trees.value[leaf], np.float32),
             **asked,
         )
-        base = self.constant("base", [trees.base for trees in models], np.float32)
+        base = self.constant("base", [model.base for model in models], np.float32)
         return self.add("Add", [total, base], "margins")
 
     def model(
@@ -228,6 +221,23 @@ class Graph:
         model = helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION, producer_name="evergreen")
         onnx.checker.check_model(model)
         return model
+
+
+def _joined(models: list[Trees]) -> tuple[Trees, NDArray[np.intp], NDArray[np.intp]]:
+    """All trees of all models in one, whose nodes are named by their place in it; where each tree begins, and the number of
+    each node's model."""
+    starts = np.cumsum([0, *(len(trees.node) for trees in models)])
+    parts = {name: np.concatenate([getattr(trees, name) for trees in models]) for name in ARRAYS}
+    root = np.flatnonzero(parts["node"] == 0)
+    first = np.repeat(root, np.diff([*root, starts[-1]]))
+    parts |= {"left": first + parts["left"], "right": first + parts["right"]}
+    numbered = zip(starts.tolist(), models, strict=False)
+    members = {start + at: codes for start, trees in numbered for at, codes in trees.members.items()}
+    return Trees(**parts, members=members), root, np.repeat(np.arange(len(models)), np.diff(starts))
+
+
+def _tensor(values: NDArray, dtype: Any) -> onnx.TensorProto:
+    return numpy_helper.from_array(values.astype(dtype))
 
 
 def float32_below(values: NDArray[np.float64]) -> NDArray[np.float32]:
