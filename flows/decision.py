@@ -65,7 +65,7 @@ def show(
     """The pages that people read, with the reports, which nothing decided waited for.
 
     Raises:
-        dag.StageError: a report failed. The decision stands, and the version's page says what is missing.
+        dvc.StageError: a report failed. The decision stands, and the version's page says what is missing.
     """
     try:
         wait_for_reports()

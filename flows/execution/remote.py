@@ -74,7 +74,7 @@ def send(stage: dvc.Stage, place: Workspace, policy: Policy, stop: threading.Eve
         stop: set when the retraining ends: the run is then cancelled.
 
     Raises:
-        dag.StageError: the stage failed over there, or nobody did it and the policy is not to do it here.
+        dvc.StageError: the stage failed over there, or nobody did it and the policy is not to do it here.
     """
     why = ""
     for beginning in range(1, MOST_BEGINNINGS + 1):

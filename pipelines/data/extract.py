@@ -1,4 +1,4 @@
-"""Stage extract: the pinned rows, streamed from Postgres to Parquet in bounded memory.
+"""The pinned rows, streamed from Postgres to Parquet in bounded memory.
 
 `pin` chooses what is read, `extract` reads exactly that: both in one snapshot, in which the fingerprint of the
 source rows is compared with the pin before the first row is taken.

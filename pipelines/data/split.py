@@ -1,4 +1,4 @@
-"""Stage split: which fold each entity belongs to, and what a model sees.
+"""Which fold each entity belongs to, and what a model sees.
 
 A fold is a salted hash of the entity's id, the same at every retraining. Every candidate is fitted once for each fold,
 without its entities; so each row of each version has a score by a model that has never seen the entity, and all rows

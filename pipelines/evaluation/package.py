@@ -1,4 +1,4 @@
-"""Stage package: the bundle, which is what is published, promoted and served.
+"""The bundle, which is what is published, promoted and served.
 
 Its manifest holds the SHA-256 of every file; the SHA-256 of the manifest names the bundle. It holds no time,
 commit or host, so equal inputs give equal bundles.

@@ -1,4 +1,4 @@
-"""Stage ensemble: the candidates' weighted mean, as one graph, where more than one of them earns a weight.
+"""The candidates' weighted mean, as one graph, where more than one of them earns a weight.
 
 The weights are of maximum likelihood on the out-of-fold scores; the figures that judge the ensemble are of weights that each
 fold's rows had no say in.

@@ -1,4 +1,4 @@
-"""Stage recency: since when the world is as it is now.
+"""Since when the world is as it is now.
 
 A quick LightGBM says it: it is fitted on the other folds with all rows alike, and then with more trees for the rows since some
 date alone, and judged on the newest snapshots. A date is chosen only where the present is shown to begin

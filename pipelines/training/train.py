@@ -1,4 +1,4 @@
-"""Stage train: one candidate, tuned, fitted once for each fold, calibrated out of fold, and exported as one ONNX graph.
+"""One candidate, tuned, fitted once for each fold, calibrated out of fold, and exported as one ONNX graph.
 
 What is served is the mean of the folds' models, or one refit on all rows (`train.serve`). Class imbalance is met by
 calibration and a threshold from costs. Rows are neither resampled nor reweighted by class: that would distort the

@@ -1,4 +1,4 @@
-"""Stage leakage: does a column know the answer, do a few together, and are the folds apart? The first is judged by the others.
+"""Does a column know the answer, do a few together, and are the folds apart? The first is judged by the others.
 
 Between split and training, so that a red one trains nothing. What it blocks goes on only by a line of params.yaml with a reason
 (`leakage.allowed`), and is then a warning.
