@@ -250,3 +250,10 @@ def test_without_xgboost_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "xgboost", None)
     with pytest.raises(EvergreenError, match=r"pip install 'evergreen\[xgboost\]'"):
         fit("xgboost", planted(1000))
+
+
+@pytest.mark.parametrize(("thresholds", "splitter"), [("random", "random"), ("best", "best")])
+def test_the_forest_draws_its_thresholds_as_it_is_told(thresholds, splitter):
+    section = section_of("forest").model_copy(update={"trees": 2, "thresholds": thresholds})
+    forest = importlib.import_module("pipelines.training.candidates.forest").fit(planted(), section, seed=1, threads=1)
+    assert {tree.splitter for tree in forest.estimators_} == {splitter}
