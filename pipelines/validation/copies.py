@@ -4,6 +4,9 @@ Where columns are coarse, different entities are alike in all that a model sees;
 rows agree in the label no more often than two entities of that score do. Copies always agree. So the labels tell the two
 apart: of n held-out rows with a twin the share c are copies where the labels' covariance, beyond what a model expects of
 rows like these, is c times their variance (an intraclass correlation: Fisher 1925, chapter 7).
+
+Where the columns settle the label, twins agree without being copies. So no more rows are called copies than are alike beyond
+what columns as coarse as these, were they independent, make alike.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ class Twins:
     """Held-out rows that have an equal row in training, in all that a model sees.
 
     agreement: how often the labels of the two are equal; by_chance: how often they would be were none a copy. copies:
-    share of the twins that are copies, `low` its lower bound; NaN without a twin.
+    share of the twins that are copies, `low` its lower bound; NaN without a twin. coarse: twins that independent columns
+    of these values would make.
     """
 
     held_out: int
@@ -36,10 +40,12 @@ class Twins:
     by_chance: float = float("nan")
     copies: float = float("nan")
     low: float = float("nan")
+    coarse: float = 0.0
 
     def exceeds(self, limit: float) -> bool:
         """Whether more than `limit` of the held-out rows are copies, surely."""
-        return self.count >= FEW and self.low > LEAST and self.low * self.count > limit * self.held_out
+        surely = min(self.low * self.count, self.count - self.coarse)
+        return self.count >= FEW and self.low > LEAST and surely > limit * self.held_out
 
     def __str__(self) -> str:
         alike = f"{self.count} of {self.held_out} ({self.count / max(1, self.held_out):.2%}) have an equal row in training"
@@ -48,7 +54,8 @@ class Twins:
         share = np.clip([self.copies, self.low], 0, 1)
         return (
             f"{alike}; their labels agree in {self.agreement:.1%}, chance makes {self.by_chance:.1%}: "
-            f"{share[0]:.0%} of them are copies (at least {share[1]:.0%})"
+            f"{share[0]:.0%} of them are copies (at least {share[1]:.0%}); columns as coarse as these make "
+            f"{self.coarse / self.held_out:.0%} of the rows alike"
         )
 
 
@@ -82,7 +89,22 @@ def find(
         float((1 - 2 * variance).mean()),
         float(share),
         float(share - SURE * error),
+        float(alike_by_chance(train, test.take(pa.array(twins))).sum()),
     )
+
+
+def alike_by_chance(train: pa.Table, rows: pa.Table) -> Floats:
+    """The probability of each row, shape (rows,), that a training row is equal to it, were the columns independent.
+
+    One training row with its values is not counted, as it may be the copy.
+    """
+    chance = np.ones(rows.num_rows)
+    for name in train.column_names:
+        first, column = digests(train.select([name]), rows.select([name]))
+        kinds, sizes = np.unique(first, return_counts=True)
+        place = np.minimum(np.searchsorted(kinds, column), len(kinds) - 1)
+        chance *= np.where(kinds[place] == column, sizes[place] - 1, 0) / train.num_rows
+    return 1 - (1 - chance) ** train.num_rows
 
 
 def digests(*tables: pa.Table) -> list[NDArray[np.uint64]]:

@@ -59,7 +59,7 @@ def test_everyone_has_the_champions_score_of_the_newest_day(project: Project, sc
         found = connection.execute("select entity, score from evergreen.latest_scores where model = 'churn'").fetchall()
     assert len(found) == run.row_count > 500
     assert dict(found) == by_hand(project, champion, NEWEST)
-    assert f"{run.run_key}: {run.row_count:,} scores, complete." in scored.log()
+    assert f"{run.row_count:,} scores of {run.as_of} by churn v{run.version} are complete ({run.run_key})." in scored.log()
 
 
 @pytest.mark.usefixtures("scored")

@@ -69,20 +69,23 @@ def test_the_page_says_what_was_measured():
 
 
 @pytest.mark.long
-def test_a_quiet_company_raises_hardly_an_alarm_and_starts_no_retraining(company_url):
-    said = []
+def test_of_quiet_companies_few_raise_an_alarm_and_none_starts_a_retraining(company_url):
+    """Five of twenty raise one, for months in a row (docs/studies/power.md); what it leads to is a note."""
+    said, alarmed = [], 0
     for seed in (101, 102, 103):
         world = worlds.months(company_url, PARAMS.data, customers=5_000, seed=seed)
         version, months = replay.train(world, PARAMS), power.by_month(world)
-        said += replay.watch(version, months, [version.count(rows) for rows in months[: replay.LAST]])
-    assert len(said) == 36 and sum(one.alarm for one in said) <= 1
+        windows = replay.watch(version, months, [version.count(rows) for rows in months[: replay.LAST]])
+        alarmed += any(one.alarm for one in windows)
+        said += windows
+    assert len(said) == 36 and alarmed <= 1
     assert {one.decision.action for one in said} <= {"nothing", "note"}
 
 
 @pytest.mark.long
 def test_the_shifts_of_the_story_lead_to_their_actions(company_url):
     shifts = frozenset({"broken_feed", "concept_shift"})
-    world = worlds.months(company_url, PARAMS.data, customers=5_000, seed=104, shifts=shifts)
+    world = worlds.months(company_url, PARAMS.data, customers=12_000, seed=104, shifts=shifts)
     version, months = replay.train(world, PARAMS), power.by_month(world)
     said = {one.month: one.decision.action for one in replay.watch(version, months, [version.count(rows) for rows in months])}
     assert {said[17], said[18], said[19]} == {"block"}

@@ -215,6 +215,15 @@ def test_rows_that_are_alike_because_columns_are_coarse_are_no_copies() -> None:
     assert "(100.00%) have an equal row in training" in found.observed and "(at least 0%)" in found.observed
 
 
+def test_rows_whose_few_values_settle_the_label_are_no_copies() -> None:
+    """A rule of two columns that no quick model learns by heart: every twin agrees, and chance alone makes all of them."""
+    a, b = RANDOM.integers(0, 12, SIZE), RANDOM.integers(0, 9, SIZE)
+    rows = world(a=pa.array(a.astype(str)), b=pa.array(b.astype(str)), left=((a * 5 + b * 7) % 4 == 0).astype(np.int32))
+    of = config()
+    (found,) = [one for one in leakage.judge(sides(rows.drop_columns(["honest"]), of), of) if one.type == "copies"]
+    assert found.success and "agree in 100.0%" in found.observed and "100% of the rows alike" in found.observed
+
+
 def test_rows_of_areas_are_no_copies_however_their_columns_depend_on_each_other() -> None:
     """Ten columns, all of the area: independent ones would never be alike. Areas differ in how often they buy."""
     area = np.repeat(RANDOM.integers(0, 120, CUSTOMERS), 1)[np.arange(SIZE) % CUSTOMERS]
