@@ -86,7 +86,7 @@ def _say_where_time_goes(own: Settings, stages: list[dict[str, Any]], say: Calla
     say(f"\n{'stage':<18} {'import':>7} {'read':>7} {'work':>7} {'write':>7} {'other':>7}   (seconds)")
     for task in stages:
         times = _times(own, task["id"])
-        cells = "".join(f" {times[name]:>7.1f}" for name in ("import", "read", "work", "write"))
+        cells = "".join(f" {times[name]:>7.1f}" for name in ("start", "read", "work", "write"))
         say(f"{task['name']:<18}{cells} {task['total_run_time'] - sum(times.values()):>7.1f}")
     say("")
 

@@ -92,9 +92,9 @@ def codes(rows: pa.Table, schema: dict[str, Any]) -> NDArray[np.float32]:
     import pyarrow.compute as pc
 
     matrix = np.empty((rows.num_rows, len(schema["categories"])), dtype=np.float32)
-    for index, (name, known) in enumerate(schema["categories"].items()):
+    for index, (name, categories) in enumerate(schema["categories"].items()):
         values = _read(rows[name], name, schema.get("texts"))
-        matrix[:, index] = pc.index_in(values, pa.array(["", *known])).fill_null(-1).to_numpy() + 1
+        matrix[:, index] = pc.index_in(values, pa.array(["", *categories])).fill_null(-1).to_numpy() + 1
     return matrix
 
 

@@ -22,7 +22,7 @@ def visible(value: object) -> str:
     """Any letter and sign on one line; what is not seen (control characters, marks that turn the direction of reading)
     becomes `_`.
     """
-    return "".join("_" if unicodedata.category(one)[0] == "C" else one for one in " ".join(str(value).split()))
+    return "".join("_" if unicodedata.category(sign)[0] == "C" else sign for sign in " ".join(str(value).split()))
 
 
 def sentence(value: object, longest: int = LONGEST_SENTENCE) -> str:
@@ -33,12 +33,12 @@ def sentence(value: object, longest: int = LONGEST_SENTENCE) -> str:
 
 def names(values: Iterable[str]) -> dict[str, str]:
     """Inert text of each value; values that would look alike get a number."""
-    found: dict[str, str] = {}
+    shown: dict[str, str] = {}
     taken: set[str] = set()
     for value in values:
         name, number = text(value), 2
         while name in taken:
             name, number = f"{text(value)} ({number})", number + 1
-        found[value] = name
+        shown[value] = name
         taken.add(name)
-    return found
+    return shown

@@ -121,15 +121,15 @@ def verify(folder: Path, digests: Mapping[str, str]) -> None:
     """Refuse a folder that is not exactly the files of `digests`."""
     if folder.is_symlink():
         raise _refused(folder, ["the folder: is a link"])
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
-    wrong = [f"{name}: missing" for name in sorted(digests.keys() - found.keys())]
-    wrong += [f"{name}: not in the manifest" for name in sorted(found.keys() - digests.keys())]
-    for name in sorted(digests.keys() & found.keys()):
-        if found[name].is_symlink():
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    wrong = [f"{name}: missing" for name in sorted(digests.keys() - files.keys())]
+    wrong += [f"{name}: not in the manifest" for name in sorted(files.keys() - digests.keys())]
+    for name in sorted(digests.keys() & files.keys()):
+        if files[name].is_symlink():
             wrong.append(f"{name}: is a link")
-        elif not found[name].is_file():
+        elif not files[name].is_file():
             wrong.append(f"{name}: is no file")
-        elif sha256(found[name]) != digests[name]:
+        elif sha256(files[name]) != digests[name]:
             wrong.append(f"{name}: changed")
     if wrong:
         raise _refused(folder, wrong)

@@ -51,9 +51,9 @@ class DataParams(Section):
     @model_validator(mode="after")
     def _nobody_is_a_group(self) -> DataParams:
         """The groups of an attribute stand on pages, and what names a person may not."""
-        if both := sorted({*self.personal} & {*self.protected}):
+        if conflicting := sorted({*self.personal} & {*self.protected}):
             raise ValueError(
-                f"{', '.join(both)} cannot be both protected, which shows its values, and personal, which hides them"
+                f"{', '.join(conflicting)} cannot be both protected, which shows its values, and personal, which hides them"
             )
         return self
 
@@ -343,7 +343,7 @@ def read(path: Path = Path("params.yaml")) -> Params:
     return params
 
 
-def parse(text: str, where: str) -> Params:
+def parse(text: str, source: str) -> Params:
     """The text of a `params.yaml`, all of it checked but the candidates' own sections."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -351,19 +351,19 @@ def parse(text: str, where: str) -> Params:
     try:
         return Params.model_validate(YAML(typ="safe").load(text))
     except YAMLError as error:
-        raise EvergreenError(f"{where} is not YAML: {error}") from None
+        raise EvergreenError(f"{source} is not YAML: {error}") from None
     except ValidationError as error:
-        raise EvergreenError(_explain(where, error)) from None
+        raise EvergreenError(_explain(source, error)) from None
 
 
-def parse_data(text: str, where: str) -> DataParams:
+def parse_data(text: str, source: str) -> DataParams:
     """The section `data` of a params.yaml, which may be of earlier days: the sections beside it are not looked at."""
     from ruamel.yaml import YAML
 
     try:
         return DataParams.model_validate({"personal": []} | YAML(typ="safe").load(text)["data"])
     except ValidationError as error:
-        raise EvergreenError(_explain(where, error, prefix="data.")) from None
+        raise EvergreenError(_explain(source, error, prefix="data.")) from None
 
 
 def write_pin(path: Path, as_of: str, fingerprint: str) -> None:
@@ -406,9 +406,9 @@ def _candidate_section(name: str, values: dict[str, Any]) -> CandidateParams:
     try:
         module = importlib.import_module(f"pipelines.training.candidates.{name}")
     except ModuleNotFoundError:
-        known = sorted(path.stem for path in (Path(__file__).parents[1] / "training" / "candidates").glob("[a-z]*.py"))
+        names = sorted(path.stem for path in (Path(__file__).parents[1] / "training" / "candidates").glob("[a-z]*.py"))
         raise EvergreenError(
-            f"params.yaml: candidates.{name} has no module pipelines/training/candidates/{name}.py. Known: {', '.join(known)}."
+            f"params.yaml: candidates.{name} has no module pipelines/training/candidates/{name}.py. Known: {', '.join(names)}."
         ) from None
     try:
         return module.Params.model_validate(values)
@@ -416,7 +416,7 @@ def _candidate_section(name: str, values: dict[str, Any]) -> CandidateParams:
         raise EvergreenError(_explain("params.yaml", error, prefix=f"candidates.{name}.")) from None
 
 
-def _explain(where: str, error: ValidationError, prefix: str = "") -> str:
+def _explain(source: str, error: ValidationError, prefix: str = "") -> str:
     """One line a wrong key: where, what is wrong, and what stands there."""
     lines = []
     for item in error.errors(include_url=False):
@@ -427,4 +427,4 @@ def _explain(where: str, error: ValidationError, prefix: str = "") -> str:
             lines.append(f"  {key}: missing. Give it a value.")
         else:
             lines.append(f"  {key}: {item['msg']}, found {item['input']!r}.")
-    return f"{where} is not usable:\n" + "\n".join(lines)
+    return f"{source} is not usable:\n" + "\n".join(lines)

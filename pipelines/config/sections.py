@@ -32,11 +32,11 @@ class Range(Section):
     def _read(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        found = re.fullmatch(rf"({NUMBER}) to ({NUMBER})(, log)?", value)
-        if not found:
+        match = re.fullmatch(rf"({NUMBER}) to ({NUMBER})(, log)?", value)
+        if not match:
             raise ValueError(f"{value!r} is no range: write `LOW to HIGH`, or `LOW to HIGH, log`")
-        low, high = (int(end) if re.fullmatch(r"-?\d+", end) else float(end) for end in found.groups()[:2])
-        return {"low": low, "high": high, "log": bool(found[3])}
+        low, high = (int(end) if re.fullmatch(r"-?\d+", end) else float(end) for end in match.groups()[:2])
+        return {"low": low, "high": high, "log": bool(match[3])}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -59,15 +59,15 @@ class CandidateParams(Section):
     @model_validator(mode="after")
     def _check_search(self) -> Self:
         """Every name is a key, every end of a range could stand in its place, and what stands there is within."""
-        for name, found in self.search.items():
+        for name, searched in self.search.items():
             if name == "search" or name not in type(self).model_fields:
                 raise ValueError(f"search.{name}: no such key. Check its spelling, or delete it")
-            for value in found if isinstance(found, list) else (found.low, found.high):
+            for value in searched if isinstance(searched, list) else (searched.low, searched.high):
                 try:
                     self.with_values({name: value})
                 except ValidationError as error:
                     raise ValueError(f"search.{name}: {value!r} cannot be tried: {error.errors()[0]['msg']}") from None
             stands = getattr(self, name)
-            if not (stands in found if isinstance(found, list) else found.low <= stands <= found.high):
+            if not (stands in searched if isinstance(searched, list) else searched.low <= stands <= searched.high):
                 raise ValueError(f"search.{name}: {name} is {stands!r}, outside of it. Widen the range: {name} is tried first")
         return self

@@ -7,7 +7,6 @@ paths live there alone. An `EvergreenError` ends the stage with its text and no 
 from __future__ import annotations
 
 import argparse
-import builtins
 import hashlib
 import inspect
 import json
@@ -28,10 +27,10 @@ TIMES = "time: "  # how the last line of a stage begins
 
 
 class Clock:
-    """Where the time goes: at any moment to one of import, read, work and write, so that they sum to the whole."""
+    """Where the time goes: at any moment to one of start, read, work and write, which sum to the total."""
 
-    def __init__(self, importing: float = 0.0, now: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds = {"import": importing, "read": 0.0, "work": 0.0, "write": 0.0}
+    def __init__(self, starting: float = 0.0, now: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds = {"start": starting, "read": 0.0, "work": 0.0, "write": 0.0}
         self._phase, self._since, self._now = "work", now(), now
 
     @contextmanager
@@ -57,7 +56,7 @@ _clock = Clock()
 
 
 def phase(name: Literal["read", "write"]) -> Any:
-    """`with stage.phase("read"):` around what a stage reads or writes; what is imported within is no part of it."""
+    """`with stage.phase("read"):` around what a stage reads or writes."""
     return _clock.phase(name)
 
 
@@ -67,41 +66,17 @@ def run(main: Callable[..., None]) -> None:
     The last line says where the time went, from the start of the process on.
     """
     global _clock
-    _clock = Clock(_age())  # before main there is little but imports
+    _clock = Clock(_age())  # before main there are little but imports
     parser = argparse.ArgumentParser(description=inspect.getdoc(main))
     for name, parameter in inspect.signature(main, eval_str=True).parameters.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=parameter.annotation, required=True)
     arguments = vars(parser.parse_args())
     try:
-        with _timed_imports():
-            main(**arguments)
+        main(**arguments)
     except EvergreenError as error:
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
         sys.exit(TRANSIENT if isinstance(error, TransientError) else 1)
     say(f"{TIMES}{_clock}")
-
-
-@contextmanager
-def _timed_imports() -> Iterator[None]:
-    """Imports within functions, which are most of them, are timed as such: the outermost, with all that it brings in."""
-    plain, mine, importing = builtins.__import__, threading.get_ident(), False
-
-    def timed(*arguments: Any, **options: Any) -> Any:
-        nonlocal importing
-        if importing or threading.get_ident() != mine:
-            return plain(*arguments, **options)
-        importing = True
-        try:
-            with _clock.phase("import"):
-                return plain(*arguments, **options)
-        finally:
-            importing = False
-
-    builtins.__import__ = timed
-    try:
-        yield
-    finally:
-        builtins.__import__ = plain
 
 
 def _age() -> float:
@@ -125,7 +100,7 @@ def say(text: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: a killed process leaves the old file, never half a new one."""
+    """Atomically: a killed process leaves the old file, never half a new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"  # others may write the same page at the same time
     staging = path.with_name(f".{path.name}.{writer}.partial")
@@ -143,8 +118,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def fault(point: str) -> None:
     """A named point where the fault tests strike: `EVERGREEN_FAULT=point:kill|raise|sleep`."""
-    wanted, _, action = os.environ.get("EVERGREEN_FAULT", "").rpartition(":")
-    if wanted != point:
+    armed, _, action = os.environ.get("EVERGREEN_FAULT", "").rpartition(":")
+    if armed != point:
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

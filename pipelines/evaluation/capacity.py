@@ -63,14 +63,14 @@ def figures(labels: NDArray, scores: Floats, dates: Dates, capacity: float, weig
     first = _begins(date)
 
     def measured(sums: Floats) -> Floats:
-        lost, found = sums[::2], sums[1::2]
-        size = lost + found
+        negative, positive = sums[::2], sums[1::2]
+        size = negative + positive
         part = _part(size, first, dates, capacity)
-        acted, hits = (part * size).sum(axis=0), (part * found).sum(axis=0)
-        rows, positive = np.add.reduceat(size, first, axis=0), np.add.reduceat(found, first, axis=0)
-        rate = np.divide(positive, rows, out=np.zeros_like(rows), where=rows > 0)
+        acted, hits = (part * size).sum(axis=0), (part * positive).sum(axis=0)
+        rows, all_positive = np.add.reduceat(size, first, axis=0), np.add.reduceat(positive, first, axis=0)
+        rate = np.divide(all_positive, rows, out=np.zeros_like(rows), where=rows > 0)
         by_lot = (dates.places(capacity, rows) * rate).sum(axis=0)
-        return np.column_stack([hits / acted, hits / positive.sum(axis=0), hits / by_lot])
+        return np.column_stack([hits / acted, hits / all_positive.sum(axis=0), hits / by_lot])
 
     with np.errstate(invalid="ignore", divide="ignore"):
         return Weights.of(weights).of_runs(order, runs, measured)
@@ -81,9 +81,9 @@ def taken(scores: Floats, dates: Dates, capacity: float) -> Floats:
     order, starts = _ties(scores, dates.codes)
     sizes = np.diff(np.append(starts, len(order))).astype(np.float64)
     part = _part(sizes[:, None], _begins(dates.codes[order[starts]]), dates, capacity)[:, 0]
-    found = np.empty(len(scores))
-    found[order] = np.repeat(part, sizes.astype(np.intp))
-    return found
+    taken_part = np.empty(len(scores))
+    taken_part[order] = np.repeat(part, sizes.astype(np.intp))
+    return taken_part
 
 
 def measures(labels: NDArray, scores: Floats, dates: Dates, capacity: float) -> dict[str, Measure]:

@@ -62,12 +62,16 @@ def gaps(totals: Floats, recalibrated: tuple[Floats, Floats]) -> dict[str, Gap]:
         recalibrated: of each group, and of the rest of each, as `decide_again` returns them.
     """
     cells = totals[:, 1:], totals[:, :1] - totals[:, 1:]
-    found = {}
+    by_name = {}
     for name, rate, sign in (("TPR shortfall", 0, -1), ("FPR excess", 1, 1)):
-        harm = [[sign * one[..., rate] for one in pair] for pair in (map(_seen, cells), map(_expected, cells), recalibrated)]
-        (own, rest), (own_expected, rest_expected), (own_again, rest_again) = harm
-        found[name] = Gap(own - rest, np.minimum(own_expected - rest_expected, own_again - np.minimum(rest, rest_again)))
-    return found
+        harm = [
+            [sign * rates[..., rate] for rates in pair] for pair in (map(_seen, cells), map(_expected, cells), recalibrated)
+        ]
+        (group, rest), (group_expected, rest_expected), (group_again, rest_again) = harm
+        by_name[name] = Gap(
+            group - rest, np.minimum(group_expected - rest_expected, group_again - np.minimum(rest, rest_again))
+        )
+    return by_name
 
 
 def decide_again(
@@ -96,14 +100,14 @@ def decide_again(
         thrice = weights.take(np.tile(np.arange(len(weights.customer)), len(parts)))
         return thrice.by_cell(cells, bins * len(parts), np.concatenate(parts)).reshape(-1, len(parts), bins)
 
-    whole, *judged = groups
-    own, rest = [], []
+    everybody, *judged = groups
+    group_rates, rest_rates = [], []
     for start in range(0, len(judged), GROUPS_AT_ONCE):
-        drawn = fairness.resample([whole, *judged[start : start + GROUPS_AT_ONCE]], binned, entities, bootstrap)
+        drawn = fairness.resample([everybody, *judged[start : start + GROUPS_AT_ONCE]], binned, entities, bootstrap)
         for index in range(1, drawn.shape[1]):
-            own.append(_rates_of_curve(drawn[:, index], edges, threshold))
-            rest.append(_rates_of_curve(drawn[:, 0] - drawn[:, index], edges, threshold))
-    return np.stack(own, axis=1), np.stack(rest, axis=1)
+            group_rates.append(_rates_of_curve(drawn[:, index], edges, threshold))
+            rest_rates.append(_rates_of_curve(drawn[:, 0] - drawn[:, index], edges, threshold))
+    return np.stack(group_rates, axis=1), np.stack(rest_rates, axis=1)
 
 
 def _seen(totals: Floats) -> Floats:

@@ -56,8 +56,8 @@ class Judged:
 
         chosen = np.empty(len(self.labels), dtype=bool)
         for number in np.unique(self.fold):
-            own = self.fold == number
-            chosen[own] = self.scores[own] >= self.threshold(evaluate, ~own)
+            in_fold = self.fold == number
+            chosen[in_fold] = self.scores[in_fold] >= self.threshold(evaluate, ~in_fold)
         return chosen
 
     def threshold(self, evaluate: params.EvaluateParams, kept: NDArray[np.bool_] | slice = slice(None)) -> float:
@@ -74,8 +74,8 @@ class Judged:
 
         if self.dates is None or evaluate.capacity is None:
             return {}
-        found = capacity.measures(self.labels[kept], self.scores[kept], self.dates.take(kept), evaluate.capacity)
-        return {name: lambda weights, measure=measure: measure(weights.take(kept)) for name, measure in found.items()}
+        measures = capacity.measures(self.labels[kept], self.scores[kept], self.dates.take(kept), evaluate.capacity)
+        return {name: lambda weights, measure=measure: measure(weights.take(kept)) for name, measure in measures.items()}
 
     def ranking(self, name: str) -> metrics.Measure:
         """Of all rows."""
@@ -89,8 +89,8 @@ class Judged:
         """The mean over origins."""
 
         def measured(weights: Weights) -> NDArray[np.float64]:
-            found = [_ranking(name, self.labels[place], scores, weights.take(place)) for place, scores in self.backtest]
-            return sum(found) / len(found)
+            by_origin = [_ranking(name, self.labels[place], scores, weights.take(place)) for place, scores in self.backtest]
+            return sum(by_origin) / len(by_origin)
 
         return measured
 
@@ -138,22 +138,22 @@ def judge(judged: Judged, evaluate: params.EvaluateParams) -> dict[str, Any]:
         return lambda weights: metrics.decision_metrics(metrics.confusion(labels, decided, weights.take(kept)))[name]
 
     everything, late = np.arange(len(chosen)), np.flatnonzero(judged.late)
-    whole = {name: judged.ranking(name) for name in metrics.RANKING}
-    whole |= {name: decision(name, everything) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, everything)
+    over_all = {name: judged.ranking(name) for name in metrics.RANKING}
+    over_all |= {name: decision(name, everything) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, everything)
     newest = {name: judged.ranking_late(name) for name in metrics.RANKING}
     newest |= {name: decision(name, late) for name in metrics.DECISIONS} | judged.at_capacity(evaluate, late)
     ahead = {name: judged.ranking_ahead(name) for name in metrics.RANKING} if judged.backtest else {}
     cells = metrics.confusion(judged.labels, chosen, np.ones((1, len(chosen))))
-    found = {
+    figures = {
         "threshold": judged.threshold(evaluate),
-        "metrics": _intervals(whole, judged.entities, evaluate),
+        "metrics": _intervals(over_all, judged.entities, evaluate),
         "confusion": {name: int(count[0]) for name, count in cells.items()},
     }
     if not judged.late.all():
-        found["newest"] = _intervals(newest, judged.entities, evaluate)
+        figures["newest"] = _intervals(newest, judged.entities, evaluate)
     if ahead:
-        found["backtest"] = _intervals(ahead, judged.entities, evaluate)
-    return found
+        figures["backtest"] = _intervals(ahead, judged.entities, evaluate)
+    return figures
 
 
 def _intervals(
@@ -162,7 +162,7 @@ def _intervals(
     from pipelines.statistics import metrics
 
     options = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": evaluate.seed}
-    return {name: rounded(found) for name, found in metrics.intervals(measures, entities, **options).items()}
+    return {name: rounded(interval) for name, interval in metrics.intervals(measures, entities, **options).items()}
 
 
 def rounded(interval: Interval) -> dict[str, float | None]:
@@ -195,7 +195,7 @@ def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.Ev
     entities = next(iter(judged.values())).entities
     once = metrics.Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
     measures = {name: {kind: each.choice(kind) for kind in (evaluate.metric, LOG_LOSS)} for name, each in judged.items()}
-    points = {name: {kind: float(measure(once)[0]) for kind, measure in own.items()} for name, own in measures.items()}
+    points = {name: {kind: float(measure(once)[0]) for kind, measure in scores.items()} for name, scores in measures.items()}
 
     best = _best(measures, points, entities, evaluate)
     gaps, within = _behind(measures, best, entities, evaluate.seed), evaluate.simplest_within
@@ -219,21 +219,23 @@ def _behind(measures: Measures, other: str, entities: NDArray, seed: int) -> dic
     """How far each candidate is behind another one, by score, and the standard error of that."""
     from pipelines.statistics import metrics
 
-    pairs = {(name, kind): _gap(own[kind], measures[other][kind], kind) for name, own in measures.items() for kind in own}
-    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in measures}
+    pairs = {
+        (name, kind): _gap(scores[kind], measures[other][kind], kind) for name, scores in measures.items() for kind in scores
+    }
+    gaps: dict[str, dict[str, dict[str, float]]] = {name: {} for name in measures}
     options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": seed}
     for (name, kind), gap in metrics.intervals(pairs, entities, **options).items():
-        found[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
-    return found
+        gaps[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
+    return gaps
 
 
 def _is_close(gaps: Iterable[dict[str, float]], within: float) -> bool:
     return all(gap["behind"] <= within * gap["error"] for gap in gaps)
 
 
-def _gap(ours: metrics.Measure, best: metrics.Measure, kind: str) -> metrics.Measure:
+def _gap(candidate: metrics.Measure, best: metrics.Measure, kind: str) -> metrics.Measure:
     sign = -1 if kind == LOG_LOSS else 1
-    return lambda weights: sign * (best(weights) - ours(weights))
+    return lambda weights: sign * (best(weights) - candidate(weights))
 
 
 def evaluate(
@@ -297,12 +299,12 @@ def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
     """For `dvc metrics show`, which gives a row a file: of each candidate the figures that people compare first."""
     metric = evaluation["metric"]
 
-    def points(found: dict[str, Any]) -> dict[str, float]:
-        headline = {f"newest_{metric}": found.get("newest", found["metrics"])[metric]["point"]}
-        headline |= {f"unseen_months_{metric}": found["backtest"][metric]["point"]} if "backtest" in found else {}
-        return headline | {name: found["metrics"][name]["point"] for name in HEADLINES}
+    def points(figures: dict[str, Any]) -> dict[str, float]:
+        headline = {f"newest_{metric}": figures.get("newest", figures["metrics"])[metric]["point"]}
+        headline |= {f"unseen_months_{metric}": figures["backtest"][metric]["point"]} if "backtest" in figures else {}
+        return headline | {name: figures["metrics"][name]["point"] for name in HEADLINES}
 
-    return {name: points(found) for name, found in evaluation["candidates"].items()}
+    return {name: points(figures) for name, figures in evaluation["candidates"].items()}
 
 
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")

@@ -37,12 +37,12 @@ def card(
             content of its trials.json as `tuning`.
     """
     name = evaluation["challenger"]
-    found = evaluation["candidates"][name]
+    figures = evaluation["candidates"][name]
     data = config.data
     return f"""# {config.model}: {name}
 
 Predicts `{data.target}`{_horizon(data)} for each {_row(data)}, as a probability.
-Decision: positive at {found["threshold"]:.4f} or more, {_reason(config.evaluate)}.
+Decision: positive at {figures["threshold"]:.4f} or more, {_reason(config.evaluate)}.
 
 ## Data
 
@@ -54,16 +54,16 @@ Decision: positive at {found["threshold"]:.4f} or more, {_reason(config.evaluate
 
 ## Figures
 
-{_newest(found, evaluation)}
+{_newest(figures, evaluation)}
 
 On all rows, each by a model that has not seen its entity: {evaluation["rows"]:,} rows of {evaluation["entities"]:,} entities,
 {evaluation["positives"]:,} of them positive; in brackets the {config.evaluate.confidence:.0%} interval over entities.
 
 | metric | {name} | {evaluation["baseline"]} (baseline) |
 |---|---|---|
-{_metric_rows(found, evaluation["candidates"][evaluation["baseline"]])}
+{_metric_rows(figures, evaluation["candidates"][evaluation["baseline"]])}
 
-Gain over the baseline in {evaluation["metric"]}: {_figure(found["against_baseline"])}.
+Gain over the baseline in {evaluation["metric"]}: {_figure(figures["against_baseline"])}.
 {_chosen(evaluation, config.evaluate.simplest_within)}
 
 ## Groups
@@ -110,28 +110,28 @@ def _window(data: params.DataParams, manifest: dict[str, Any]) -> str:
     rows = f"`sql/{data.dataset}/training_set.sql`: {manifest['rows']:,} rows"
     if not data.time:
         return f"{rows}, of a table without dates: nothing can be said of how the model does on later rows."
-    known = f"as known on {manifest['as_of']}, {data.history_days} days of history"
-    return f"{rows}, {known}, labels at least {data.embargo_days} days old."
+    pinned = f"as known on {manifest['as_of']}, {data.history_days} days of history"
+    return f"{rows}, {pinned}, labels at least {data.embargo_days} days old."
 
 
 def _training(trained: dict[str, dict[str, Any]]) -> str:
     """A paragraph a trained model, the challenger first."""
-    return "\n\n".join(_trained(name, found) for name, found in trained.items())
+    return "\n\n".join(_trained(name, training) for name, training in trained.items())
 
 
-def _trained(name: str, found: dict[str, Any]) -> str:
-    values, weights = found["params"], found["params"].get("weights")
+def _trained(name: str, training: dict[str, Any]) -> str:
+    values, weights = training["params"], training["params"].get("weights")
     if weights:
         listed = ", ".join(f"{weight:.2f} {member}" for member, weight in weights.items())
         made = f"the mean probability of {listed}, by maximum likelihood out of fold"
     else:
-        made = ", ".join(f"`{key}` {_short(value)}" for key, value in values.items()) + f"; {_tuned(found['tuning'])}"
-    facts = "".join(f"; {key.replace('_', ' ')} {_short(value)}" for key, value in sorted(found["facts"].items()))
-    count = found["facts"].get("models")
+        made = ", ".join(f"`{key}` {_short(value)}" for key, value in values.items()) + f"; {_tuned(training['tuning'])}"
+    metadata = "".join(f"; {key.replace('_', ' ')} {_short(value)}" for key, value in sorted(training["metadata"].items()))
+    count = training["metadata"].get("models")
     mean = f"; the mean of {count} models, one a fold" if count else ""
     return (
-        f"**{name}**: {made}{mean}. {CALIBRATIONS[found['calibration']].capitalize()}, chosen out of fold. "
-        f"Out-of-fold ROC-AUC {found['roc_auc']:.4f} on {found['rows']:,} rows{facts}."
+        f"**{name}**: {made}{mean}. {CALIBRATIONS[training['calibration']].capitalize()}, chosen out of fold. "
+        f"Out-of-fold ROC-AUC {training['roc_auc']:.4f} on {training['rows']:,} rows{metadata}."
     )
 
 
@@ -141,8 +141,8 @@ def _tuned(tuning: dict[str, Any]) -> str:
         return "not tuned"
     early = " before the time ran out" if tuning["stopped"] else ""
     given_up = sum(trial["state"] == "PRUNED" for trial in tuning["trials"])
-    said = f"of {count} trials{early}, {given_up} of them given up early"
-    return f"trial {best} {said}" if best else f"as in params.yaml, which none {said}, was shown to beat"
+    tried = f"of {count} trials{early}, {given_up} of them given up early"
+    return f"trial {best} {tried}" if best else f"as in params.yaml, which none {tried}, was shown to beat"
 
 
 def _short(value: Any) -> str:
@@ -167,19 +167,19 @@ def span(days: dict[str, Any]) -> str:
     return days["from"] if days["from"] == days["to"] else f"{days['from']} to {days['to']}"
 
 
-def _newest(found: dict[str, Any], evaluation: dict[str, Any]) -> str:
+def _newest(figures: dict[str, Any], evaluation: dict[str, Any]) -> str:
     metric, newest = evaluation["metric"], evaluation["newest"]
     if newest is None:
         return "The table has no dates: nothing can be said about how it holds up in time."
     lines = [
         f"**On the newest mature snapshots** ({span(newest)}, {newest['rows']:,} rows, "
-        f"{newest['positives']:,} of them positive): {metric} {_figure(found.get('newest', found['metrics'])[metric])}."
+        f"{newest['positives']:,} of them positive): {metric} {_figure(figures.get('newest', figures['metrics'])[metric])}."
     ]
-    if "backtest" in found:
+    if "backtest" in figures:
         spans = ", ".join(map(span, evaluation["origins"]))
         lines.append(
             f"On months that it had not seen ({len(evaluation['origins'])} origins: {spans}), a model fitted on what was "
-            f"mature by then: {metric} {_figure(found['backtest'][metric])}."
+            f"mature by then: {metric} {_figure(figures['backtest'][metric])}."
         )
     return "\n".join(lines)
 
@@ -228,11 +228,11 @@ def _gaps(audit: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     lines = [
-        f"| {one['attribute']} | {one['group']} | "
-        + " | ".join(_figure(one[part] or NOTHING) for part in ("raw", "explained", "added"))
+        f"| {gap['attribute']} | {gap['group']} | "
+        + " | ".join(_figure(gap[part] or NOTHING) for part in ("raw", "explained", "added"))
         + " |"
-        for one in audit["split"]
-        if one["rate"] == "TPR shortfall" and one["attribute"] in audit["attributes"]
+        for gap in audit["split"]
+        if gap["rate"] == "TPR shortfall" and gap["attribute"] in audit["attributes"]
     ]
     return header + lines if lines else []
 
@@ -240,7 +240,8 @@ def _gaps(audit: dict[str, Any]) -> list[str]:
 def _accepted(verdict: dict[str, Any]) -> list[str]:
     """Who is harmed and why a person accepted it."""
     lines = [
-        f"- {one['attribute']}: {one['group']}, {one['measure']} {_figure(one)}: {one['reason']}" for one in verdict["accepted"]
+        f"- {harm['attribute']}: {harm['group']}, {harm['measure']} {_figure(harm)}: {harm['reason']}"
+        for harm in verdict["accepted"]
     ]
     return ["", "Proven harm that a person accepted (audit.accepted):", "", *lines] if lines else []
 
@@ -251,7 +252,7 @@ def _findings(verdict: dict[str, Any]) -> str:
         "not judged": "not judged, as no limit is set",
         "accepted": "proven, and accepted by a person",
     }
-    return "; ".join(f"{name}: {words.get(found, found)}" for name, found in verdict["attributes"].items())
+    return "; ".join(f"{name}: {words.get(finding, finding)}" for name, finding in verdict["attributes"].items())
 
 
 def for_api(config: params.Params, threshold: float) -> dict[str, Any]:
@@ -274,14 +275,14 @@ def background(sample: Path, schema: dict[str, Any], config: params.Params) -> l
     numbers = features.numbers(kept, schema).astype(float)
     listed = [[None if value != value else value for value in row] for row in numbers.tolist()]
     texts = [[text or None for text in row] for row in features.texts(kept, schema).tolist()]
-    return [[*one, *other] for one, other in zip(listed, texts, strict=True)]
+    return [[*row, *other] for row, other in zip(listed, texts, strict=True)]
 
 
 def read_trained(name: str, models: Path, ensemble: Path) -> dict[str, dict[str, Any]]:
     """How the challenger was trained, and where it is the ensemble, how its members were."""
     folder = ensemble if name == ENSEMBLE else models / name
     training, tuning = (json.loads((folder / f"{part}.json").read_text()) for part in ("training", "trials"))
-    found = {name: training | {"tuning": tuning}}
+    trained = {name: training | {"tuning": tuning}}
     for member in training["params"].get("weights", {}) if name == ENSEMBLE else ():
-        found |= read_trained(member, models, ensemble)
-    return found
+        trained |= read_trained(member, models, ensemble)
+    return trained

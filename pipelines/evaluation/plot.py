@@ -75,10 +75,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     challenger, baseline = evaluation["challenger"], evaluation["baseline"]
     for name, (curve, x_label, y_label) in CURVES.items():
-        found = {candidate: curve(labels, values) for candidate, values in scores.items()}
-        _write_csv(folder / f"{name}.csv", found[challenger], found[baseline])
+        curves = {candidate: curve(labels, values) for candidate, values in scores.items()}
+        _write_csv(folder / f"{name}.csv", curves[challenger], curves[baseline])
         figure, axes = _figure(name.replace("_", " "), x_label, y_label)
-        for number, (candidate, (x, y)) in enumerate(found.items()):
+        for number, (candidate, (x, y)) in enumerate(curves.items()):
             wide, marker = candidate == challenger, "o" if name == "calibration" else None
             colour = LINES[number % len(LINES)]
             axes.plot(x, y, label=candidate, color=colour, linewidth=2.5 if wide else 1.2, marker=marker, markersize=4)
@@ -103,8 +103,8 @@ def _write_csv(path: Path, challenger: Curve, baseline: Curve) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["x", "challenger", "baseline"])
-        for x, one, other in zip(challenger[0], challenger[1], baseline[1], strict=True):
-            table.writerow([f"{x:.9g}", f"{one:.9g}", f"{other:.9g}"])
+        for x, challenger_y, baseline_y in zip(challenger[0], challenger[1], baseline[1], strict=True):
+            table.writerow([f"{x:.9g}", f"{challenger_y:.9g}", f"{baseline_y:.9g}"])
 
 
 def _figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -168,4 +168,4 @@ def _save(figure: Figure, path: Path) -> None:
         drawn = drawn.replace(colour, f"var(--c{number})")
     themes = f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
     style = f"<style>{themes}text{{font-family:system-ui,sans-serif}}</style>"
-    path.write_text(re.sub(r"(<svg[^>]*>)", lambda found: found[1] + style, drawn, count=1), encoding="utf-8")
+    path.write_text(re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, drawn, count=1), encoding="utf-8")

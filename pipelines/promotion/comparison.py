@@ -73,33 +73,33 @@ def challenger_verdict(
     """
     import numpy as np
 
-    labels, whole = now.labels, over_all or now
+    labels, everywhere = now.labels, over_all or now
     evidence = {"rows": len(labels), "entities": len(np.unique(now.entities)), "positives": int((labels == 1).sum())}
-    evidence |= {"rows_over_all": len(whole.labels)} if over_all else {}
+    evidence |= {"rows_over_all": len(everywhere.labels)} if over_all else {}
     if not 0 < evidence["positives"] < evidence["rows"]:
         return _one_class_verdict(evidence)
-    held = floors.challenger_floors(whole.labels, whole.challenger.scores, promotion)
-    fair = [check for name, found in groups.items() for check in group_checks.checks(name, found)]
+    eligible = floors.challenger_floors(everywhere.labels, everywhere.challenger.scores, promotion)
+    disparity_checks = [check for name, disparities in groups.items() for check in group_checks.checks(name, disparities)]
     evidence |= {"use": use} | group_checks.evidence(*groups.values())
-    if failed := floors.failed(held):
-        return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", held, evidence)
-    if not np.isfinite(whole.champion.scores).all():
+    if failed := floors.failed(eligible):
+        return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", eligible, evidence)
+    if not np.isfinite(everywhere.champion.scores).all():
         raise EvergreenError(
             "The champion's scores are no numbers: nothing compares with it. "
             "Choose an earlier version: `evergreen promote VERSION --reason TEXT`."
         )
     gain, compared, figures = _compared(now, over_all, evaluate, promotion, use)
     evidence = figures | evidence
-    lost = [*losses.checks(compared[1:]), *losses.latency_checks(latencies, promotion)]
+    inferior = [*losses.checks(compared[1:]), *losses.latency_checks(latencies, promotion)]
     finding = _finding(gain, promotion.min_effect)
     headline = _sentence(finding, promotion.min_effect)
-    if finding == "better" and floors.failed(fair):
-        harm = " and ".join(group_checks.sentence(found) for found in groups.values() if found["harmed"])
+    if finding == "better" and floors.failed(disparity_checks):
+        harm = " and ".join(group_checks.sentence(disparities) for disparities in groups.values() if disparities["harmed"])
         finding, headline = "unfair", f"The champion stays: the challenger is better overall and {harm}."
-    elif finding == "better" and (failed := floors.failed(lost)):
+    elif finding == "better" and (failed := floors.failed(inferior)):
         finding = "not as good elsewhere"
         headline = f"The champion stays: the challenger is better, and fails {failed}."
-    checks = [*held, *_gain_checks(gain, promotion.min_effect, use, evaluate.confidence), *lost, *fair]
+    checks = [*eligible, *_gain_checks(gain, promotion.min_effect, use, evaluate.confidence), *inferior, *disparity_checks]
     return Verdict(finding, f"{headline} {_figures(compared[0], evidence)}", checks, evidence, compared)
 
 
@@ -127,19 +127,19 @@ def _compared(
     """The gain in the metric; all comparisons, that of the metric first; and what the evidence says of the gain."""
     from pipelines.promotion import gains
 
-    metric, whole = promotion.metric, over_all or now
+    metric, everywhere = promotion.metric, over_all or now
     plain = now.gains([metric] if over_all else [metric, *losses.watched(metric)], evaluate)
     error = gains.standard_error(plain[metric], evaluate.confidence)
-    wide = {name: gains.widened(one, use, evaluate.confidence) for name, one in plain.items()}
+    wide = {name: gains.widened(interval, use, evaluate.confidence) for name, interval in plain.items()}
     gain = wide.pop(metric)
     if over_all:
         wide = over_all.gains(losses.WATCHED, evaluate)
-        wide = {name: gains.widened(one, use, evaluate.confidence) for name, one in wide.items()}
+        wide = {name: gains.widened(interval, use, evaluate.confidence) for name, interval in wide.items()}
     first = Comparison(metric, UNITS.get(metric, ""), gain.point, gain.low, gain.high, 0.0)
-    cost = float(gains.costs(whole.labels, whole.champion, evaluate).mean())
-    rest = losses.comparisons(wide, float((whole.labels == 1).mean()), cost, promotion)
+    cost = float(gains.costs(everywhere.labels, everywhere.champion, evaluate).mean())
+    guarded = losses.comparisons(wide, float((everywhere.labels == 1).mean()), cost, promotion)
     detectable = gains.detectable(error, promotion.min_effect, use, evaluate.confidence)
-    return gain, [first, *rest], {"gain": gain.point, "low": gain.low, "high": gain.high, "detectable": detectable}
+    return gain, [first, *guarded], {"gain": gain.point, "low": gain.low, "high": gain.high, "detectable": detectable}
 
 
 def _one_class_verdict(evidence: Mapping[str, float]) -> Verdict:
@@ -182,7 +182,7 @@ def _sentence(finding: Finding, min_effect: float) -> str:
 
 def _figures(gain: Comparison, evidence: Mapping[str, float]) -> str:
     interval = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    seen = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities that neither was trained on"
+    judged = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities that neither was trained on"
     if "rows_over_all" in evidence:
-        seen = f"the newest {seen}"
-    return f"gain in {gain.unit or gain.name} {interval} on {seen}."
+        judged = f"the newest {judged}"
+    return f"gain in {gain.unit or gain.name} {interval} on {judged}."

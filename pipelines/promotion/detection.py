@@ -37,27 +37,27 @@ def foresee(
 ) -> Foreseen:
     """From the newest comparison in the ledger; without one by an assumption, where there is one for the metric.
 
-    An interval's width goes with one over the root of how many customers are judged on.
+    An interval's width goes with one over the root of how many entities are judged on.
 
     Args:
         verdicts: of the model, as the ledger holds them, newest first.
         entities, rows: of the newest snapshots; of all where the table has no dates (`dated`).
         use: how many decisions its rows have served, the next one included.
     """
-    found = next((error for saved in verdicts if (error := _of_verdict(saved, entities, promotion.metric))), None)
-    whence = "the newest comparison's interval, scaled to these entities"
-    if found is None and promotion.metric == "cost":
-        found, whence = (
+    error = next((width for saved in verdicts if (width := _of_verdict(saved, entities, promotion.metric))), None)
+    source = "the newest comparison's interval, scaled to these entities"
+    if error is None and promotion.metric == "cost":
+        error, source = (
             _assumed(rows, evaluate),
             f"the assumption that two versions decide differently on {DIFFERING:.0%} of rows",
         )
     newest = " of the newest snapshots" if dated else ""
     about = f"{entities:,.0f} entities{newest} decide; the next decision is use {use} of their rows."
-    if found is None:
+    if error is None:
         return Foreseen(None, f"{about} How small a gain in {promotion.metric} they can show, the first comparison will tell.")
-    gain = gains.detectable(found, promotion.min_effect, use, evaluate.confidence)
+    gain = gains.detectable(error, promotion.min_effect, use, evaluate.confidence)
     return Foreseen(
-        gain, f"{about} They can show a gain in {promotion.metric} of {gain:.4f} in nine of ten cases, by {whence}."
+        gain, f"{about} They can show a gain in {promotion.metric} of {gain:.4f} in nine of ten cases, by {source}."
     )
 
 

@@ -59,8 +59,8 @@ class Pair:
     def take(self, kept: NDArray) -> Pair:
         """On some of the rows, by mask."""
         versions = (self.challenger, self.champion)
-        both = (Scored(each.scores[kept], each.threshold, each.dates and each.dates.take(kept)) for each in versions)
-        return Pair(self.labels[kept], *both, self.entities[kept])
+        scored = (Scored(each.scores[kept], each.threshold, each.dates and each.dates.take(kept)) for each in versions)
+        return Pair(self.labels[kept], *scored, self.entities[kept])
 
     def gains(self, names: list[str], evaluate: EvaluateParams) -> dict[str, Interval]:
         """Gain of the challenger in each of these metrics, all of them on the same resamples of entities."""
@@ -86,10 +86,10 @@ def measure(metric: str, labels: NDArray, scored: Scored, evaluate: EvaluatePara
 def gains(
     names: list[str], labels: NDArray, challenger: Scored, champion: Scored, entities: NDArray, evaluate: EvaluateParams
 ) -> dict[str, Interval]:
-    """Gain of the challenger in each of these metrics, all of them on the same resamples of customers."""
+    """Gain of the challenger in each of these metrics, all of them on the same resamples of entities."""
 
     def gain(metric: str) -> Measure:
-        new, old = (measure(metric, labels, one, evaluate) for one in (challenger, champion))
+        new, old = (measure(metric, labels, version, evaluate) for version in (challenger, champion))
         sign = -1 if metric in LOSSES else 1
         return lambda weights: sign * (new(weights) - old(weights))
 

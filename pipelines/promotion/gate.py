@@ -127,11 +127,11 @@ def _judge(
         gains.Scored(_unseen_scores(current, champion, judged, params), champion.threshold, dates),
         judged[params.data.entity].to_numpy(),
     )
-    whole, compared = pair.take(over_all), judged.filter(pa.array(over_all))
-    harm = harm_against_champion(compared, whole.challenger.selected, whole.champion.selected, params)
+    everywhere, compared = pair.take(over_all), judged.filter(pa.array(over_all))
+    harm = harm_against_champion(compared, everywhere.challenger.selected, everywhere.champion.selected, params)
     return challenger_verdict(
         pair.take(now),
-        None if now.all() else whole,
+        None if now.all() else everywhere,
         evaluate=params.evaluate,
         promotion=params.promotion,
         groups={APART: challenger.harm, AGAINST_CHAMPION: harm},
@@ -155,9 +155,9 @@ def sides(
     late = split.newest(rows, params.data, params.evaluate)
     weights = row_weights.weights(row_weights.days_of(rows, params.data), challenger.present_since)
     drawn = row_weights.thinned(weights, params.evaluate.seed)
-    known = split.unseen_fold(rows[params.data.entity], champion.split) != split.ALL_SEEN
-    known &= split.unseen_fold(rows[params.data.entity], challenger.split) != split.ALL_SEEN
-    return rows.filter(pa.array(known)), late[known], drawn[known]
+    judgeable = split.unseen_fold(rows[params.data.entity], champion.split) != split.ALL_SEEN
+    judgeable &= split.unseen_fold(rows[params.data.entity], challenger.split) != split.ALL_SEEN
+    return rows.filter(pa.array(judgeable)), late[judgeable], drawn[judgeable]
 
 
 def _unseen_scores(model: onnx_model.Model, bundle: Bundle, rows: pa.Table, params: Params) -> NDArray[np.float64]:
@@ -180,7 +180,7 @@ def harm_against_champion(rows: pa.Table, challenger: NDArray, champion: NDArray
     labels = rows[params.data.target].cast("int64").to_numpy()
     entities = rows[params.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
     columns = {name: fairness.group_values(name, rows[name]) for name in params.data.protected}
-    whole, *groups = fairness.groups_of(columns, rows.num_rows)
+    everybody, *groups = fairness.groups_of(columns, rows.num_rows)
     judged = [
         group
         for group in groups
@@ -193,7 +193,7 @@ def harm_against_champion(rows: pa.Table, challenger: NDArray, champion: NDArray
     def measured(mask: NDArray, weights: Weights) -> NDArray:
         return fairness.sums(weights, cells[mask])
 
-    drawn = fairness.resample([whole, *judged], measured, entities, params.evaluate)
+    drawn = fairness.resample([everybody, *judged], measured, entities, params.evaluate)
     limits = params.promotion.max_tpr_loss, params.promotion.max_fpr_gain
     measures = harm.apart_from_champion(drawn[..., : fairness.CELLS], drawn[..., fairness.CELLS :], *limits)
     return harm.summarise(harm.harms(measures, judged, params.evaluate.confidence), groups, judged)

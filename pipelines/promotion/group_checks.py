@@ -22,43 +22,47 @@ def line_of(harm: Mapping[str, Any]) -> str:
     return f"{harm['attribute']}: {harm['group']}"
 
 
-def checks(compared: str, found: Mapping[str, Any]) -> list[Check]:
+def checks(compared: str, disparity: Mapping[str, Any]) -> list[Check]:
     """Whether a group is harmed; and entries that are neither passed nor failed, for groups of which that is not known and for
     lines of `audit.accepted` that accept nothing.
 
     Args:
         compared: with what each group was compared.
-        found: as `harm.summarise` returns it; of earlier days without `accepted`, `unmatched` and `hidden`.
+        disparity: as `harm.summarise` returns it; of earlier days without `accepted`, `unmatched` and `hidden`.
     """
-    if not found["attributes"]:
+    if not disparity["attributes"]:
         return []
-    shown = [_shown(one) for one in found["harmed"]]
-    shown += [f"accepted, {_shown(one)}: {one['reason']}" for one in found.get("accepted", ())]
-    limits = {"proven", "accepted", "unproven", "none"} & set(found["attributes"].values())
-    made = [
+    descriptions = [_shown(harm) for harm in disparity["harmed"]]
+    descriptions += [f"accepted, {_shown(harm)}: {harm['reason']}" for harm in disparity.get("accepted", ())]
+    limits = {"proven", "accepted", "unproven", "none"} & set(disparity["attributes"].values())
+    results = [
         Check(
             name=f"no harm proven, {compared}",
-            passed=not found["harmed"] if limits else None,
-            observed="; ".join(shown) or "no harm is proven",
+            passed=not disparity["harmed"] if limits else None,
+            observed="; ".join(descriptions) or "no harm is proven",
             limit="no interval wholly beyond its limit, but what a person accepts",
             why="the model decides about people; intervals hold for all groups at once",
-            next_step=_way_out(found) if compared == APART else LOOK + PROMOTE,
+            next_step=_way_out(disparity) if compared == APART else LOOK + PROMOTE,
         )
     ]
-    if found["unproven"]:
-        observed = "; ".join(_listed(why, found["unproven"]) for why in dict.fromkeys(one["why"] for one in found["unproven"]))
+    if disparity["unproven"]:
+        observed = "; ".join(
+            _listed(why, disparity["unproven"]) for why in dict.fromkeys(harm["why"] for harm in disparity["unproven"])
+        )
         why = "not proven is not passed: these groups may be harmed or not"
-        made.append(Check(f"groups unproven, {compared}", None, observed, "enough rows of every group", why, WAIT))
-    if unmatched := found.get("unmatched"):
+        results.append(Check(f"groups unproven, {compared}", None, observed, "enough rows of every group", why, WAIT))
+    if unmatched := disparity.get("unmatched"):
         observed = "; ".join(f"{_short(line)}: {why}" for line, why in unmatched.items())
         why = "a line that accepts nothing today may accept more than was meant tomorrow"
-        made.append(Check("lines of audit.accepted that accept nothing", None, observed, "none", why, TIDY))
-    return made
+        results.append(Check("lines of audit.accepted that accept nothing", None, observed, "none", why, TIDY))
+    return results
 
 
-def _way_out(found: Mapping[str, Any]) -> str:
+def _way_out(disparity: Mapping[str, Any]) -> str:
     """What to do about a group that is worse off than everybody else, with the lines that a person would write."""
-    hidden = sorted({*found.get("hidden", ())} & {name for one in found["harmed"] for name in one["attribute"].split(" and ")})
+    hidden = sorted(
+        {*disparity.get("hidden", ())} & {name for harm in disparity["harmed"] for name in harm["attribute"].split(" and ")}
+    )
     names = " and ".join(hidden)
     unseen = (
         f"The model does not see {names}, so that its scores may be off within a group though nobody meant harm: take "
@@ -66,7 +70,7 @@ def _way_out(found: Mapping[str, Any]) -> str:
         if hidden
         else ""
     )
-    lines = dict.fromkeys(line_of(one) for one in found["harmed"])
+    lines = dict.fromkeys(line_of(harm) for harm in disparity["harmed"])
     accepted = ", ".join(f'{json.dumps(line, ensure_ascii=False)}: "why this is right"' for line in lines)
     return (
         f"{LOOK}{unseen}Whoever accepts the harm writes the reason into params.yaml and retrains: "
@@ -74,42 +78,42 @@ def _way_out(found: Mapping[str, Any]) -> str:
     )
 
 
-def evidence(*found: Mapping[str, Any]) -> dict[str, float]:
+def evidence(*disparities: Mapping[str, Any]) -> dict[str, float]:
     """How many groups are proven to be harmed, of how many that is open, and of how many a person accepted it, where one did;
     in any of the comparisons."""
 
     def count(kind: str) -> int:
-        return len({(one["attribute"], one["group"]) for each in found for one in each.get(kind, ())})
+        return len({(group["attribute"], group["group"]) for disparity in disparities for group in disparity.get(kind, ())})
 
-    if not any(each["attributes"] for each in found):
+    if not any(disparity["attributes"] for disparity in disparities):
         return {}
     accepted = {"harm_accepted": count("accepted")} if count("accepted") else {}
     return {"harm_proven": count("harmed"), "harm_unproven": count("unproven")} | accepted
 
 
-def sentence(found: Mapping[str, Any]) -> str:
+def sentence(disparity: Mapping[str, Any]) -> str:
     """For a headline, after the name of a model."""
-    return f"is shown to harm a group: {'; '.join(_shown(one) for one in found['harmed'])}"
+    return f"is shown to harm a group: {'; '.join(_shown(harm) for harm in disparity['harmed'])}"
 
 
-def passed(found: Mapping[str, Any]) -> str:
+def passed(disparity: Mapping[str, Any]) -> str:
     """For the headline of a first champion."""
-    accepted = dict.fromkeys(_short(line_of(one)) for one in found.get("accepted", ()))
+    accepted = dict.fromkeys(_short(line_of(harm)) for harm in disparity.get("accepted", ()))
     if not accepted:
         return "no harm to a group is proven"
     return f"the harm that is proven, a person accepted ({', '.join(accepted)})"
 
 
 def _listed(why: str, unproven: list[Mapping[str, Any]]) -> str:
-    names = [f"{one['attribute']} {_short(one['group'])}" for one in unproven if one["why"] == why]
+    names = [f"{group['attribute']} {_short(group['group'])}" for group in unproven if group["why"] == why]
     more = f" and {len(names) - SHOWN_GROUPS} more" if len(names) > SHOWN_GROUPS else ""
     return f"{why}: {', '.join(names[:SHOWN_GROUPS])}{more}"
 
 
 def _shown(harm: Mapping[str, Any]) -> str:
-    where = f"{harm['measure']} of {harm['attribute']} {_short(harm['group'])}"
+    measured = f"{harm['measure']} of {harm['attribute']} {_short(harm['group'])}"
     split = f" (the whole gap {harm['raw']:+.3f}, explained {harm['explained']:+.3f})" if "raw" in harm else ""
-    return f"{where} {harm['point']:+.3f} [{harm['low']:+.3f}, {harm['high']:+.3f}], at most {harm['limit']:g}{split}"
+    return f"{measured} {harm['point']:+.3f} [{harm['low']:+.3f}, {harm['high']:+.3f}], at most {harm['limit']:g}{split}"
 
 
 def _short(group: str) -> str:

@@ -56,7 +56,7 @@ def harms(measures: Mapping[str, Measure], judged: list[Group], confidence: floa
     if not measures or not judged:
         return []
     low, high = band(np.hstack([measure.drawn for measure in measures.values()]), confidence)
-    found = []
+    results = []
     for number, (measure, (drawn, limit, raw)) in enumerate(measures.items()):
         for index, group in enumerate(judged):
             at = number * len(judged) + index
@@ -65,8 +65,8 @@ def harms(measures: Mapping[str, Measure], judged: list[Group], confidence: floa
             names = {"attribute": group.attribute, "group": group.name, "measure": measure}
             if raw is not None:
                 ends |= {"raw": float(raw[index]), "explained": float(raw[index]) - ends["point"]}
-            found.append(names | {end: round(value, 9) for end, value in ends.items()} | {"limit": limit, "finding": finding})
-    return found
+            results.append(names | {end: round(value, 9) for end, value in ends.items()} | {"limit": limit, "finding": finding})
+    return results
 
 
 def apart_from_rest(totals: Floats, gaps: Mapping[str, Gap], params: AuditParams) -> dict[str, Measure]:
@@ -82,15 +82,15 @@ def apart_from_rest(totals: Floats, gaps: Mapping[str, Gap], params: AuditParams
         gaps: of the same groups, as `disparity.gaps` returns them.
     """
     limits = {"TPR shortfall": params.max_tpr_shortfall, "FPR excess": params.max_fpr_excess}
-    found = {
+    measures = {
         f"added {name}": Measure(gap.added, limit, gap.raw[0])
         for name, gap in gaps.items()
         if (limit := limits[name]) is not None
     }
     if params.max_underestimation is not None:
         beyond = _unexpected(totals[:, 1:]) - _unexpected(totals[:, :1] - totals[:, 1:])
-        found["underestimation"] = Measure(beyond, params.max_underestimation)
-    return found
+        measures["underestimation"] = Measure(beyond, params.max_underestimation)
+    return measures
 
 
 def _unexpected(totals: Floats) -> Floats:
@@ -117,15 +117,15 @@ def apart_from_champion(
     )
     loss, loss_of_rest = old - new, np.nan_to_num(old_rest - new_rest)
     tpr, fpr = RATES.index("tpr"), RATES.index("fpr")
-    found = {
+    measures = {
         "TPR loss": (loss[..., tpr] - np.maximum(loss_of_rest[..., tpr], 0), max_tpr_loss),
         "FPR gain": (-loss[..., fpr] - np.maximum(-loss_of_rest[..., fpr], 0), max_fpr_gain),
     }
-    return {name: Measure(drawn, limit) for name, (drawn, limit) in found.items() if limit is not None}
+    return {name: Measure(drawn, limit) for name, (drawn, limit) in measures.items() if limit is not None}
 
 
 def summarise(
-    found: list[dict[str, Any]],
+    findings: list[dict[str, Any]],
     groups: list[Group],
     judged: list[Group],
     accepted: Mapping[str, str] | None = None,
@@ -146,25 +146,25 @@ def summarise(
     """
     names = {(group.attribute, group.name) for group in judged}
     thin = [(group.attribute, group.name) for group in groups if (group.attribute, group.name) not in names]
-    open_ = sorted({(one["attribute"], one["group"]) for one in found if one["finding"] == "unproven"})
+    open_ = sorted({(finding["attribute"], finding["group"]) for finding in findings if finding["finding"] == "unproven"})
     reasons = [(*name, "insufficient evidence") for name in thin]
     reasons += [(*name, "the interval reaches beyond the limit") for name in open_]
     lines = accepted or {}
-    proven = [one for one in found if one["finding"] == "proven"]
-    agreed = [one | {"reason": lines[line_of(one)]} for one in proven if line_of(one) in lines]
-    harmed = [one for one in proven if line_of(one) not in lines]
-    attributes = {group.attribute: "none" if found else "not judged" for group in groups}
-    attributes |= {attribute: "unproven" for attribute, *_ in reasons} if found or not judged else {}
-    attributes |= {one["attribute"]: "accepted" for one in agreed}
-    attributes |= {one["attribute"]: "proven" for one in harmed}
+    proven = [finding for finding in findings if finding["finding"] == "proven"]
+    agreed = [finding | {"reason": lines[line_of(finding)]} for finding in proven if line_of(finding) in lines]
+    harmed = [finding for finding in proven if line_of(finding) not in lines]
+    attributes = {group.attribute: "none" if findings else "not judged" for group in groups}
+    attributes |= {attribute: "unproven" for attribute, *_ in reasons} if findings or not judged else {}
+    attributes |= {finding["attribute"]: "accepted" for finding in agreed}
+    attributes |= {finding["attribute"]: "proven" for finding in harmed}
     unproven = [dict(zip(("attribute", "group", "why"), reason, strict=True)) for reason in reasons]
-    known = {f"{group.attribute}: {group.name}" for group in groups}
-    idle = [line for line in lines if line not in {line_of(one) for one in agreed}]
+    existing = {f"{group.attribute}: {group.name}" for group in groups}
+    idle = [line for line in lines if line not in {line_of(finding) for finding in agreed}]
     return {
         "attributes": attributes,
         "harmed": harmed,
         "accepted": agreed,
-        "unmatched": {line: NOT_HARMED if line in known else NO_GROUP for line in idle},
+        "unmatched": {line: NOT_HARMED if line in existing else NO_GROUP for line in idle},
         "unproven": unproven,
         "hidden": sorted(hidden),
     }

@@ -36,8 +36,8 @@ def comparisons(gains: dict[str, Interval], base_rate: float, cost: float, param
         CALIBRATION: ("calibration", "of the base rate", base_rate, params.max_calibration_loss),
     }
     return [
-        Comparison(title, unit, *(value / whole for value in (gains[name].point, gains[name].low, gains[name].high)), -loss)
-        for name, (title, unit, whole, loss) in kinds.items()
+        Comparison(title, unit, *(value / scale for value in (gains[name].point, gains[name].low, gains[name].high)), -loss)
+        for name, (title, unit, scale, loss) in kinds.items()
         if name in gains
     ]
 
@@ -55,29 +55,36 @@ def checks(compared: Sequence[Comparison]) -> list[Check]:
         "calibration": "Look at the calibration plot; pin more history where the interval is wide (data.history_days).",
     }
     return [
-        Check(f"{one.name} not inferior", one.holds, one.low, one.limit, why[one.name], next_steps[one.name])
-        for one in compared
+        Check(
+            f"{comparison.name} not inferior",
+            comparison.holds,
+            comparison.low,
+            comparison.limit,
+            why[comparison.name],
+            next_steps[comparison.name],
+        )
+        for comparison in compared
     ]
 
 
 def latency_checks(measured: Sequence[Latency], params: PromotionParams) -> list[Check]:
     """Slower by more than a factor, and by more than an allowance: a factor alone would weigh microseconds."""
-    found = []
-    for one in measured:
-        single = one.rows == 1
-        allowance = params.latency_allowance_us if single else params.batch_allowance_us * one.rows
-        limit = max(one.champion * params.max_latency_factor, one.champion + allowance)
-        found.append(
+    checks = []
+    for latency in measured:
+        single = latency.rows == 1
+        allowance = params.latency_allowance_us if single else params.batch_allowance_us * latency.rows
+        limit = max(latency.champion * params.max_latency_factor, latency.champion + allowance)
+        checks.append(
             Check(
-                f"latency of {'one row' if single else f'{one.rows:,} rows'} not inferior",
-                one.challenger <= limit,
-                f"{_spelt(one.challenger)}, champion {_spelt(one.champion)}",
+                f"latency of {'one row' if single else f'{latency.rows:,} rows'} not inferior",
+                latency.challenger <= limit,
+                f"{_spelt(latency.challenger)}, champion {_spelt(latency.champion)}",
                 f"at most {_spelt(limit)}",
                 "processor's time, the least of rounds in turns: what the graphs take by themselves",
                 FASTER.format(key="latency_allowance_us" if single else "batch_allowance_us"),
             )
         )
-    return found
+    return checks
 
 
 def _spelt(microseconds: float) -> str:

@@ -113,12 +113,14 @@ def version(url: str, model: str, number: int) -> Version:
     Raises:
         EvergreenError: there is no such version; those that there are are listed.
     """
-    known = versions(url, model)
-    for one in known:
-        if one.version == number:
-            return one
+    existing = versions(url, model)
+    for candidate in existing:
+        if candidate.version == number:
+            return candidate
     there_is = (
-        f"There is {', '.join(map(str, known))}" if known else "None is published yet: `evergreen retrain` makes the first"
+        f"There is {', '.join(map(str, existing))}"
+        if existing
+        else "None is published yet: `evergreen retrain` makes the first"
     )
     raise EvergreenError(f"Model {model!r} has no version {number}. {there_is}.")
 
@@ -174,10 +176,10 @@ def promote(
         rows = query(connection, "promote", model=model, to_version=to_version, expected_epoch=expected_epoch, **values)
         if not rows:
             now = _now(connection, model)
-            found = f"{now} of epoch {now.epoch}" if now else "none"
+            current = f"{now} of epoch {now.epoch}" if now else "none"
             raise ChampionMovedError(
                 f"v{to_version} of {model!r} was judged against the champion of epoch {expected_epoch}; the champion is now "
-                f"{found}. Nothing was changed: judge it again, against the new one."
+                f"{current}. Nothing was changed: judge it again, against the new one."
             )
         stage.fault("promote:uncommitted")
     return Promotion(**rows[0])

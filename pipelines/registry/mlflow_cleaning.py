@@ -22,11 +22,11 @@ def failed_runs(tracking_uri: str, model: str, before: datetime) -> list[str]:
         if experiment is None:
             return []
         moment = int(before.timestamp() * 1000)
-        found = client.search_runs(
+        failed = client.search_runs(
             [experiment.experiment_id], f"{ENDED_BADLY} and attributes.end_time < {moment}", max_results=MOST_RUNS
         )
-        ids = [run.info.run_id for run in found if PARENT not in run.data.tags]  # a trial that failed belongs to its version
-        return [one for run_id in ids for one in (*_below(client, experiment.experiment_id, run_id), run_id)]
+        ids = [run.info.run_id for run in failed if PARENT not in run.data.tags]  # a trial that failed belongs to its version
+        return [identifier for run_id in ids for identifier in (*_below(client, experiment.experiment_id, run_id), run_id)]
 
 
 def delete_run(tracking_uri: str, run_id: str) -> None:
@@ -54,11 +54,11 @@ def _below(client: MlflowClient, experiment: str, run_id: str) -> Iterator[str]:
 
 
 def _sizes(client: MlflowClient, run_id: str, path: str) -> Iterator[int]:
-    for found in client.list_artifacts(run_id, path):
-        if found.is_dir:
-            yield from _sizes(client, run_id, found.path)
+    for entry in client.list_artifacts(run_id, path):
+        if entry.is_dir:
+            yield from _sizes(client, run_id, entry.path)
         else:
-            yield found.file_size or 0
+            yield entry.file_size or 0
 
 
 def _delete_files(client: MlflowClient, tracking_uri: str, run_id: str, path: str | None) -> None:

@@ -32,20 +32,20 @@ def read(url: str, model: str) -> list[Reign]:
         return [Reign(**row) for row in query(connection, "reigns", model=model)]
 
 
-def at(known: Sequence[Reign], moment: datetime) -> Reign | None:
+def at(reigns: Sequence[Reign], moment: datetime) -> Reign | None:
     """Who was champion at a moment; where a clock was set back, the one of the higher epoch."""
-    return next((one for one in reversed(known) if one.since <= moment), None)
+    return next((reign for reign in reversed(reigns) if reign.since <= moment), None)
 
 
-def line_of(known: Sequence[Reign]) -> list[int]:
+def line_of(reigns: Sequence[Reign]) -> list[int]:
     """The champions that one goes back through, the reigning one last. Who was rolled back is not among them.
 
     v1, v2 and v3 were promoted and v3 rolled back: v1, v2. Of v2, which reigns again, the one before is v1.
     """
     line: list[int] = []
-    for one in known:
-        if one.finding == ROLLED_BACK and one.version in line:
-            del line[len(line) - line[::-1].index(one.version) :]
+    for reign in reigns:
+        if reign.finding == ROLLED_BACK and reign.version in line:
+            del line[len(line) - line[::-1].index(reign.version) :]
         else:
-            line.append(one.version)
+            line.append(reign.version)
     return line

@@ -40,9 +40,9 @@ def awaiting(url: str, version: ledger.Version, verdict: Verdict, *, epoch: int,
     """
     latest = _latest(url, version.model).get(version.version)
     if latest and latest.decision == "kept" and latest.epoch == epoch:
-        known = Verdict.from_dict(latest.verdict)
-        if known.finding in ("awaits review", "rejected"):
-            return known
+        earlier = Verdict.from_dict(latest.verdict)
+        if earlier.finding in ("awaits review", "rejected"):
+            return earlier
     figures = verdict.headline.partition(": ")[2]
     headline = f"A person has the last word; the gate would promote it: {figures}"
     return replace(verdict, finding="awaits review", headline=headline, review={"gate": verdict.finding, "hours": hours})
@@ -59,9 +59,9 @@ def open_reviews(url: str, model: str) -> list[Review]:
 
 def answered(review: Review, answer: Answer, *, by: str, comment: str) -> Verdict:
     """The verdict once a person has spoken; approved is yet to be recorded against the champion that it was judged by."""
-    said = {**review.verdict.review, "asked": review.sequence, "answer": answer, "by": by, "comment": comment}
+    answer_record = {**review.verdict.review, "asked": review.sequence, "answer": answer, "by": by, "comment": comment}
     finding, word = ("approved", "Approved") if answer == "approve" else ("rejected", "The champion stays: rejected")
-    return replace(review.verdict, finding=finding, headline=f"{word} by {by}: {comment}", review=said)
+    return replace(review.verdict, finding=finding, headline=f"{word} by {by}: {comment}", review=answer_record)
 
 
 def moved(approved: Verdict, champion: ledger.Champion | None) -> Verdict:
@@ -78,13 +78,13 @@ def expired(review: Review) -> Verdict:
     """The verdict where nobody has answered in time."""
     hours = review.verdict.review["hours"]
     headline = f"The champion stays: nobody answered the review of v{review.version} within {hours:g} hours."
-    said = {**review.verdict.review, "asked": review.sequence}
-    return replace(review.verdict, finding="review expired", headline=headline, review=said)
+    answer_record = {**review.verdict.review, "asked": review.sequence}
+    return replace(review.verdict, finding="review expired", headline=headline, review=answer_record)
 
 
 def _latest(url: str, model: str) -> dict[int, ledger.Promotion]:
     """Version -> the newest decision about it, newest first."""
-    found: dict[int, ledger.Promotion] = {}
+    latest: dict[int, ledger.Promotion] = {}
     for row in ledger.history(url, model):
-        found.setdefault(row.to_version, row)
-    return found
+        latest.setdefault(row.to_version, row)
+    return latest

@@ -98,8 +98,8 @@ def _pending(connection: psycopg.Connection) -> list[str]:
     if _exists(connection, "select to_regclass('evergreen.alembic_version')"):
         row = connection.execute("select version_num from evergreen.alembic_version").fetchone()
         at = row[0] if row else None
-    known = {revision.revision for revision in script.walk_revisions()}
-    if at is not None and at not in known:
+    revisions = {revision.revision for revision in script.walk_revisions()}
+    if at is not None and at not in revisions:
         raise EvergreenError(
             f"Schema evergreen is at revision {at}, which this code does not know (its newest is {script.get_current_head()}): "
             "a newer version of Evergreen wrote this store. Update this clone, or restore a backup from before."

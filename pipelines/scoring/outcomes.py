@@ -70,16 +70,16 @@ def pull(
             "Where the table tells it, write one row an entity and day of :score_days with the label and known_at, as "
             "sql/churn/outcomes.sql does; until then drift can be watched and performance cannot."
         )
-    with postgres.connect(url) as ours:
-        days = query(ours, "score_days", model=model, known_by=known_by, as_of_from=as_of_from, as_of_to=as_of_to)
+    with postgres.connect(url) as ledger:
+        days = query(ledger, "score_days", model=model, known_by=known_by, as_of_from=as_of_from, as_of_to=as_of_to)
     labels = recorded = 0
-    with postgres.snapshot(source.url, source.data.timezone) as theirs:
-        for some in _together(days):
-            with _arriving(source, theirs, some, known_by) as batches:
-                for day, of_day in _by_day(batches, some, source):
-                    with postgres.connect(url) as ours:
-                        arrived = _stage(ours, of_day, source, model, day["as_of"])
-                        new = query(ours, "record_outcomes", model=model, known_by=known_by, **_key(day))[0]["recorded"]
+    with postgres.snapshot(source.url, source.data.timezone) as source_snapshot:
+        for days_together in _together(days):
+            with _arriving(source, source_snapshot, days_together, known_by) as batches:
+                for day, of_day in _by_day(batches, days_together, source):
+                    with postgres.connect(url) as ledger:
+                        arrived = _stage(ledger, of_day, source, model, day["as_of"])
+                        new = query(ledger, "record_outcomes", model=model, known_by=known_by, **_key(day))[0]["recorded"]
                         stage.fault("outcomes:recorded")
                     labels, recorded = labels + arrived, recorded + new
                     say(f"{day['as_of']}: {arrived:,} labels, {new:,} of them news.")
@@ -108,7 +108,7 @@ def matured(
     """
     values = {"model": model, "as_of_from": as_of_from, "as_of_to": as_of_to, "judged_on": judged_on, "source": source}
     statement = postgres.bind(FOLDER / "streams" / "matured.sql", values | {"recorded_by": recorded_by})
-    with postgres.snapshot(url) as ours, ours.batches(statement) as batches:
+    with postgres.snapshot(url) as ledger, ledger.batches(statement) as batches:
         yield batches
 
 
@@ -124,32 +124,34 @@ def counts(
 ) -> Counts:
     """How many predictions `matured` would give, and why not the others. Arguments as there."""
     values = {"as_of_from": as_of_from, "as_of_to": as_of_to, "judged_on": judged_on, "source": source}
-    with postgres.connect(url) as ours:
-        return Counts(**query(ours, "count_outcomes", model=model, recorded_by=recorded_by, **values)[0])
+    with postgres.connect(url) as ledger:
+        return Counts(**query(ledger, "count_outcomes", model=model, recorded_by=recorded_by, **values)[0])
 
 
 def _together(days: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Days that are asked for by one query: of one horizon, and with few scores in all; a day with many is alone."""
-    some: list[dict[str, Any]] = []
+    group: list[dict[str, Any]] = []
     for day in days:
-        fits = sum(one["row_count"] for one in [*some, day]) <= TOGETHER
-        if some and not (fits and _windows(day) == _windows(some[0])):
-            yield some
-            some = []
-        some.append(day)
-    if some:
-        yield some
+        fits = sum(earlier["row_count"] for earlier in [*group, day]) <= TOGETHER
+        if group and not (fits and _windows(day) == _windows(group[0])):
+            yield group
+            group = []
+        group.append(day)
+    if group:
+        yield group
 
 
 @contextmanager
-def _arriving(source: Source, theirs: postgres.Snapshot, days: Sequence[dict[str, Any]], known_by: date) -> Iterator[Any]:
+def _arriving(
+    source: Source, source_snapshot: postgres.Snapshot, days: Sequence[dict[str, Any]], known_by: date
+) -> Iterator[Any]:
     """Batches of entity (text), label, known_at and day, of some days of scores."""
     binds = {"score_days": [day["as_of"] for day in days], "as_of": known_by, "history_days": 0, **_windows(days[0])}
     entity, target = postgres.identifier(source.data.scored_key), postgres.identifier(source.data.target)
     of_day = postgres.identifier(source.data.time or DAY)
     rows = postgres.bind(source.queries.outcomes, binds)
     columns = f"{entity}::text as entity, {target}::int2 as label, known_at::date as known_at, {of_day}::date as of_day"
-    with theirs.batches(f"select {columns} from ({rows}) as outcomes") as batches:
+    with source_snapshot.batches(f"select {columns} from ({rows}) as outcomes") as batches:
         yield batches
 
 
@@ -161,47 +163,47 @@ def _by_day(batches: Any, days: Sequence[dict[str, Any]], source: Source) -> Ite
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    held = batches.read_all()
-    asked = pa.array([day["as_of"] for day in days], pa.date32())
-    if held["of_day"].null_count or not pc.all(pc.is_in(held["of_day"], asked)).as_py():
+    rows = batches.read_all()
+    score_days = pa.array([day["as_of"] for day in days], pa.date32())
+    if rows["of_day"].null_count or not pc.all(pc.is_in(rows["of_day"], score_days)).as_py():
         raise EvergreenError(f"{source.queries.outcomes}: rows of a day that is not in :score_days.")
     for day in days:
-        yield day, held.filter(pc.equal(held["of_day"], pa.scalar(day["as_of"], pa.date32()))).combine_chunks().to_batches()
+        yield day, rows.filter(pc.equal(rows["of_day"], pa.scalar(day["as_of"], pa.date32()))).combine_chunks().to_batches()
 
 
-def _stage(ours: Any, batches: Any, source: Source, model: str, as_of: date) -> int:
+def _stage(ledger: Any, batches: Any, source: Source, model: str, as_of: date) -> int:
     """Bring the labels of one day to our side, until the transaction ends; returns how many."""
-    where = f"{source.queries.outcomes} on {as_of}"
-    ours.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"evergreen/outcomes/{model}"])
-    ours.execute((FOLDER / "queries" / "stage_outcomes.sql").read_text(encoding="utf-8"))
+    location = f"{source.queries.outcomes} on {as_of}"
+    ledger.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"evergreen/outcomes/{model}"])
+    ledger.execute((FOLDER / "queries" / "stage_outcomes.sql").read_text(encoding="utf-8"))
     arrived = 0
-    with ours.cursor().copy(COPY) as copy:
+    with ledger.cursor().copy(COPY) as copy:
         copy.write(copy_binary.HEADER)
         for batch in batches:
-            _check(batch, as_of, where)
+            _check(batch, as_of, location)
             if batch.num_rows:
                 copy.write(copy_binary.rows([batch["entity"], batch["label"], batch["known_at"]]))
             arrived += batch.num_rows
         copy.write(copy_binary.TRAILER)
-    (wrong,) = query(ours, "wrong_outcomes")
+    (wrong,) = query(ledger, "wrong_outcomes")
     if wrong["bad_labels"] or wrong["doubled"]:
         raise EvergreenError(
-            f"{where}: {wrong['bad_labels']:,} labels are neither 0 nor 1, and {wrong['doubled']:,} rows repeat the "
+            f"{location}: {wrong['bad_labels']:,} labels are neither 0 nor 1, and {wrong['doubled']:,} rows repeat the "
             f"{source.data.scored_key} of another. One label an entity and day is needed. Nothing of this day was recorded."
         )
     return arrived
 
 
-def _check(batch: pa.RecordBatch, as_of: date, where: str) -> None:
+def _check(batch: pa.RecordBatch, as_of: date, location: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for name in ("entity", "label", "known_at"):
         if batch[name].null_count:
-            raise EvergreenError(f"{where}: {name} is NULL in {batch[name].null_count:,} rows: leave out what is not known.")
+            raise EvergreenError(f"{location}: {name} is NULL in {batch[name].null_count:,} rows: leave out what is not known.")
     other = pc.sum(pc.not_equal(batch["of_day"], pa.scalar(as_of)).fill_null(True)).as_py()
     if other:
-        raise EvergreenError(f"{where}: {other:,} rows are of a day that is not in :score_days.")
+        raise EvergreenError(f"{location}: {other:,} rows are of a day that is not in :score_days.")
 
 
 def _windows(day: dict[str, Any]) -> dict[str, int]:

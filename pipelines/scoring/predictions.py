@@ -139,8 +139,8 @@ class Writer:
 
     def _move(self, new_rows: int, last_entity: str | None, state: str) -> None:
         run = self.run
-        where = {"model": run.model, "run_key": run.run_key, "row_count": run.row_count}
-        moved = query(self._connection, "move_run", **where, new_rows=new_rows, last_entity=last_entity, state=state)
+        position = {"model": run.model, "run_key": run.run_key, "row_count": run.row_count}
+        moved = query(self._connection, "move_run", **position, new_rows=new_rows, last_entity=last_entity, state=state)
         if not moved:
             raise TransientError(f"Somebody else moved the scoring run {run.run_key} of {run.model!r}: start it again.")
         self.run = Run(**moved[0])
@@ -178,7 +178,7 @@ def export(url: str, model: str, out: Path, *, force: bool = False) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        with postgres.snapshot(url) as ours, ours.batches(statement) as batches:
+        with postgres.snapshot(url) as ledger, ledger.batches(statement) as batches:
             count = _write(batches, staging, out.suffix, run.entity_column or ENTITY)
         staging.rename(out)
     finally:

@@ -200,11 +200,11 @@ def of_size(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)
-        while sum(one.num_rows for one in waiting) >= size:
+        while sum(batch.num_rows for batch in waiting) >= size:
             table = pa.Table.from_batches(waiting)
             yield table.slice(0, size)
             waiting = table.slice(size).to_batches()
-    if sum(one.num_rows for one in waiting):
+    if sum(batch.num_rows for batch in waiting):
         yield pa.Table.from_batches(waiting)
 
 
@@ -214,17 +214,17 @@ def _check(rows: pa.Table, before: str | None, data: DataParams, as_of: date) ->
     import pyarrow.compute as pc
 
     entities = rows[ENTITY].combine_chunks()
-    where = f"The scoring set (training_set.sql with all windows 0) as of {as_of}"
+    location = f"The scoring set (training_set.sql with all windows 0) as of {as_of}"
     if entities.null_count:
         raise EvergreenError(
-            f"{where}: {data.scored_key} is NULL in {entities.null_count:,} rows. Leave them out, or name them."
+            f"{location}: {data.scored_key} is NULL in {entities.null_count:,} rows. Leave them out, or name them."
         )
     neighbours = pa.concat_arrays([pa.array([before], entities.type), entities[:-1]])
     doubled = _count(pc.equal(entities, neighbours))
     if doubled:
-        raise EvergreenError(f"{where}: {doubled:,} rows repeat the {data.scored_key} of another. Each is needed once.")
+        raise EvergreenError(f"{location}: {doubled:,} rows repeat the {data.scored_key} of another. Each is needed once.")
     if data.time and (other := _count(pc.not_equal(rows[data.time].cast("date32"), pa.scalar(as_of)).fill_null(True))):
-        raise EvergreenError(f"{where}: {data.time} is another day in {other:,} rows. The only snapshot must be :as_of.")
+        raise EvergreenError(f"{location}: {data.time} is another day in {other:,} rows. The only snapshot must be :as_of.")
 
 
 def _count(flags: Any) -> int:

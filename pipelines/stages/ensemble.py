@@ -28,11 +28,11 @@ def main(*, training: Path, schema: Path, models: Path, ensemble: Path) -> None:
     ensemble.mkdir(parents=True)
     reason = _reason(weights, names, rounds)
     by_fold = cross_selected(labels, scored.scores, scored.weights, fold, rounds) if reason is None else []
-    found = {"weights": weights, "by_fold": by_fold, "reason": reason, "rows": len(labels)}
-    stage.write_json(ensemble / "weights.json", found)
+    selection = {"weights": weights, "by_fold": by_fold, "reason": reason, "rows": len(labels)}
+    stage.write_json(ensemble / "weights.json", selection)
     stage.say(f"ensemble: {reason or ', '.join(f'{weight:.2f} {name}' for name, weight in weights.items())}")
     if reason is None:
-        _write(ensemble, folders, found, scored, (training, schema), config)
+        _write(ensemble, folders, selection, scored, (training, schema), config)
 
 
 def _reason(weights: dict[str, float], names: list[str], rounds: int) -> str | None:
@@ -49,7 +49,7 @@ def _reason(weights: dict[str, float], names: list[str], rounds: int) -> str | N
 def _write(
     folder: Path,
     folders: Mapping[str, Path],
-    found: dict[str, Any],
+    selection: dict[str, Any],
     scored: out_of_fold.Scored,
     inputs: tuple[Path, Path],
     config: params.Params,
@@ -61,12 +61,12 @@ def _write(
     from pipelines.training.fitting import calibration, folds, outputs
 
     features, table = json.loads(inputs[1].read_text()), pq.read_table(inputs[0])
-    weights, by_fold = found["weights"], found["by_fold"]
+    weights, by_fold = selection["weights"], selection["by_fold"]
     labels, fold = scored.keys[config.data.target].to_numpy(), scored.keys["fold"].to_numpy()
     values = cross_mean(scored.scores, by_fold, fold)
     margins = calibration.Margins(values, labels, fold, out_of_fold.entity_codes(scored.keys, config.data), scored.weights)
     kind, calibrations, scores = calibration.choose(margins, config.train.calibrations)
-    used = [name for name in folders if name in weights or any(name in own for own in by_fold)]
+    used = [name for name in folders if name in weights or any(name in fold_weights for fold_weights in by_fold)]
     graphs = {name: onnx.load(folders[name] / "model.onnx") for name in used}
     onnx.save(compose(graphs, weights, by_fold, calibrations, features), folder / "model.onnx")
     checked = outputs.sample(len(labels), config.train.seed)

@@ -23,7 +23,7 @@ def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluati
         table = pq.read_table(training)
     judged, places = read_judged(table, folders, config)
     sizes = {name: (folder / "model.onnx").stat().st_size for name, folder in folders.items()}
-    found = evaluate(table, judged, sizes, [describe(table, place, config.data) for place in places], config)
+    figures = evaluate(table, judged, sizes, [describe(table, place, config.data) for place in places], config)
     first, scored = next(iter(judged.values())), {name: each.scores for name, each in judged.items()}
     kept = [*config.data.key_columns, config.data.target, split.FOLD, *config.data.protected]
     written = table.select(list(dict.fromkeys(kept))).append_column("newest", pa.array(first.late))
@@ -32,12 +32,12 @@ def main(*, training: Path, models: Path, ensemble: Path, scores: Path, evaluati
     scores.parent.mkdir(parents=True, exist_ok=True)
     with stage.phase("write"):
         pq.write_table(written, scores, compression="zstd")
-    stage.write_json(evaluation, found)
-    for name, figures in summary(found).items():
-        stage.write_json(metrics / f"{name}.json", figures)
+    stage.write_json(evaluation, figures)
+    for name, headline in summary(figures).items():
+        stage.write_json(metrics / f"{name}.json", headline)
     shap = {name: json.loads((folder / "shap.json").read_text()) for name, folder in folders.items()}
-    plot.write(plots, first.labels, scored, found, shap)
-    stage.say(f"Challenger: {found['challenger']}, on {found['rows']:,} rows of {found['entities']:,} entities.")
+    plot.write(plots, first.labels, scored, figures, shap)
+    stage.say(f"Challenger: {figures['challenger']}, on {figures['rows']:,} rows of {figures['entities']:,} entities.")
 
 
 if __name__ == "__main__":

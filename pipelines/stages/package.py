@@ -26,9 +26,9 @@ def main(
 ) -> None:
     """Gather the challenger's graph and everything that describes it."""
     config = params.read()
-    found, rows = json.loads(evaluation.read_text()), json.loads(manifest.read_text())
+    figures, data = json.loads(evaluation.read_text()), json.loads(manifest.read_text())
     groups = json.loads(audit.read_text())
-    name = found["challenger"]
+    name = figures["challenger"]
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     graph = (ensemble if name == ENSEMBLE else models / name) / "model.onnx"
@@ -36,16 +36,16 @@ def main(
         shutil.copyfile(graph, bundle / "model.onnx")
         for path in (schema, evaluation, audit, reference, sample):
             shutil.copyfile(path, bundle / path.name)
-    stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": found["candidates"][name]["threshold"]})
-    stage.write_json(bundle / "serving.json", for_api(config, found["candidates"][name]["threshold"]))
+    stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": figures["candidates"][name]["threshold"]})
+    stage.write_json(bundle / "serving.json", for_api(config, figures["candidates"][name]["threshold"]))
     stage.write_json(bundle / "background.json", background(sample, json.loads(schema.read_text()), config))
-    stage.write_text(bundle / "card.md", card(config, rows, found, groups, read_trained(name, models, ensemble)))
+    stage.write_text(bundle / "card.md", card(config, data, figures, groups, read_trained(name, models, ensemble)))
     stage.write_json(
         bundle / "manifest.json",
         {
             "model": config.model,
             "candidate": name,
-            "data": rows,
+            "data": data,
             "data_manifest_sha256": onnx_model.sha256(manifest),
             "split": config.split.model_dump(),
             "present_since": json.loads(past.read_text())["overall"],

@@ -22,9 +22,9 @@ def main(*, training: Path, schema: Path, recency: Path) -> None:
         stage.write_json(recency, {"by_fold": [None] * config.split.folds, "overall": None, "tried": []})
         stage.say("All rows count alike.")
         return
-    found = choose(table, features, dates, config)
-    stage.write_json(recency, found)
-    stage.say(f"The present began on {found['overall']}, by the newest snapshots; for each fold {found['by_fold']}.")
+    choice = choose(table, features, dates, config)
+    stage.write_json(recency, choice)
+    stage.say(f"The present began on {choice['overall']}, by the newest snapshots; for each fold {choice['by_fold']}.")
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ def main(*, candidate: str, training: Path, schema: Path, past: Path, model: Pat
 
     module = importlib.import_module(f"pipelines.training.candidates.{candidate}")
     with stage.phase("read"):
-        table, features, found = pq.read_table(training), json.loads(schema.read_text()), json.loads(past.read_text())
-    by_fold, origins = validations(module, table, features, found, config)
+        table, features, recency = pq.read_table(training), json.loads(schema.read_text()), json.loads(past.read_text())
+    by_fold, origins = validations(module, table, features, recency, config)
     judged = origins if len(origins.parts) == config.evaluate.origins else by_fold
     tuned = tune.tune(judged, config.candidate(candidate), config.tune)
-    weights = row_weights.weights(row_weights.days_of(table, config.data), found["overall"])
+    weights = row_weights.weights(row_weights.days_of(table, config.data), recency["overall"])
     fitted = fit(by_fold, tuned, weights, config.train.serve)
     stage.fault("train:fitted")
     rows, fold = by_fold.rows, by_fold.fold
@@ -56,11 +56,11 @@ def main(*, candidate: str, training: Path, schema: Path, past: Path, model: Pat
     shap = shap_summary(module, fitted.models[0], rows.take(fold == 0), names, config.train)
     stage.write_json(model / "shap.json", shap)
     stage.write_json(model / "trials.json", tuned.trials)
-    facts = module.facts(fitted.models[0]) if hasattr(module, "facts") else {}
+    metadata = module.metadata(fitted.models[0]) if hasattr(module, "metadata") else {}
     if fitted.is_refit:
-        facts |= {f"fold_1_{name}": value for name, value in refit_loss(by_fold, fixed(by_fold, tuned)).items()}
+        metadata |= {f"fold_1_{name}": value for name, value in refit_loss(by_fold, fixed(by_fold, tuned)).items()}
     auc = folds.measure("roc_auc", rows.labels, scores)
-    record = outputs.record(fixed(by_fold, tuned).model_dump(), kind, auc, len(rows), facts | {"models": len(fitted.models)})
+    record = outputs.record(fixed(by_fold, tuned).model_dump(), kind, auc, len(rows), metadata | {"models": len(fitted.models)})
     stage.write_json(model / "training.json", record)
     stage.say(
         f"{candidate}: out-of-fold ROC-AUC {auc:.4f}, calibration {kind}; the graph is within {difference:.1e} of the models."

@@ -68,13 +68,13 @@ def group_values(name: str, column: pa.ChunkedArray) -> NDArray[np.object_]:
 def groups_of(columns: Mapping[str, NDArray[np.object_]], rows: int) -> list[Group]:
     """All rows first, then each value of each attribute, then each two values that occur together."""
     masks = {name: {value: column == value for value in sorted(set(column))} for name, column in columns.items()}
-    found = [Group((), (), np.ones(rows, dtype=bool))]
-    found += [Group((name,), (value,), mask) for name, values in masks.items() for value, mask in values.items()]
-    for one, other in combinations(masks, 2):
-        for value, mask in masks[one].items():
-            both = [(second, mask & third) for second, third in masks[other].items()]
-            found += [Group((one, other), (value, second), joint) for second, joint in both if joint.any()]
-    return found
+    groups = [Group((), (), np.ones(rows, dtype=bool))]
+    groups += [Group((name,), (value,), mask) for name, values in masks.items() for value, mask in values.items()]
+    for first, other in combinations(masks, 2):
+        for value, mask in masks[first].items():
+            pairs = [(second, mask & third) for second, third in masks[other].items()]
+            groups += [Group((first, other), (value, second), joint) for second, joint in pairs if joint.any()]
+    return groups
 
 
 def enough(labels: NDArray, entities: NDArray, mask: Mask, params: AuditParams) -> bool:
@@ -103,7 +103,7 @@ def rates(totals: Floats) -> Floats:
     """
     rows, positives, selected, hits, score, score_selected = np.moveaxis(totals, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = [
+        figures = [
             positives / rows,
             selected / rows,
             hits / positives,
@@ -112,7 +112,7 @@ def rates(totals: Floats) -> Floats:
             (score - positives) / rows,
             (score_selected - hits) / selected,
         ]
-    return np.stack(found, axis=-1)
+    return np.stack(figures, axis=-1)
 
 
 def resample(
@@ -128,9 +128,9 @@ def resample(
     def measured(weights: metrics.Weights) -> Floats:
         return np.stack([measure(group.mask, weights.take(group.mask)) for group in groups], axis=1)
 
-    found = [measured(metrics.Weights.of(np.ones((1, len(entities)))))]
-    found += [measured(weights) for weights in metrics.draw(entities, bootstrap.bootstrap, bootstrap.seed)]
-    return np.concatenate(found)
+    figures = [measured(metrics.Weights.of(np.ones((1, len(entities)))))]
+    figures += [measured(weights) for weights in metrics.draw(entities, bootstrap.bootstrap, bootstrap.seed)]
+    return np.concatenate(figures)
 
 
 def sums(weights: metrics.Weights, cells: Floats) -> Floats:

@@ -32,11 +32,11 @@ def pr_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Float
     """Average precision (the step-wise area under precision and recall), shape (n,)."""
 
     def area(runs: Floats) -> Floats:
-        found, lost = _positives_and_negatives(runs)
-        hits = np.cumsum(found[::-1], axis=0)[::-1]  # with at least this score
-        alarms = np.cumsum(lost[:0:-1], axis=0)[1::2][::-1]
+        positives, negatives = _positives_and_negatives(runs)
+        hits = np.cumsum(positives[::-1], axis=0)[::-1]  # with at least this score
+        alarms = np.cumsum(negatives[:0:-1], axis=0)[1::2][::-1]
         precision = np.where(hits > 0, hits / (hits + alarms), 0.0)
-        return (precision * found).sum(axis=0) / found.sum(axis=0)
+        return (precision * positives).sum(axis=0) / positives.sum(axis=0)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         return Weights.of(weights).of_runs(*_ranked(labels, scores), area)
@@ -128,10 +128,10 @@ def _ranked(labels: NDArray, scores: Floats) -> tuple[NDArray, NDArray]:
     order = np.argsort(scores, kind="stable")
     positives, negatives = order[labels[order] == 1], order[labels[order] != 1]
     steps = np.unique(scores[positives])
-    found = np.searchsorted(scores[positives], steps, side="right")
-    lost = np.searchsorted(scores[negatives], np.repeat(steps, 2), side="left")
-    lost[1::2] = np.searchsorted(scores[negatives], steps, side="right")
-    ends = np.concatenate([found, len(positives) + lost, [len(order)]])
+    positive_ends = np.searchsorted(scores[positives], steps, side="right")
+    negative_ends = np.searchsorted(scores[negatives], np.repeat(steps, 2), side="left")
+    negative_ends[1::2] = np.searchsorted(scores[negatives], steps, side="right")
+    ends = np.concatenate([positive_ends, len(positives) + negative_ends, [len(order)]])
     return np.concatenate([positives, negatives]), ends
 
 

@@ -129,8 +129,8 @@ def intervals(
     A measure maps `Weights` of n resamples to n figures. Resamples that give no figure (no positive drawn, say) are
     left out; a measure without a figure on all rows gets NaN three times.
     """
-    whole = Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
-    points = {name: float(measure(whole)[0]) for name, measure in measures.items()}
+    once = Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
+    points = {name: float(measure(once)[0]) for name, measure in measures.items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in measures}
     for weights in draw(entities, resamples, seed):
         for name, measure in measures.items():

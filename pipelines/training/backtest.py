@@ -30,20 +30,20 @@ def origins(table: pa.Table, data: DataParams, evaluate: EvaluateParams, since: 
     if data.time is None:
         return []
     days, labels = days_of(table, data), table[data.target].to_numpy()
-    found = []
+    parts = []
     for block in blocks(days)[-evaluate.origins :]:
         fitted = days + data.horizon_days + data.embargo_days <= block[0]
         judged = (days >= block[0]) & (days <= block[-1])
         if all(_enough(labels[side]) for side in (fitted, judged)):
-            found.append(Part(fitted, judged, _weights(days, fitted, since)))
-    return found if len(found) > 1 else []
+            parts.append(Part(fitted, judged, _weights(days, fitted, since)))
+    return parts if len(parts) > 1 else []
 
 
 def blocks(days: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """The distinct days in runs of equal length, the newest run whole."""
-    known = np.unique(days)
-    length = -(-len(known) // SHARE)
-    return [known[max(0, end - length) : end] for end in range(len(known), 0, -length)][::-1]
+    distinct = np.unique(days)
+    length = -(-len(distinct) // SHARE)
+    return [distinct[max(0, end - length) : end] for end in range(len(distinct), 0, -length)][::-1]
 
 
 def _enough(labels: NDArray) -> bool:
@@ -52,5 +52,5 @@ def _enough(labels: NDArray) -> bool:
 
 def _weights(days: NDArray[np.float64], fitted: NDArray[np.bool_], since: str | None) -> NDArray[np.float32]:
     """1 for the newest row that is fitted on: where the present began later, nothing that is fitted on is of it."""
-    found = weights(days, since)
-    return np.minimum(found / found[fitted].max(), 1).astype(np.float32)
+    by_age = weights(days, since)
+    return np.minimum(by_age / by_age[fitted].max(), 1).astype(np.float32)

@@ -42,8 +42,8 @@ def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: 
         shares = weights @ (claims / claims.sum(axis=1, keepdims=True))
         shares /= shares.sum()
     kept = np.where(shares >= LEAST, shares, 0.0)
-    found = zip(scores, (kept / kept.sum()).tolist(), strict=True)
-    return {name: round(share, 6) for name, share in found if share}
+    weighted = zip(scores, (kept / kept.sum()).tolist(), strict=True)
+    return {name: round(share, 6) for name, share in weighted if share}
 
 
 def cross_selected(
@@ -73,8 +73,8 @@ def cross_mean(
 
     margins = np.empty(len(fold))
     for number, weights in enumerate(by_fold):
-        own = fold == number
-        margins[own] = mean({name: values[own] for name, values in scores.items()}, weights)
+        in_fold = fold == number
+        margins[in_fold] = mean({name: values[in_fold] for name, values in scores.items()}, weights)
     return margins
 
 
@@ -100,13 +100,13 @@ def compose(
             graph.add("Cast", [output], f"{name}:double", to=TensorProto.DOUBLE)
             for output in include(graph, member.graph, f"{name}/")
         )
-        own = np.array([[fold.get(name, 0.0) for fold in by_fold]])
+        fold_weights = np.array([[fold.get(name, 0.0) for fold in by_fold]])
         if name in weights:
             served.append(graph.add("Mul", [probability, graph.constant("weight", weights[name], np.float64)], "weighted"))
-        folds.append(graph.add("Mul", [of_folds, graph.constant("weights", own, np.float64)], "weighted_folds"))
+        folds.append(graph.add("Mul", [of_folds, graph.constant("weights", fold_weights, np.float64)], "weighted_folds"))
     margin, margins = (_log_odds(graph, parts) for parts in (served, folds))
     columns = [graph.column(margins, number) for number in range(len(by_fold))]
-    calibrated = [one.write(graph, column) for one, column in zip(calibrations.folds, columns, strict=True)]
+    calibrated = [calibration.write(graph, column) for calibration, column in zip(calibrations.folds, columns, strict=True)]
     return graph.finish(calibrations.served.write(graph, margin), calibrated, schema)
 
 
@@ -115,8 +115,8 @@ def _log_odds(graph: Graph, parts: list[str]) -> str:
 
     ends = [graph.constant("least", EPSILON, np.float64), graph.constant("most", 1 - EPSILON, np.float64)]
     within = graph.add("Clip", [graph.add("Sum", parts, "mean"), *ends], "within")
-    rest = graph.add("Sub", [graph.constant("one", 1.0, np.float64), within], "rest")
-    return graph.add("Log", [graph.add("Div", [within, rest], "odds")], "log_odds")
+    complement = graph.add("Sub", [graph.constant("one", 1.0, np.float64), within], "rest")
+    return graph.add("Log", [graph.add("Div", [within, complement], "odds")], "log_odds")
 
 
 def include(graph: Graph, member: onnx.GraphProto, prefix: str) -> list[str]:

@@ -43,8 +43,10 @@ def read(folders: Mapping[str, Path], file: str) -> Scored | None:
     tables = {name: pq.read_table(folder / file) for name, folder in folders.items()}
     first = next(iter(tables.values()))
     weights = first["weight"].to_numpy() if "weight" in first.column_names else np.ones(first.num_rows, np.float32)
-    own = [name for name in ("score", "margin", "weight") if name in first.column_names]
-    return Scored(first.drop_columns(own), {name: table["score"].to_numpy() for name, table in tables.items()}, weights)
+    fitted_columns = [name for name in ("score", "margin", "weight") if name in first.column_names]
+    return Scored(
+        first.drop_columns(fitted_columns), {name: table["score"].to_numpy() for name, table in tables.items()}, weights
+    )
 
 
 def entity_codes(table: pa.Table, data: DataParams) -> NDArray[np.int64]:

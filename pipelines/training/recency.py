@@ -33,8 +33,8 @@ def candidates(days: NDArray, snapshots: list[int]) -> list[str]:
     """The days on which the newest 1, 2 ... blocks of snapshots begin, with something before them."""
     from pipelines.training.backtest import blocks
 
-    known = blocks(days)
-    begins = [float(known[-count][0]) for count in snapshots if count < len(known)]
+    all_blocks = blocks(days)
+    begins = [float(all_blocks[-count][0]) for count in snapshots if count < len(all_blocks)]
     return [str(date(1970, 1, 1) + timedelta(days=begin)) for begin in begins]
 
 
@@ -49,7 +49,7 @@ def choose(table: pa.Table, features: dict[str, Any], dates: list[str], config: 
     sample = table.filter(pa.array(used))
     probe, options = _probe(sample, features, config), [None, *dates]
     margins = dict(enumerate(_margins(probe, [weights(days_of(sample, config.data), since) for since in dates])))
-    values = [float(np.nanmean([probe.value(part, each) for part, each in enumerate(found)])) for found in margins.values()]
+    values = [float(np.nanmean([probe.value(part, each) for part, each in enumerate(by_part)])) for by_part in margins.values()]
     tried = [{"since": since, probe.metric: round(value, 9)} for since, value in zip(options, values, strict=True)]
     by_fold = [options[tune.choose(probe, margins, number, errors=ERRORS)] for number in range(config.split.folds)]
     return {"by_fold": by_fold, "overall": options[tune.choose(probe, margins, errors=ERRORS)], "tried": tried}
@@ -67,12 +67,12 @@ def _margins(probe: Validation, weighed: list[NDArray[np.float32]]) -> Iterator[
         for number, part in enumerate(probe.parts)
     ]
     yield [lightgbm.margin(lightgbm.Model(base), rows) for base, rows in zip(bases, judged, strict=True)]
-    for own in weighed:
-        rows, fits = replace(probe.rows, weights=own), {}
+    for row_weights in weighed:
+        rows, fits = replace(probe.rows, weights=row_weights), {}
         for number, (base, part) in enumerate(zip(bases, probe.parts, strict=True)):
-            both = rows.take(part.fitted), rows.take(part.judged)
-            found = lightgbm.update(base, *both, section, seed=probe.seed + number, **options)
-            fits[section.model_dump_json(), number] = Fit(*found)
+            sides = rows.take(part.fitted), rows.take(part.judged)
+            updated = lightgbm.update(base, *sides, section, seed=probe.seed + number, **options)
+            fits[section.model_dump_json(), number] = Fit(*updated)
         tried = replace(probe, fits=fits)
         yield [tried.margins(section, number) for number in range(len(bases))]
 

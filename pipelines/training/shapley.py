@@ -31,11 +31,11 @@ def sampled(
     import numpy as np
 
     random = np.random.default_rng(seed)
-    target, others = rows.matrix(), background.matrix()
+    target, absent = rows.matrix(), background.matrix()
     values = np.zeros(target.shape)
     pairs = (permutations + 1) // 2
     for _ in range(pairs):
-        start = others[random.integers(len(others), size=len(target))]
+        start = absent[random.integers(len(absent), size=len(target))]
         order = random.permuted(np.tile(np.arange(target.shape[1]), (len(target), 1)), axis=1)
         for walked in (order, order[:, ::-1]):
             path = _path(start, target, walked)
@@ -59,4 +59,4 @@ def _as_rows(matrix: NDArray, like: Rows) -> Rows:
 
     numbers, codes = np.split(matrix, [like.numbers.shape[1]], axis=1)
     nothing = np.zeros(len(matrix), np.int64)  # neither labels nor entities nor weights matter to a margin
-    return Rows(numbers, codes, nothing.astype(np.int8), nothing, nothing.astype(np.float32), like.known)
+    return Rows(numbers, codes, nothing.astype(np.int8), nothing, nothing.astype(np.float32), like.category_counts)

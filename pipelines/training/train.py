@@ -60,7 +60,7 @@ def validations(
 
     fold, days = table[split.FOLD].to_numpy(), row_weights.days_of(table, config.data)
     weighed = [row_weights.weights(days, since) for since in past["by_fold"]]
-    parts = [replace(part, weights=own) for part, own in zip(folds.fold_parts(fold), weighed, strict=True)]
+    parts = [replace(part, weights=fold_weights) for part, fold_weights in zip(folds.fold_parts(fold), weighed, strict=True)]
     rows, train = folds.as_rows(table, features, config.data), config.train
     by_fold = folds.Validation(candidate, rows, parts, fold, config.evaluate.metric, train.seed, train.threads)
     origins = backtest.origins(table, config.data, config.evaluate, past["overall"])
@@ -109,8 +109,8 @@ def refit_loss(by_fold: Validation, section: Any) -> dict[str, float]:
         return by_fold.candidate.margin(model, judged)
 
     members = [margins(~held_out & (by_fold.fold != other), by_fold.seed + other) for other in range(1, by_fold.folds)]
-    found = {"refit": margins(~held_out, by_fold.seed), "mean": sum(members) / len(members)}
-    return {name: round(by_fold.value(0, np.asarray(each)), 9) for name, each in found.items()}
+    margins_of = {"refit": margins(~held_out, by_fold.seed), "mean": sum(members) / len(members)}
+    return {name: round(by_fold.value(0, np.asarray(each)), 9) for name, each in margins_of.items()}
 
 
 def backtest_scores(origins: Validation, section: Any, margins: Margins, kind: str) -> dict[str, NDArray]:
@@ -139,8 +139,8 @@ def shap_summary(
     else:
         from pipelines.training import shapley
 
-        others = random.choice(len(rows), size=min(BACKGROUND_ROWS, len(rows)), replace=False)
-        background = rows.take(np.sort(others))
+        drawn = random.choice(len(rows), size=min(BACKGROUND_ROWS, len(rows)), replace=False)
+        background = rows.take(np.sort(drawn))
         values = shapley.sampled(
             lambda some: candidate.margin(model, some), sample, background, permutations=PERMUTATIONS, seed=train.seed
         )

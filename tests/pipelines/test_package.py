@@ -39,7 +39,7 @@ TRIALS = [{"number": 0, "state": "COMPLETE", "params": {"num_leaves": 15}, "part
           {"number": 2, "state": "COMPLETE", "params": {"num_leaves": 7}, "parts": [0.9, 0.9], "value": 0.9}]  # fmt: skip
 TRAINING = {
     "params": {"num_leaves": 7, "lambda_l2": 0.123456789}, "calibration": "isotonic", "roc_auc": 0.85, "rows": 1000,
-    "facts": {"device_class": "cpu", "models": 5},
+    "metadata": {"device_class": "cpu", "models": 5},
 }  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def test_an_ensemble_goes_along_with_how_its_members_were_trained():
     stage.write_json(Path("evaluation.json"), evaluation)
     Path("ensemble").mkdir()
     Path("ensemble/model.onnx").write_bytes(b"composed")
-    stage.write_json(Path("ensemble/training.json"), TRAINING | {"params": {"weights": {"lightgbm": 1.0}}, "facts": {}})
+    stage.write_json(Path("ensemble/training.json"), TRAINING | {"params": {"weights": {"lightgbm": 1.0}}, "metadata": {}})
     stage.write_json(Path("ensemble/trials.json"), {"metric": "roc_auc", "best": None, "stopped": None, "trials": []})
     packed = pack("again")
     text = (packed / "card.md").read_text()

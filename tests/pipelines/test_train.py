@@ -308,9 +308,9 @@ def test_the_stage_serves_the_mean_or_a_refit_and_the_folds_scores_are_the_same(
     assert (unseen == unseen_of_refit).all()
     assert np.abs(mean - served).max() > 1e-3
     assert (pq.read_table("refit/oof.parquet")["score"].to_numpy() == unseen).all()
-    assert (record["facts"]["models"], refit["facts"]["models"]) == (3, 4)
-    assert refit["facts"].keys() - record["facts"].keys() == {"fold_1_refit", "fold_1_mean"}
-    assert 0.5 < refit["facts"]["fold_1_refit"] < 1 and 0.5 < refit["facts"]["fold_1_mean"] < 1
+    assert (record["metadata"]["models"], refit["metadata"]["models"]) == (3, 4)
+    assert refit["metadata"].keys() - record["metadata"].keys() == {"fold_1_refit", "fold_1_mean"}
+    assert 0.5 < refit["metadata"]["fold_1_refit"] < 1 and 0.5 < refit["metadata"]["fold_1_mean"] < 1
     outputs_of = [
         onnx.load(f"{name}/model.onnx").graph.output[1].type.tensor_type.shape.dim[1].dim_value for name in ("model", "refit")
     ]

@@ -27,7 +27,7 @@ def write(bundle: Path, folder: Path) -> None:
     from mlflow.models import Model
 
     schema, manifest = (json.loads((bundle / name).read_text(encoding="utf-8")) for name in ("schema.json", "manifest.json"))
-    types = {name: of for name, of in manifest["data"].get("columns", {}).items() if name in _names(schema)}
+    types = {name: type_name for name, type_name in manifest["data"].get("columns", {}).items() if name in _names(schema)}
     model = Model()
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "graph"
@@ -61,7 +61,7 @@ def example(schema: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, An
         low, high = ranges.get(name) or (None, None)
         middle = 0.0 if low is None else (low + high) / 2
         row[name] = middle >= 0.5 if types.get(name) == "bool" else round(middle) if "int" in types.get(name, "") else middle
-    return row | {name: next(iter(known), "") for name, known in schema["categories"].items()}
+    return row | {name: next(iter(categories), "") for name, categories in schema["categories"].items()}
 
 
 def _names(schema: Mapping[str, Any]) -> list[str]:

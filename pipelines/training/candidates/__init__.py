@@ -14,7 +14,7 @@ It may give three more:
   `first_rounds(model, rounds)`, the model that fewer rounds would have given;
 - `explain(model, rows)` -> SHAP values in log odds, float64 (rows, features), numbers first, then categories;
   without it they are sampled from `margin`;
-- `facts(model)` -> what the model card says of the fit (device class, epochs), as JSON that is equal in equal runs.
+- `metadata(model)` -> what the model card says of the fit (device class, epochs), as JSON that is equal in equal runs.
 
 Heavy libraries are imported inside the functions, since every stage reads every section of params.yaml.
 """
@@ -38,7 +38,7 @@ class Rows:
     labels: NDArray[np.int8]  # (rows,)
     entities: NDArray[np.int64]  # (rows,); number of the row's entity
     weights: NDArray[np.float32]  # (rows,); what a row counts in a fit, 1 at most
-    known: tuple[int, ...]  # how many known values each category has
+    category_counts: tuple[int, ...]  # how many known values each category has
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +51,7 @@ class Rows:
     def take(self, chosen: NDArray) -> Rows:
         """Some of the rows, by index or mask."""
         parts = (self.numbers, self.codes, self.labels, self.entities, self.weights)
-        return Rows(*(part[chosen] for part in parts), known=self.known)
+        return Rows(*(part[chosen] for part in parts), category_counts=self.category_counts)
 
     def matrix(self) -> NDArray[np.float32]:
         """Numbers and codes side by side, (rows, features)."""

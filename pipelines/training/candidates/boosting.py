@@ -83,7 +83,7 @@ def write(graph: Graph, models: list[HistGradientBoostingClassifier], schema: di
     return graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
 
 
-def facts(model: HistGradientBoostingClassifier) -> dict[str, Any]:
+def metadata(model: HistGradientBoostingClassifier) -> dict[str, Any]:
     return {"rounds": int(model.n_iter_)}
 
 

@@ -89,7 +89,7 @@ def fit_base(rows: Rows, params: Params, *, seed: int, threads: int) -> lightgbm
     import numpy as np
 
     alike = replace(rows, weights=np.ones_like(rows.weights))
-    aside, options = stopping.set_aside(rows.entities, seed), _options(params, seed, threads)
+    aside, options = stopping.validation_rows(rows.entities, seed), _options(params, seed, threads)
     _, losses = _stopped(_data(alike.take(~aside)), alike.take(aside), None, params, options)
     return lightgbm.train(options, _data(alike), int(losses.argmin()) + 1)
 
@@ -146,7 +146,7 @@ def explain(model: Model, rows: Rows) -> NDArray[np.float64]:
     return sum(booster.predict(rows.matrix(), pred_contrib=True)[:, :-1] for booster in model.boosters)
 
 
-def facts(model: Model) -> dict[str, Any]:
+def metadata(model: Model) -> dict[str, Any]:
     return {"rounds": [booster.current_iteration() for booster in model.boosters]}
 
 
@@ -160,8 +160,8 @@ def _trees(model: Model) -> Trees:
     from pipelines.training.fitting.graph import Trees
 
     trees = [tree["tree_structure"] for booster in model.boosters for tree in booster.dump_model()["tree_info"]]
-    found = [node for tree in trees for node in _nodes(tree)]
-    *columns, members = zip(*found, strict=True)
+    nodes = [node for tree in trees for node in _nodes(tree)]
+    *columns, members = zip(*nodes, strict=True)
     kinds = [np.int64, np.int64, np.float64, np.int64, np.int64, np.bool_, np.float64]
     arrays = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
     return Trees(*arrays, members={at: codes for at, codes in enumerate(members) if codes})

@@ -47,7 +47,7 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> Model:
     numbers, absent = _fill(rows.numbers, median)
     mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
     deviation[deviation == 0] = 1.0
-    starts, width = _layout(rows.known)
+    starts, width = _layout(rows.category_counts)
     design = np.hstack([(numbers - mean) / deviation, absent, _one_hot(rows.codes, starts, width)])
     with threadpool_limits(threads):
         regression = LogisticRegression(C=params.C, max_iter=params.max_iter, random_state=seed)
@@ -119,11 +119,11 @@ def _nanmedian(numbers: NDArray) -> NDArray[np.float64]:
     return np.array([np.median(column) if len(column) else np.nan for column in kept], dtype=np.float64)
 
 
-def _layout(known: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
+def _layout(category_counts: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
     """Where each category's codes (unknown, missing, known ...) begin, and how many codes there are."""
     import numpy as np
 
-    sizes = np.array(known, dtype=np.int64) + 2
+    sizes = np.array(category_counts, dtype=np.int64) + 2
     return np.cumsum(sizes) - sizes, int(sizes.sum())
 
 

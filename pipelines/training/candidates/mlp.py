@@ -1,4 +1,4 @@
-"""A feed-forward network in PyTorch: pieces of numbers and embeddings of categories, layers with batch norm and dropout.
+"""A feed-forward network in PyTorch: bins of numbers and embeddings of categories, layers with batch norm and dropout.
 
 It learns on a GPU where there is one, in mixed precision, and on the CPU otherwise; what comes out of either is
 weights on the CPU. Results are equal on one class of device, not across classes.
@@ -30,7 +30,7 @@ CHUNK_ROWS = 8192
 class Params(CandidateParams):
     width: Annotated[int, Field(ge=1)]
     layers: Annotated[int, Field(ge=1)]
-    pieces: Annotated[int, Field(ge=1)]
+    bins: Annotated[int, Field(ge=1)]
     embedding: Annotated[int, Field(ge=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -44,7 +44,7 @@ class Params(CandidateParams):
 class Model:
     network: nn.Module  # on the CPU, in evaluation mode
     encoding: networks.Encoding
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     threads: int
 
 
@@ -56,23 +56,23 @@ def fit(rows: Rows, params: Params, *, seed: int, threads: int) -> Model:
     """
     from pipelines.training.fitting import epochs
 
-    aside = stopping.set_aside(rows.entities, seed)
+    aside = stopping.validation_rows(rows.entities, seed)
     learned, judged = rows.take(~aside), rows.take(aside)
     batch = min(params.batch, max(SMALLEST_BATCH, len(learned) // STEPS))
     rate = params.learning_rate * (batch / params.batch) ** 0.5  # square-root scaling for Adam: Malladi et al. 2022
     plan = epochs.Plan(params.epochs, params.patience, batch, rate, params.weight_decay, seed)
     with epochs.reproducible(seed, threads):
-        encoding = networks.learn_encoding(learned, params.pieces)
+        encoding = networks.learn_encoding(learned, params.bins)
         network = _network(encoding, learned, params)
         progress = epochs.train(network, _data(encoding, learned), _data(encoding, judged), plan, _device())
-    facts = {
+    metadata = {
         "device": progress.device,  # its class: two devices of one class make one bundle
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "batch": batch,
         "parameters": sum(part.numel() for part in progress.network.parameters()),
     }
-    return Model(progress.network, encoding, facts, threads)
+    return Model(progress.network, encoding, metadata, threads)
 
 
 def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
@@ -83,9 +83,9 @@ def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
         return networks.margins(model.network, data.numbers, data.places, CHUNK_ROWS).double().numpy()
 
 
-def facts(model: Model) -> dict[str, Any]:
+def metadata(model: Model) -> dict[str, Any]:
     """Where and how it learnt: device, epochs, batch, and its size."""
-    return model.facts
+    return model.metadata
 
 
 def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
@@ -96,7 +96,7 @@ def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
 def _write(graph: Graph, model: Model, schema: dict[str, Any], codes: str) -> str:
     encoding, parts = model.encoding, []
     if schema["numbers"]:
-        parts += graph.pieces(encoding.median, encoding.column, encoding.low, encoding.width, encoding.flagged)
+        parts += graph.bins(encoding.median, encoding.column, encoding.low, encoding.width, encoding.flagged)
     if schema["categories"]:
         table = model.network["table"].weight.detach().numpy()[encoding.place]
         parts.append(graph.embeddings(codes, table, encoding.starts))

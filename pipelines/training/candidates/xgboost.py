@@ -92,7 +92,7 @@ def write(graph: Graph, models: list[xgboost.Booster], schema: dict[str, Any]) -
     return graph.sum_of_trees(graph.features(schema), [_trees(model) for model in models])
 
 
-def facts(model: xgboost.Booster) -> dict[str, Any]:
+def metadata(model: xgboost.Booster) -> dict[str, Any]:
     return {"rounds": model.num_boosted_rounds()}
 
 

@@ -91,8 +91,11 @@ def fit_isotonic(margins: Floats, labels: NDArray, weights: NDArray) -> Isotonic
     pools: list[tuple[float, float, float]] = []  # weight, mean margin, rate
     order = np.argsort(margins, kind="stable")
     for rows in np.array_split(order, min(GROUPS, len(order))):
-        own = weights[rows]
-        pool = (float(own.sum()), *(float(np.average(values[rows], weights=own)) for values in (margins, labels)))
+        pool_weights = weights[rows]
+        pool = (
+            float(pool_weights.sum()),
+            *(float(np.average(values[rows], weights=pool_weights)) for values in (margins, labels)),
+        )
         while pools and not 0 < pool[2] - pools[-1][2] <= STEEPEST * (pool[1] - pools[-1][1]):
             pool = _pooled(pools.pop(), pool)
         pools.append(pool)
@@ -136,8 +139,8 @@ def cross_fitted(kind: str, margins: Margins) -> tuple[list[Calibration], Floats
     folds = [margins.fit(kind, margins.fold != number) for number in range(int(margins.fold.max()) + 1)]
     scores = np.empty(len(margins.values))
     for number, calibration in enumerate(folds):
-        own = margins.fold == number
-        scores[own] = calibration(margins.values[own])
+        in_fold = margins.fold == number
+        scores[in_fold] = calibration(margins.values[in_fold])
     return folds, scores
 
 

@@ -34,7 +34,7 @@ def as_rows(table: pa.Table, schema: dict[str, Any], data: DataParams) -> Rows:
         labels=table[data.target].to_numpy().astype(np.int8),
         entities=entity_codes(table, data),
         weights=np.ones(table.num_rows, dtype=np.float32),
-        known=tuple(len(known) for known in schema["categories"].values()),
+        category_counts=tuple(len(values) for values in schema["categories"].values()),
     )
 
 
@@ -44,9 +44,9 @@ def sample_entities(entities: NDArray, most: int, seed: int) -> NDArray[np.bool_
 
     if len(entities) <= most:
         return np.ones(len(entities), dtype=bool)
-    known = np.unique(entities)
-    count = int(len(known) * most / len(entities))
-    return np.isin(entities, np.random.default_rng(seed).choice(known, size=count, replace=False))
+    distinct = np.unique(entities)
+    count = int(len(distinct) * most / len(entities))
+    return np.isin(entities, np.random.default_rng(seed).choice(distinct, size=count, replace=False))
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,17 @@ class Validation:
 
         The other parts that have been fitted with the same params count; where there is none, the next one is fitted.
         """
-        others = [other for other in range(len(self.parts)) if other != number]
+        other_parts = [other for other in range(len(self.parts)) if other != number]
         key = section.model_dump_json()
-        known = [other for other in others if (key, other) in self.fits] or [(number + 1) % len(self.parts)]
-        return max(1, round(sum(self.fit(section, other).best for other in known) / len(known)))
+        fitted = [other for other in other_parts if (key, other) in self.fits] or [(number + 1) % len(self.parts)]
+        return max(1, round(sum(self.fit(section, other).best for other in fitted) / len(fitted)))
 
     def model(self, section: CandidateParams, number: int) -> Any:
         """The model of a part that its judged rows had no say in."""
-        found = self.fit(section, number)
-        if found.losses is None:
-            return found.model
-        return self.candidate.first_rounds(found.model, min(len(found.losses), self.rounds(section, number)))
+        fit = self.fit(section, number)
+        if fit.losses is None:
+            return fit.model
+        return self.candidate.first_rounds(fit.model, min(len(fit.losses), self.rounds(section, number)))
 
     def margins(self, section: CandidateParams, number: int) -> NDArray[np.float64]:
         """Margins of a part's judged rows."""

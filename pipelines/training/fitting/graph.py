@@ -87,7 +87,7 @@ class Graph:
     def codes(self, categories: dict[str, list[str]]) -> str:
         """`categories` strings (rows, m) to float codes (rows, m): 0 unknown, 1 missing (""), 2.. the known ones."""
         columns = []
-        for index, known in enumerate(categories.values()):
+        for index, values in enumerate(categories.values()):
             at = self.constant(f"column_{index}", [index], np.int64)
             text = self.add("Gather", ["categories", at], f"text_{index}", axis=1)
             columns.append(
@@ -96,8 +96,8 @@ class Graph:
                     [text],
                     f"code_{index}",
                     domain="ai.onnx.ml",
-                    keys_strings=["", *known],
-                    values_floats=[float(code) for code in range(1, len(known) + 2)],
+                    keys_strings=["", *values],
+                    values_floats=[float(code) for code in range(1, len(values) + 2)],
                     default_float=0.0,
                 )
             )
@@ -109,31 +109,31 @@ class Graph:
         parts += [self.codes(schema["categories"])] if schema["categories"] else []
         return self.add("Concat", parts, "features", axis=1)
 
-    def log_odds(self, share: str, doubt: float) -> str:
-        """Margin (rows, 1), double, of shares (rows, 1) that are drawn in from 0 and 1 by `doubt`."""
+    def log_odds(self, share: str, epsilon: float) -> str:
+        """Margin (rows, 1), double, of shares (rows, 1) that are drawn in from 0 and 1 by `epsilon`."""
         double = self.add("Cast", [share], "share_double", to=TensorProto.DOUBLE)
-        narrowed = self.add("Mul", [double, self.constant("sureness", 1 - 2 * doubt, np.float64)], "narrowed")
-        odds = self.add("Add", [narrowed, self.constant("doubt", doubt, np.float64)], "doubted")
-        rest = self.add("Sub", [self.constant("one", 1.0, np.float64), odds], "rest")
-        return self.add("Log", [self.add("Div", [odds, rest], "odds")], "log_odds")
+        narrowed = self.add("Mul", [double, self.constant("certainty", 1 - 2 * epsilon, np.float64)], "narrowed")
+        odds = self.add("Add", [narrowed, self.constant("epsilon", epsilon, np.float64)], "clipped")
+        complement = self.add("Sub", [self.constant("one", 1.0, np.float64), odds], "rest")
+        return self.add("Log", [self.add("Div", [odds, complement], "odds")], "log_odds")
 
-    def pieces(self, median: NDArray, column: NDArray, low: NDArray, width: NDArray, flagged: NDArray) -> list[str]:
-        """How far each number has come through each of its pieces, 0 to 1 (rows, pieces), and flags for missing ones."""
+    def bins(self, median: NDArray, column: NDArray, low: NDArray, width: NDArray, flagged: NDArray) -> list[str]:
+        """How far each number has come through each of its bins, 0 to 1 (rows, bins), and flags for missing ones."""
         absent = self.add("IsNaN", ["numbers"], "absent")
         filled = self.add("Where", [absent, self.constant("median", median, np.float32), "numbers"], "filled")
-        spread = self.add("Gather", [filled, self.constant("piece_column", column, np.int64)], "spread", axis=1)
+        spread = self.add("Gather", [filled, self.constant("bin_column", column, np.int64)], "spread", axis=1)
         above = self.add("Sub", [spread, self.constant("low", low, np.float32)], "above")
-        share = self.add("Div", [above, self.constant("width", width, np.float32)], "piece_share")
-        ends = [self.constant("piece_start", 0.0, np.float32), self.constant("piece_end", 1.0, np.float32)]
+        share = self.add("Div", [above, self.constant("width", width, np.float32)], "bin_share")
+        ends = [self.constant("bin_start", 0.0, np.float32), self.constant("bin_end", 1.0, np.float32)]
         marked = self.add("Gather", [absent, self.constant("flagged", flagged, np.int64)], "marked", axis=1)
-        return [self.add("Clip", [share, *ends], "pieces"), self.add("Cast", [marked], "flags", to=TensorProto.FLOAT)]
+        return [self.add("Clip", [share, *ends], "bins"), self.add("Cast", [marked], "flags", to=TensorProto.FLOAT)]
 
     def embeddings(self, codes: str, table: NDArray, starts: NDArray) -> str:
         """Rows of `table` (all codes of all categories, size), side by side: (rows, categories x size)."""
         integers = self.add("Cast", [codes], "codes_integer", to=TensorProto.INT64)
         places = self.add("Add", [integers, self.constant("starts", starts, np.int64)], "places")
-        found = self.add("Gather", [self.constant("table", table, np.float32), places], "embedded")
-        return self.add("Flatten", [found], "embeddings", axis=1)
+        embedded = self.add("Gather", [self.constant("table", table, np.float32), places], "embedded")
+        return self.add("Flatten", [embedded], "embeddings", axis=1)
 
     def dense(self, inputs: str, layers: list[tuple[NDArray, NDArray]]) -> str:
         """Layers of weights (in, out) and offsets (out,), with ReLU between them; the last one's output (rows, out)."""
@@ -154,7 +154,7 @@ class Graph:
         ways = [np.where(alone, np.arange(len(leaf)), way)[inner] for way in (trees.left, trees.right)]
         modes = np.where(np.isin(np.flatnonzero(inner), list(trees.members)), MEMBER, AT_MOST)
         sets = [(*trees.members[at], np.nan) for at in sorted(trees.members)]
-        asked = {"membership_values": _tensor(np.concatenate(sets), np.float32)} if sets else {}
+        membership = {"membership_values": _tensor(np.concatenate(sets), np.float32)} if sets else {}
         total = self.add(
             "TreeEnsemble",
             [features],
@@ -174,7 +174,7 @@ class Graph:
             nodes_missing_value_tracks_true=trees.missing_left[inner].astype(int).tolist(),
             leaf_targetids=target[leaf].tolist(),
             leaf_weights=_tensor(trees.value[leaf], np.float32),
-            **asked,
+            **membership,
         )
         base = self.constant("base", [model.base for model in models], np.float32)
         return self.add("Add", [total, base], "margins")

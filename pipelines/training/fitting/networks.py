@@ -25,9 +25,9 @@ class Encoding:
     """How a row enters the network; learnt from the rows that are learnt from."""
 
     median: NDArray[np.float32]  # (numbers,); what a missing number counts as
-    column: NDArray[np.int64]  # (pieces,); the number that a piece is of
-    low: NDArray[np.float32]  # (pieces,); where it begins
-    width: NDArray[np.float32]  # (pieces,); how far it reaches
+    column: NDArray[np.int64]  # (bins,); the number that a bin is of
+    low: NDArray[np.float32]  # (bins,); where it begins
+    width: NDArray[np.float32]  # (bins,); how far it reaches
     flagged: NDArray[np.int64]  # numbers that were missing in some rows and present in others
     starts: NDArray[np.int64]  # (categories,); where each category's codes begin in `place`
     place: NDArray[np.int64]  # row of the embedding table for each code; one that was never seen has unknown's
@@ -39,18 +39,18 @@ class Encoding:
         return self.place[codes.astype(np.int64) + self.starts]
 
 
-def learn_encoding(rows: Rows, pieces: int) -> Encoding:
-    """The encoding of these rows, with at most `pieces` pieces a number."""
+def learn_encoding(rows: Rows, bins: int) -> Encoding:
+    """The encoding of these rows, with at most `bins` bins a number."""
     import numpy as np
 
     absent = np.isnan(rows.numbers)
     present = [column[~gone] for column, gone in zip(rows.numbers.T, absent.T, strict=True)]
-    edges = [_edges(column, pieces) for column in present]
+    edges = [_edges(column, bins) for column in present]
     counts = [max(0, len(edge) - 1) for edge in edges]
-    sizes = np.array(rows.known, dtype=np.int64) + 2
+    sizes = np.array(rows.category_counts, dtype=np.int64) + 2
     starts = np.cumsum(sizes) - sizes
-    seen = np.zeros(int(sizes.sum()), dtype=bool)
-    seen[(rows.codes.astype(np.int64) + starts).ravel()] = True
+    fitted = np.zeros(int(sizes.sum()), dtype=bool)
+    fitted[(rows.codes.astype(np.int64) + starts).ravel()] = True
     return Encoding(
         median=np.array([np.median(column) if len(column) else 0 for column in present], dtype=np.float32),
         column=np.repeat(np.arange(len(edges)), counts),
@@ -58,18 +58,18 @@ def learn_encoding(rows: Rows, pieces: int) -> Encoding:
         width=np.concatenate([np.diff(edge) for edge in edges] or [[]]).astype(np.float32),
         flagged=np.flatnonzero(absent.any(axis=0) & ~absent.all(axis=0)),
         starts=starts,
-        place=np.where(seen, np.arange(len(seen)), np.repeat(starts, sizes)),
+        place=np.where(fitted, np.arange(len(fitted)), np.repeat(starts, sizes)),
     )
 
 
-def _edges(values: NDArray[np.float32], pieces: int) -> NDArray[np.float32]:
-    """Ends of the pieces: all values where they are few, quantiles otherwise; none of a constant."""
+def _edges(values: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Ends of the bins: all values where they are few, quantiles otherwise; none of a constant."""
     import numpy as np
 
     distinct = np.unique(values)
-    if len(distinct) <= pieces + 1:
+    if len(distinct) <= bins + 1:
         return distinct
-    edges = np.unique(np.quantile(values, np.linspace(TAIL, 1 - TAIL, pieces + 1), method="nearest"))
+    edges = np.unique(np.quantile(values, np.linspace(TAIL, 1 - TAIL, bins + 1), method="nearest"))
     return edges if len(edges) > 1 else distinct[[0, -1]]
 
 
@@ -98,8 +98,8 @@ def forward(network: Any, numbers: Tensor, places: Tensor) -> Tensor:
 
     absent = torch.isnan(numbers)
     filled = torch.where(absent, network.median, numbers)
-    pieces = ((filled[:, network.column] - network.low) / network.width).clamp(0, 1)
-    parts = [pieces, absent[:, network.flagged].to(pieces.dtype)]
+    bins = ((filled[:, network.column] - network.low) / network.width).clamp(0, 1)
+    parts = [bins, absent[:, network.flagged].to(bins.dtype)]
     if "table" in network:
         parts.append(network["table"](places).flatten(1))
     return network["last"](network["hidden"](torch.cat(parts, dim=1)))[:, 0]

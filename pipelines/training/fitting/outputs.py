@@ -67,6 +67,6 @@ def write_scores(path: Path, keys: pa.Table, **columns: NDArray) -> None:
     pq.write_table(keys, path, compression="zstd")
 
 
-def record(params: dict[str, Any], kind: str, auc: float, rows: int, facts: dict[str, Any]) -> dict[str, Any]:
+def record(params: dict[str, Any], kind: str, auc: float, rows: int, metadata: dict[str, Any]) -> dict[str, Any]:
     """The content of training.json; `auc` is out of fold, on so many rows; `kind` is of the calibration."""
-    return {"params": params, "calibration": kind, "roc_auc": round(auc, 9), "rows": rows, "facts": facts}
+    return {"params": params, "calibration": kind, "roc_auc": round(auc, 9), "rows": rows, "metadata": metadata}

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 SHARE = 0.15  # of entities: enough for a steady loss, and few enough to miss
 
 
-def set_aside(entities: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+def validation_rows(entities: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     """Whether each row is set aside, (rows,): all rows of `SHARE` of the entities, of one at least."""
     import numpy as np
 
-    known = np.unique(entities)
-    chosen = np.random.default_rng(seed).choice(known, size=max(1, int(SHARE * len(known))), replace=False)
+    distinct = np.unique(entities)
+    chosen = np.random.default_rng(seed).choice(distinct, size=max(1, int(SHARE * len(distinct))), replace=False)
     return np.isin(entities, chosen)

@@ -31,17 +31,17 @@ class Proposals:
     def ask(self, count: int, thresholds: list[float]) -> list[Trial]:
         """The next generation."""
         self._asked = [self._study.ask(self._distributions) for _ in range(count)]
-        return [Trial(asked.number, dict(asked.params), thresholds) for asked in self._asked]
+        return [Trial(trial.number, dict(trial.params), thresholds) for trial in self._asked]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """The outcomes of what was asked for last, in that order."""
         from optuna.trial import TrialState
 
-        for asked, found in zip(self._asked, outcomes, strict=False):
-            for number, value in enumerate(found.parts):
-                asked.report(value, number)
-            complete = found.state == "COMPLETE"
-            self._study.tell(asked, found.value if complete else None, state=TrialState[STATES[found.state]])
+        for trial, outcome in zip(self._asked, outcomes, strict=False):
+            for number, value in enumerate(outcome.parts):
+                trial.report(value, number)
+            complete = outcome.state == "COMPLETE"
+            self._study.tell(trial, outcome.value if complete else None, state=TrialState[STATES[outcome.state]])
 
 
 def distributions(section: CandidateParams) -> dict[str, BaseDistribution]:
@@ -49,11 +49,11 @@ def distributions(section: CandidateParams) -> dict[str, BaseDistribution]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space: dict[str, BaseDistribution] = {}
-    for name, found in section.search.items():
-        if isinstance(found, list):
-            space[name] = CategoricalDistribution(found)
+    for name, searched in section.search.items():
+        if isinstance(searched, list):
+            space[name] = CategoricalDistribution(searched)
         elif isinstance(getattr(section, name), int):
-            space[name] = IntDistribution(int(found.low), int(found.high), log=found.log)
+            space[name] = IntDistribution(int(searched.low), int(searched.high), log=searched.log)
         else:
-            space[name] = FloatDistribution(found.low, found.high, log=found.log)
+            space[name] = FloatDistribution(searched.low, searched.high, log=searched.log)
     return space

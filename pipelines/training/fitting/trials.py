@@ -72,7 +72,7 @@ def evaluate(validation: Validation, section: CandidateParams, trial: Trial) -> 
         if trial.number == 0 or (isinstance(error, EvergreenError) and not isinstance(error, RunawayError)):
             raise
         return _logged(trial, Outcome("FAILED", values), f": {type(error).__name__}: {error}")
-    values = [validation.value(number, found) for number, found in enumerate(margins)]
+    values = [validation.value(number, margin) for number, margin in enumerate(margins)]
     return _logged(trial, Outcome("COMPLETE", values, margins))
 
 

@@ -49,20 +49,20 @@ def tune(validation: Validation, section: CandidateParams, params: TuneParams) -
         return Tuned([section] * validation.folds, section, nothing)
     from pipelines.training.fitting.study import Proposals
 
-    seen = validation.sample(params.rows)
-    seen = seen if seen.has_both_labels else validation  # positives are rare: a sample that lacks them tells nothing
+    sample = validation.sample(params.rows)
+    sample = sample if sample.has_both_labels else validation  # positives are rare: a sample that lacks them tells nothing
     ends = time.monotonic() + params.seconds
     proposals, done, stopped = Proposals(section, params.generation, validation.seed), [], None
     while len(done) < params.trials and stopped is None:
         thresholds = pruning_thresholds([outcome for _, outcome in done])
         trials = proposals.ask(min(params.generation, params.trials - len(done)), thresholds)
-        outcomes = run(seen, section, trials, ends)
+        outcomes = run(sample, section, trials, ends)
         proposals.tell(outcomes)
         done += zip(trials, outcomes, strict=False)
         stopped = "seconds" if len(outcomes) < len(trials) else None
     complete = {trial.number: outcome.margins for trial, outcome in done if outcome.margins is not None}
-    chosen = [choose(seen, complete, without=number) for number in range(validation.folds)]
-    overall = choose(seen, complete)
+    chosen = [choose(sample, complete, without=number) for number in range(validation.folds)]
+    overall = choose(sample, complete)
     stage.say(f"chosen: trial {overall} by all rows, {chosen} without each fold's.")
     sections = [section.with_values(done[number][0].values) for number in chosen]
     return Tuned(
@@ -86,7 +86,7 @@ def choose(
     import numpy as np
 
     def value(number: int) -> float:
-        return float(np.nanmean([validation.value(part, found, without) for part, found in enumerate(options[number])]))
+        return float(np.nanmean([validation.value(part, margins, without) for part, margins in enumerate(options[number])]))
 
     best = max(sorted(options), key=value)
     return best if best and gain_is_shown(validation, options[best], options[0], without, errors) else 0
@@ -94,7 +94,7 @@ def choose(
 
 def gain_is_shown(
     validation: Validation,
-    found: list[NDArray[np.float64]],
+    best: list[NDArray[np.float64]],
     default: list[NDArray[np.float64]],
     without: int | None = None,
     errors: float = 1.0,
@@ -111,7 +111,7 @@ def gain_is_shown(
         kept = validation.fold[part.judged] != without
         labels, entities = rows.labels[part.judged][kept], rows.entities[part.judged][kept]
         if 0 < labels.sum() < len(labels):
-            pair = found[number][kept], default[number][kept]
+            pair = best[number][kept], default[number][kept]
             gains.append(metrics.paired_interval(validation.metric, labels, *pair, entities, **options))
     gain = sum(each.point for each in gains) / len(gains)
     error = math.sqrt(sum(((each.high - each.low) / 2) ** 2 for each in gains)) / len(gains)

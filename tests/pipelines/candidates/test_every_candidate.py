@@ -207,7 +207,7 @@ BY_HEART = {
     "boosting": {"learning_rate": 1.0, "max_leaves": 600, "min_leaf_rows": 1, "l2": 0.0, "features_per_split": 1.0},
     "xgboost": {"learning_rate": 1.0, "max_depth": 20, "min_child_weight": 0.0, "reg_lambda": 0.0, "colsample_bytree": 1.0},
     "forest": {"trees": 20, "max_depth": 30, "max_leaves": 2000, "min_leaf_rows": 1, "features_per_split": 1.0},
-    "mlp": {"learning_rate": 0.05, "dropout": 0.0, "weight_decay": 0.0, "embedding": 16, "pieces": 32, "epochs": 3},
+    "mlp": {"learning_rate": 0.05, "dropout": 0.0, "weight_decay": 0.0, "embedding": 16, "bins": 32, "epochs": 3},
 }
 
 
@@ -239,11 +239,11 @@ def test_what_is_learned_by_heart_shows_in_what_is_served_and_in_no_score_that_j
 
 def test_customers_are_set_aside_whole():
     customers = np.repeat(np.arange(1000), 3)
-    aside = stopping.set_aside(np.random.default_rng(1).permutation(customers), seed=1)
+    aside = stopping.validation_rows(np.random.default_rng(1).permutation(customers), seed=1)
     assert aside.sum() == 3 * 150
-    chosen = stopping.set_aside(customers, seed=1).reshape(1000, 3)
+    chosen = stopping.validation_rows(customers, seed=1).reshape(1000, 3)
     assert (chosen == chosen[:, :1]).all()
-    assert (stopping.set_aside(customers, seed=2).reshape(1000, 3) != chosen).any()
+    assert (stopping.validation_rows(customers, seed=2).reshape(1000, 3) != chosen).any()
 
 
 def test_without_xgboost_it_says_what_to_install(monkeypatch):

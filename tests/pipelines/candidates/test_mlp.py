@@ -13,7 +13,7 @@ from pipelines.training.fitting import stopping
 from pipelines.training.fitting.networks import learn_encoding
 from tests.pipelines.candidates.tables import SCHEMA, auc, graph_of, graph_scores, odd, planted
 
-QUICK = {"epochs": 4, "width": 32, "patience": 4, "learning_rate": 0.01, "dropout": 0.1, "pieces": 8}
+QUICK = {"epochs": 4, "width": 32, "patience": 4, "learning_rate": 0.01, "dropout": 0.1, "bins": 8}
 PARAMS = params.read().candidate("mlp").model_copy(update=QUICK)
 
 
@@ -121,7 +121,7 @@ def test_a_table_of_one_kind_of_columns_is_learnt_and_exported(kind, rows, tmp_p
 
     empty = np.zeros((len(rows.labels), 0), np.float32)
     numbers, codes = (rows.numbers, empty) if kind == "numbers" else (empty, rows.codes)
-    part = replace(rows, numbers=numbers, codes=codes, known=rows.known if kind == "categories" else ())
+    part = replace(rows, numbers=numbers, codes=codes, category_counts=rows.category_counts if kind == "categories" else ())
     model = fit(part)
     schema = {"numbers": [], "categories": {}} | {kind: SCHEMA[kind]}
     graph = graph_of(mlp, [model], schema)
@@ -135,14 +135,14 @@ def test_a_table_of_one_kind_of_columns_is_learnt_and_exported(kind, rows, tmp_p
 
 def test_customers_that_stop_it_are_not_learnt_from(rows):
     """Their labels turned around: the weights after one epoch are the same."""
-    aside = stopping.set_aside(rows.entities, seed=1)
+    aside = stopping.validation_rows(rows.entities, seed=1)
     turned = replace(rows, labels=np.where(aside, 1 - rows.labels, rows.labels))
     assert weights(fit(turned, {"epochs": 1})) == weights(fit(rows, {"epochs": 1}))
 
 
 def test_of_customers_that_stop_it_each_row_counts_its_weight(rows):
     """Those that count nothing cannot say which epoch is best, whatever their labels are."""
-    aside = np.flatnonzero(stopping.set_aside(rows.entities, seed=1))
+    aside = np.flatnonzero(stopping.validation_rows(rows.entities, seed=1))
     silent = replace(rows, weights=rows.weights.copy())
     silent.weights[aside[: len(aside) // 2]] = 0
     labels = rows.labels.copy()
@@ -152,15 +152,15 @@ def test_of_customers_that_stop_it_each_row_counts_its_weight(rows):
 
 def test_facts_say_where_and_how_it_learnt(fitted):
     size = sum(part.numel() for part in fitted.network.parameters())
-    facts = mlp.facts(fitted)
-    assert facts | {"best_epoch": 0} == {
+    metadata = mlp.metadata(fitted)
+    assert metadata | {"best_epoch": 0} == {
         "device": "cpu",
         "epochs": 4,
         "best_epoch": 0,
         "batch": 64,
         "parameters": size,
     }
-    assert 1 <= facts["best_epoch"] <= 4
+    assert 1 <= metadata["best_epoch"] <= 4
 
 
 def test_torch_is_left_as_it_was(rows):
