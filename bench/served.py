@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import features, onnx_model
-from pipelines.config import params
+from pipelines import features
+from pipelines.config import params, stage
 from pipelines.config.params import DataParams, FeaturesParams
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
@@ -104,14 +104,14 @@ def write_bundle(folder: Path, schema: dict[str, Any], graph: bytes) -> None:
     for name, content in {"schema": schema, "evaluation": evaluation, "decision": decision}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     (folder / "manifest.json").write_text(
-        json.dumps({"data": {}, "files": {"model.onnx": onnx_model.sha256(folder / "model.onnx")}})
+        json.dumps({"data": {}, "files": {"model.onnx": stage.sha256(folder / "model.onnx")}})
     )
 
 
 def publish(own: Settings, folder: Path, model: str = MODEL) -> str:
     """Make the bundle champion of a model of its own; a key to ask with."""
     bundle = folder / "bundle"
-    digests = {path.name: onnx_model.sha256(path) for path in bundle.iterdir()}
+    digests = {path.name: stage.sha256(path) for path in bundle.iterdir()}
     version = ledger.register_version(
         own.evergreen_url,
         ledger.Registration(

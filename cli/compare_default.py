@@ -71,7 +71,7 @@ def compare(folder: Path) -> Comparison:
     scored, scores = scored.filter(pa.array(kept)), {name: values[kept] for name, values in scores.items()}
     labels = scored[config.data.target].to_numpy()
     entities = scored[config.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
-    options = {"resamples": config.evaluate.bootstrap, "confidence": config.evaluate.confidence, "seed": config.evaluate.seed}
+    options = metrics.bootstrap(config.evaluate)
     figure, metric = metrics.RANKING[config.evaluate.metric], config.evaluate.metric
     measures = {name: lambda weights, own=own: figure(labels, own, weights) for name, own in scores.items()}
     positives, people = pc.sum(scored[config.data.target]).as_py(), len(set(entities.tolist()))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from flows import events, results
 from flows.execution import workspace
-from pipelines import onnx_model
-from pipelines.config import params
+from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.config.stage import write_text
@@ -27,7 +26,7 @@ def publish(here: Settings, say: Callable[[str], None]) -> tuple[ledger.Version,
     if stale := _stale(here):
         raise EvergreenError(f"What lies here was not made from these files and params: {', '.join(stale)}. Run `dvc repro`.")
     say("Publishing: MLflow run, version and ledger.")
-    bundle = onnx_model.sha256(here.folder / results.BUNDLE / "manifest.json")
+    bundle = stage.sha256(here.folder / results.BUNDLE / "manifest.json")
     commit, ref = workspace.snapshot_commit(here.folder), f"refs/evergreen/runs/by-hand-{bundle[:12]}"
     workspace.git(here.folder, "update-ref", ref, commit)
     model = params.read(here.folder / "params.yaml").model

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.config.errors import EvergreenError
 from pipelines.registry import ledger, mlflow_registry, publish
 
@@ -32,7 +33,7 @@ def one_champion(url: str, uri: str, model: str, cache: Path) -> list[str]:
         onnx_model.load(bundle.folder, champion.manifest)
     except EvergreenError as error:
         return [*wrong, f"{champion} cannot be loaded: {error}"]
-    if onnx_model.sha256(bundle.folder / "model.onnx") != champion.onnx_sha256:
+    if stage.sha256(bundle.folder / "model.onnx") != champion.onnx_sha256:
         wrong.append(f"{champion} has another digest than the ledger says")
     return wrong
 

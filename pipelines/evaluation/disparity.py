@@ -97,7 +97,7 @@ def decide_again(
         """Rows, positives and log odds by bin, in one product: what counts is converted once."""
         parts = (np.ones(int(mask.sum())), positive[mask], odds[mask])
         cells = np.concatenate([cell[mask] + bins * number for number in range(len(parts))])
-        thrice = weights.take(np.tile(np.arange(len(weights.customer)), len(parts)))
+        thrice = weights.take(np.tile(np.arange(len(weights.entity)), len(parts)))
         return thrice.by_cell(cells, bins * len(parts), np.concatenate(parts)).reshape(-1, len(parts), bins)
 
     everybody, *judged = groups

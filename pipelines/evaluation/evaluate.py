@@ -75,7 +75,7 @@ class Judged:
         if self.dates is None or evaluate.capacity is None:
             return {}
         measures = capacity.measures(self.labels[kept], self.scores[kept], self.dates.take(kept), evaluate.capacity)
-        return {name: lambda weights, measure=measure: measure(weights.take(kept)) for name, measure in measures.items()}
+        return {name: _taken(measure, kept) for name, measure in measures.items()}
 
     def ranking(self, name: str) -> metrics.Measure:
         """Of all rows."""
@@ -88,9 +88,11 @@ class Judged:
     def ranking_ahead(self, name: str) -> metrics.Measure:
         """The mean over origins."""
 
+        import numpy as np
+
         def measured(weights: Weights) -> NDArray[np.float64]:
             by_origin = [_ranking(name, self.labels[place], scores, weights.take(place)) for place, scores in self.backtest]
-            return sum(by_origin) / len(by_origin)
+            return np.mean(by_origin, axis=0)
 
         return measured
 
@@ -161,8 +163,8 @@ def _intervals(
 ) -> dict[str, dict[str, float | None]]:
     from pipelines.statistics import metrics
 
-    options = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": evaluate.seed}
-    return {name: rounded(interval) for name, interval in metrics.intervals(measures, entities, **options).items()}
+    intervals = metrics.intervals(measures, entities, **metrics.bootstrap(evaluate))
+    return {name: rounded(interval) for name, interval in intervals.items()}
 
 
 def rounded(interval: Interval) -> dict[str, float | None]:
@@ -223,7 +225,7 @@ def _behind(measures: Measures, other: str, entities: NDArray, seed: int) -> dic
         (name, kind): _gap(scores[kind], measures[other][kind], kind) for name, scores in measures.items() for kind in scores
     }
     gaps: dict[str, dict[str, dict[str, float]]] = {name: {} for name in measures}
-    options = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": seed}
+    options: metrics.Bootstrap = {"resamples": CHOICE_RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": seed}
     for (name, kind), gap in metrics.intervals(pairs, entities, **options).items():
         gaps[name][kind] = {"behind": round(gap.point, 9), "error": round((gap.high - gap.low) / 2, 9)}
     return gaps
@@ -231,6 +233,10 @@ def _behind(measures: Measures, other: str, entities: NDArray, seed: int) -> dic
 
 def _is_close(gaps: Iterable[dict[str, float]], within: float) -> bool:
     return all(gap["behind"] <= within * gap["error"] for gap in gaps)
+
+
+def _taken(measure: metrics.Measure, kept: NDArray[np.int64]) -> metrics.Measure:
+    return lambda weights: measure(weights.take(kept))
 
 
 def _gap(candidate: metrics.Measure, best: metrics.Measure, kind: str) -> metrics.Measure:
@@ -252,11 +258,10 @@ def evaluate(
 
     judging, first = config.evaluate, next(iter(judged.values()))
     baseline = BASELINE if BASELINE in judged else config.enabled[0]
-    options = {"resamples": judging.bootstrap, "confidence": judging.confidence, "seed": judging.seed}
     candidates: dict[str, Any] = {}
     for name, each in judged.items():
         scores = each.scores, judged[baseline].scores
-        gain = metrics.paired_interval(judging.metric, first.labels, *scores, first.entities, **options)
+        gain = metrics.paired_interval(judging.metric, first.labels, *scores, first.entities, **metrics.bootstrap(judging))
         candidates[name] = judge(each, judging) | {"against_baseline": rounded(gain), "graph_bytes": sizes[name]}
         figures = candidates[name]
         stage.say(f"{name}: {judging.metric} {figures.get('newest', figures['metrics'])[judging.metric]['point']:.4f}")

@@ -14,9 +14,9 @@ from pipelines import features
 from pipelines.config import params, stage
 
 ENSEMBLE = "ensemble"
-NOTHING = {"point": None}  # a rate of nothing
+NOTHING: dict[str, float | None] = {"point": None}  # a rate of nothing
 LIMITS = """- It ranks and estimates; it does not say why somebody leaves, nor whether an offer would keep them.
-- Its figures hold for customers like those of the window above. What changes later is for monitoring to find.
+- Its figures hold for entities like those of the window above. What changes later is for monitoring to find.
 - Groups marked "insufficient evidence" were too small to judge: that is not a pass."""
 
 

@@ -74,7 +74,11 @@ def challenger_verdict(
     import numpy as np
 
     labels, everywhere = now.labels, over_all or now
-    evidence = {"rows": len(labels), "entities": len(np.unique(now.entities)), "positives": int((labels == 1).sum())}
+    evidence: dict[str, float] = {
+        "rows": len(labels),
+        "entities": len(np.unique(now.entities)),
+        "positives": int((labels == 1).sum()),
+    }
     evidence |= {"rows_over_all": len(everywhere.labels)} if over_all else {}
     if not 0 < evidence["positives"] < evidence["rows"]:
         return _one_class_verdict(evidence)
@@ -159,7 +163,7 @@ def _gain_checks(gain: Interval, min_effect: float, use: int, confidence: float)
     from pipelines.promotion.gains import error_of
 
     times = "at the first use of these rows" if use == 1 else f"at use {use} of these rows"
-    why = f"the lower bound of the gain, resampling customers; it errs in {error_of(use, confidence):.2%} of cases {times}"
+    why = f"the lower bound of the gain, resampling entities; it errs in {error_of(use, confidence):.2%} of cases {times}"
     return [
         Check("better beyond chance", gain.low > 0, gain.low, "> 0", why, WAIT),
         Check("worth a new version", gain.point >= min_effect, gain.point, min_effect, "the estimate of the gain", WAIT),

@@ -62,7 +62,7 @@ def foresee(
 
 
 def _of_verdict(saved: Mapping[str, Any], entities: float, metric: str) -> float | None:
-    """Standard error of a verdict's gain, had it been of this many customers; None where it compared nothing in the metric."""
+    """Standard error of a verdict's gain, had it been of this many entities; None where it compared nothing in the metric."""
     compared, evidence, rules = saved.get("comparisons"), saved.get("evidence", {}), saved.get("rules", {})
     if not compared or compared[0]["name"] != metric or compared[0]["low"] is None:
         return None

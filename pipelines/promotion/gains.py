@@ -1,4 +1,4 @@
-"""How much a challenger gains over a champion on the same rows: paired, resampling customers, and positive is better.
+"""How much a challenger gains over a champion on the same rows: paired, resampling entities, and positive is better.
 
 Uses of the same rows are corrected for by spending the error: of 1 - confidence the k-th use is given 1 / (k (k + 1)),
 which over all k sums to 1, so that by Bonferroni's inequality the chance that any of them promotes an equal challenger stays
@@ -43,6 +43,9 @@ class Scored:
     def selected(self) -> NDArray[np.bool_]:
         return self.scores >= self.threshold
 
+    def take(self, kept: NDArray) -> Scored:
+        return Scored(self.scores[kept], self.threshold, self.dates and self.dates.take(kept))
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -58,9 +61,7 @@ class Pair:
 
     def take(self, kept: NDArray) -> Pair:
         """On some of the rows, by mask."""
-        versions = (self.challenger, self.champion)
-        scored = (Scored(each.scores[kept], each.threshold, each.dates and each.dates.take(kept)) for each in versions)
-        return Pair(self.labels[kept], *scored, self.entities[kept])
+        return Pair(self.labels[kept], self.challenger.take(kept), self.champion.take(kept), self.entities[kept])
 
     def gains(self, names: list[str], evaluate: EvaluateParams) -> dict[str, Interval]:
         """Gain of the challenger in each of these metrics, all of them on the same resamples of entities."""
@@ -93,8 +94,7 @@ def gains(
         sign = -1 if metric in LOSSES else 1
         return lambda weights: sign * (new(weights) - old(weights))
 
-    drawn = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": evaluate.seed}
-    return metrics.intervals({name: gain(name) for name in names}, entities, **drawn)
+    return metrics.intervals({name: gain(name) for name in names}, entities, **metrics.bootstrap(evaluate))
 
 
 def error_of(use: int, confidence: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.data import row_weights
 from pipelines.evaluation import latency
 from pipelines.promotion.comparison import challenger_verdict, first_verdict, identical_verdict, incomparable_verdict
@@ -59,7 +60,7 @@ class Bundle:
     @property
     def scored_by(self) -> tuple[str, str]:
         """Digests of all that a score depends on: the graph, and the order of its inputs."""
-        return onnx_model.sha256(self.folder / "model.onnx"), onnx_model.sha256(self.folder / "schema.json")
+        return stage.sha256(self.folder / "model.onnx"), stage.sha256(self.folder / "schema.json")
 
     @property
     def _manifest(self) -> dict[str, Any]:

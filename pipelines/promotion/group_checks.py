@@ -87,7 +87,7 @@ def evidence(*disparities: Mapping[str, Any]) -> dict[str, float]:
 
     if not any(disparity["attributes"] for disparity in disparities):
         return {}
-    accepted = {"harm_accepted": count("accepted")} if count("accepted") else {}
+    accepted: dict[str, float] = {"harm_accepted": count("accepted")} if count("accepted") else {}
     return {"harm_proven": count("harmed"), "harm_unproven": count("unproven")} | accepted
 
 

@@ -36,9 +36,9 @@ def comparisons(gains: dict[str, Interval], base_rate: float, cost: float, param
         CALIBRATION: ("calibration", "of the base rate", base_rate, params.max_calibration_loss),
     }
     return [
-        Comparison(title, unit, *(value / scale for value in (gains[name].point, gains[name].low, gains[name].high)), -loss)
+        Comparison(title, unit, gain.point / scale, gain.low / scale, gain.high / scale, -loss)
         for name, (title, unit, scale, loss) in kinds.items()
-        if name in gains
+        if (gain := gains.get(name))
     ]
 
 

@@ -65,7 +65,7 @@ def publish_version(url: str, tracking_uri: str, release: Release) -> ledger.Ver
             onnx_sha256=digests["model.onnx"],
             manifest=digests,
             data_manifest_sha256=manifest["data_manifest_sha256"],
-            params_sha256=onnx_model.sha256(release.params),
+            params_sha256=stage.sha256(release.params),
             git_commit=release.git_commit,
             git_ref=release.git_ref,
             mlflow_run_id=published.run_id,
@@ -112,7 +112,7 @@ def bundle_digests(bundle: Path) -> dict[str, str]:
     manifest = bundle / "manifest.json"
     if not manifest.exists():
         raise EvergreenError(f"{bundle} holds no bundle: run `dvc repro`, or `evergreen checkout VERSION`.")
-    return {**_read(manifest)["files"], "manifest.json": onnx_model.sha256(manifest)}
+    return {**_read(manifest)["files"], "manifest.json": stage.sha256(manifest)}
 
 
 def fetch(tracking_uri: str, version: ledger.Version, cache: Path) -> Bundle:
@@ -184,8 +184,12 @@ def reconcile(url: str, tracking_uri: str, model: str) -> list[str]:
     changes: list[str] = []
     for _ in range(ROUNDS):
         champion, challenger = ledger.champion(url, model), ledger.challenger(url, model)
-        aliases = {"champion": champion and champion.mlflow_version, "challenger": challenger and challenger.mlflow_version}
-        made = mlflow_registry.set_aliases(tracking_uri, model, **aliases)
+        made = mlflow_registry.set_aliases(
+            tracking_uri,
+            model,
+            champion=champion.mlflow_version if champion else None,
+            challenger=challenger.mlflow_version if challenger else None,
+        )
         changes += made
         if not made:
             return changes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from pipelines.promotion.verdict import Verdict
+from pipelines.promotion.verdict import Finding, Verdict
 from pipelines.registry import ledger
 
 Answer = Literal["approve", "reject"]
@@ -60,7 +60,8 @@ def open_reviews(url: str, model: str) -> list[Review]:
 def answered(review: Review, answer: Answer, *, by: str, comment: str) -> Verdict:
     """The verdict once a person has spoken; approved is yet to be recorded against the champion that it was judged by."""
     answer_record = {**review.verdict.review, "asked": review.sequence, "answer": answer, "by": by, "comment": comment}
-    finding, word = ("approved", "Approved") if answer == "approve" else ("rejected", "The champion stays: rejected")
+    finding: Finding = "approved" if answer == "approve" else "rejected"
+    word = "Approved" if answer == "approve" else "The champion stays: rejected"
     return replace(review.verdict, finding=finding, headline=f"{word} by {by}: {comment}", review=answer_record)
 
 

@@ -55,7 +55,8 @@ def query(connection: psycopg.Connection, statement: str, /, **values: Any) -> l
     Their placeholders are psycopg's own, `%(name)s`, bound by the server: unlike a dataset's, none is streamed by COPY.
     """
     cursor = connection.execute((FOLDER / "queries" / f"{statement}.sql").read_text(encoding="utf-8"), values)
-    return [dict(zip([column.name for column in cursor.description], row, strict=True)) for row in cursor]
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 @contextmanager
@@ -71,8 +72,8 @@ def locked(url: str, name: str, refusal: str) -> Iterator[Callable[[], bool]]:
         EvergreenError: somebody holds it: `refusal`, and since when.
     """
     with postgres.connect(url) as connection:
-        (free,) = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-        if not free:
+        row = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
+        if row is None or not row[0]:
             holders = query(connection, "lock_holder", name=name)
             since = "".join(map(_since, holders))
             raise EvergreenError(f"{refusal}{since}. Wait for it, or cancel it in Prefect, then try again.")
@@ -140,4 +141,4 @@ def _alchemy(connection: psycopg.Connection) -> Iterator[Any]:
             yield alchemy
             alchemy.commit()
     except DBAPIError as error:
-        raise error.orig from None  # psycopg's, which the database door explains
+        raise (error.orig or error) from None  # psycopg's, which the database door explains

@@ -121,9 +121,9 @@ class Writer:
         self._move(len(entities), entities[-1].as_py(), "running")
         stage.fault("score:moved")
         if histograms is not None:
-            part = {"part": run.row_count, "row_count": len(entities), "histograms": histograms}
+            counted = {"part": run.row_count, "row_count": len(entities), "histograms": histograms}
             key = {"model": run.model, "run_key": run.run_key, "version": run.version, "as_of": run.as_of}
-            query(self._connection, "record_profile", **key, **part)
+            query(self._connection, "record_profile", **key, **counted)
         with self._connection.cursor().copy(COPY) as copy:
             for part in (copy_binary.HEADER, copy_binary.rows(columns), copy_binary.TRAILER):
                 copy.write(part)

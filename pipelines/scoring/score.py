@@ -140,7 +140,7 @@ def score(
 
 def _tiers(bundle: Bundle) -> dict[str, float] | None:
     """Tier -> the probability from which on it begins, the lowest first; None for a version that has none."""
-    if "serving.json" not in bundle.digests:
+    if "serving.json" not in (bundle.digests or ()):
         return None
     tiers = json.loads((bundle.folder / "serving.json").read_text(encoding="utf-8")).get("tiers")
     return dict(tiers) if tiers else None

@@ -84,7 +84,7 @@ def _write(
     auc = folds.measure("roc_auc", labels, scores)
     record = outputs.record({"weights": weights}, kind, auc, len(labels), {})
     stage.write_json(folder / "training.json", record)
-    nothing = {"metric": config.evaluate.metric, "best": None, "by_fold": [], "stopped": None, "trials": []}
+    nothing: dict[str, Any] = {"metric": config.evaluate.metric, "best": None, "by_fold": [], "stopped": None, "trials": []}
     stage.write_json(folder / "trials.json", nothing)
     stage.say(
         f"ensemble: out-of-fold ROC-AUC {auc:.4f}, calibration {kind}; "

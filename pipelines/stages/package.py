@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-from pipelines import onnx_model
 from pipelines.config import params, stage
 from pipelines.evaluation.package import ENSEMBLE, background, card, for_api, read_trained
 
@@ -46,13 +45,13 @@ def main(
             "model": config.model,
             "candidate": name,
             "data": data,
-            "data_manifest_sha256": onnx_model.sha256(manifest),
+            "data_manifest_sha256": stage.sha256(manifest),
             "split": config.split.model_dump(),
             "present_since": json.loads(past.read_text())["overall"],
-            "files": {path.name: onnx_model.sha256(path) for path in sorted(bundle.iterdir()) if path.name != "manifest.json"},
+            "files": {path.name: stage.sha256(path) for path in sorted(bundle.iterdir()) if path.name != "manifest.json"},
         },
     )
-    stage.say(f"Bundle {onnx_model.sha256(bundle / 'manifest.json')[:12]}: {name}.")
+    stage.say(f"Bundle {stage.sha256(bundle / 'manifest.json')[:12]}: {name}.")
 
 
 if __name__ == "__main__":

@@ -118,11 +118,11 @@ def rates(totals: Floats) -> Floats:
 def resample(
     groups: Iterable[Group], measure: Callable[[Mask, metrics.Weights], Floats], entities: NDArray, bootstrap: EvaluateParams
 ) -> Floats:
-    """A measure of each group on all rows, then on each resample of customers: (1 + resamples, groups, figures).
+    """A measure of each group on all rows, then on each resample of entities: (1 + resamples, groups, figures).
 
     Args:
         measure: from a group's mask and what its rows count in n resamples, to figures (n, k).
-        entities: customer of each row, shape (rows,).
+        entities: entity of each row, shape (rows,).
     """
 
     def measured(weights: metrics.Weights) -> Floats:

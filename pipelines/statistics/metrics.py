@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.statistics.resampling import Floats, Interval, Measure, Weights, draw, intervals
+from pipelines.statistics.resampling import Bootstrap, Floats, Interval, Measure, Weights, bootstrap, draw, intervals
 
-__all__ = ["Floats", "Interval", "Measure", "Weights", "draw", "intervals"]  # resampling's, offered here too
+# resampling's, offered here too
+__all__ = ["Bootstrap", "Floats", "Interval", "Measure", "Weights", "bootstrap", "draw", "intervals"]
 CALIBRATION_BINS = 10
 EPSILON = 1e-7  # log loss is bounded: float32 scores may round to 0 or 1
 
@@ -109,7 +110,7 @@ def paired_interval(
     confidence: float,
     seed: int,
 ) -> Interval:
-    """How much `metric` gains from champion to challenger on the same rows, resampling customers.
+    """How much `metric` gains from champion to challenger on the same rows, resampling entities.
 
     Args:
         labels, challenger, champion, entities: shape (rows,).

@@ -1,22 +1,38 @@
-"""Customers drawn with replacement, and what that says about a figure: its interval.
+"""Entities drawn with replacement, and what that says about a figure: its interval.
 
-A resample is a count for each customer, which all of the customer's rows share: no row is ever copied. So a figure is
-computed from sums over rows that are products of a matrix (what is summed x customers) with the counts (customers x
+A resample is a count for each entity, which all of the entity's rows share: no row is ever copied. So a figure is
+computed from sums over rows that are products of a matrix (what is summed x entities) with the counts (entities x
 resamples). The matrix is small where a metric is a mean, and sparse where it ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from pipelines.config.params import EvaluateParams
+
 Floats = NDArray[np.float64]
 CELLS_DRAWN = 64_000_000  # counts of one byte in memory at a time
 CELLS_SUMMED = 2_000_000  # and of eight bytes
+
+
+class Bootstrap(TypedDict):
+    """How entities are drawn, and how wide an interval is."""
+
+    resamples: int
+    confidence: float
+    seed: int
+
+
+def bootstrap(evaluate: EvaluateParams) -> Bootstrap:
+    return {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": evaluate.seed}
 
 
 @dataclass(frozen=True)
@@ -38,8 +54,8 @@ class Interval:
 class Weights:
     """What each row counts in each of n resamples."""
 
-    counts: NDArray  # (customers, n)
-    customer: NDArray[np.intp]  # (rows,); number of the row's customer
+    counts: NDArray  # (entities, n)
+    entity: NDArray[np.intp]  # (rows,); number of the row's entity
 
     @classmethod
     def of(cls, weights: Weights | NDArray) -> Weights:
@@ -51,15 +67,15 @@ class Weights:
 
     def take(self, chosen: NDArray) -> Weights:
         """Of some of the rows, by index or mask: the same resamples, whatever the rows."""
-        return Weights(self.counts, self.customer[chosen])
+        return Weights(self.counts, self.entity[chosen])
 
     def total(self, *values: NDArray) -> list[Floats]:
         """Weighted sum of each of `values`, which are of shape (rows,): one array (n,) each."""
         from scipy.sparse import csr_array
 
-        customers = len(self.counts)
+        population = len(self.counts)
         # sparse only in name: a product of BLAS's starts threads, which spin for longer than so thin a one takes
-        sums = csr_array([np.bincount(self.customer, weights=each, minlength=customers) for each in values])
+        sums = csr_array([np.bincount(self.entity, weights=each, minlength=population) for each in values])
         return list(np.concatenate([sums @ counts for counts in self._blocks()], axis=1))
 
     def of_runs(self, rows: NDArray, ends: NDArray, measure: Callable[[Floats], Floats]) -> Floats:
@@ -72,7 +88,7 @@ class Weights:
         """
         from scipy.sparse import csr_array  # a third of a second to import
 
-        columns, starts = self.customer[rows], np.concatenate([[0], ends])
+        columns, starts = self.entity[rows], np.concatenate([[0], ends])
         runs = csr_array((np.ones(len(rows)), columns, starts), shape=(len(ends), len(self.counts)))
         return np.concatenate([measure(runs @ counts) for counts in self._blocks()])
 
@@ -80,7 +96,7 @@ class Weights:
         """Weighted sum of `values` over the rows of each cell, shape (n, cells). `cell` is that of each row, (rows,)."""
         from scipy.sparse import csr_array
 
-        sums = csr_array((values.astype(np.float64), (cell, self.customer)), shape=(cells, len(self.counts)))
+        sums = csr_array((values.astype(np.float64), (cell, self.entity)), shape=(cells, len(self.counts)))
         return np.concatenate([(sums @ counts).T for counts in self._blocks()])
 
     def _blocks(self) -> Iterator[Floats]:
@@ -91,39 +107,40 @@ class Weights:
 
 
 Measure = Callable[[Weights], Floats]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def draw(entities: NDArray, resamples: int, seed: int) -> Iterator[Weights]:
-    """Resamples of customers with replacement, `resamples` in all, in blocks of at most 64 MB."""
-    _, customer = np.unique(entities, return_inverse=True)
-    customers = int(customer.max()) + 1
-    blocks = _kept_counts if customers * resamples <= CELLS_DRAWN else _counts
-    for counts in blocks(customers, resamples, seed):
-        yield Weights(counts, customer)
+    """Resamples of entities with replacement, `resamples` in all, in blocks of at most 64 MB."""
+    _, entity = np.unique(entities, return_inverse=True)
+    population = int(entity.max()) + 1
+    blocks = _kept_counts if population * resamples <= CELLS_DRAWN else _counts
+    for counts in blocks(population, resamples, seed):
+        yield Weights(counts, entity)
 
 
 @lru_cache(maxsize=2)  # candidates are judged one after the other on the same rows, and on the newest of them
-def _kept_counts(customers: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
-    return tuple(_counts(customers, resamples, seed))
+def _kept_counts(population: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
+    return tuple(_counts(population, resamples, seed))
 
 
-def _counts(customers: int, resamples: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Blocks (customers, n). One byte a count is enough: more than 255 come once in 10^500 draws."""
-    random, chances = np.random.default_rng(seed), np.full(customers, 1 / customers)
-    block, part = max(1, CELLS_DRAWN // customers), max(1, CELLS_SUMMED // customers)
+def _counts(population: int, resamples: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """Blocks (entities, n). One byte a count is enough: more than 255 come once in 10^500 draws."""
+    random, chances = np.random.default_rng(seed), np.full(population, 1 / population)
+    block, part = max(1, CELLS_DRAWN // population), max(1, CELLS_SUMMED // population)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        counts = np.empty((customers, size), dtype=np.uint8)
+        counts = np.empty((population, size), dtype=np.uint8)
         for first in range(0, size, part):
             last = min(first + part, size)
-            counts[:, first:last] = random.multinomial(customers, chances, size=last - first).T
+            counts[:, first:last] = random.multinomial(population, chances, size=last - first).T
         counts.flags.writeable = False
         yield counts
 
 
 def intervals(
-    measures: Mapping[str, Measure], entities: NDArray, *, resamples: int, confidence: float, seed: int
-) -> dict[str, Interval]:
+    measures: Mapping[Name, Measure], entities: NDArray, *, resamples: int, confidence: float, seed: int
+) -> dict[Name, Interval]:
     """Each measure on all rows, with its interval; all of them on the same resamples.
 
     A measure maps `Weights` of n resamples to n figures. Resamples that give no figure (no positive drawn, say) are
@@ -131,7 +148,7 @@ def intervals(
     """
     once = Weights(np.ones((len(entities), 1)), np.arange(len(entities)))
     points = {name: float(measure(once)[0]) for name, measure in measures.items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in measures}
+    drawn: dict[Name, list[Floats]] = {name: [] for name in measures}
     for weights in draw(entities, resamples, seed):
         for name, measure in measures.items():
             drawn[name].append(measure(weights))

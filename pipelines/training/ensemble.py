@@ -91,8 +91,9 @@ def compose(
         members: graphs of all candidates that have a weight anywhere.
     """
     import numpy as np
+    from onnx import TensorProto
 
-    from pipelines.training.fitting.graph import Graph, TensorProto
+    from pipelines.training.fitting.graph import Graph
 
     graph, served, folds = Graph(), [], []
     for name, member in members.items():

@@ -60,18 +60,18 @@ def _margins(probe: Validation, weighed: list[NDArray[np.float32]]) -> Iterator[
     from pipelines.training.candidates import lightgbm
     from pipelines.training.fitting.folds import Fit
 
-    section, options = lightgbm.Params.model_validate(PROBE), {"threads": probe.threads}
+    section = lightgbm.Params.model_validate(PROBE)
     judged = [probe.rows.take(part.judged) for part in probe.parts]
     bases = [
-        lightgbm.fit_base(probe.rows.take(part.fitted), section, seed=probe.seed + number, **options)
+        lightgbm.fit_base(probe.rows.take(part.fitted), section, seed=probe.seed + number, threads=probe.threads)
         for number, part in enumerate(probe.parts)
     ]
     yield [lightgbm.margin(lightgbm.Model(base), rows) for base, rows in zip(bases, judged, strict=True)]
     for row_weights in weighed:
         rows, fits = replace(probe.rows, weights=row_weights), {}
         for number, (base, part) in enumerate(zip(bases, probe.parts, strict=True)):
-            sides = rows.take(part.fitted), rows.take(part.judged)
-            updated = lightgbm.update(base, *sides, section, seed=probe.seed + number, **options)
+            fitted, judged_rows = rows.take(part.fitted), rows.take(part.judged)
+            updated = lightgbm.update(base, fitted, judged_rows, section, seed=probe.seed + number, threads=probe.threads)
             fits[section.model_dump_json(), number] = Fit(*updated)
         tried = replace(probe, fits=fits)
         yield [tried.margins(section, number) for number in range(len(bases))]

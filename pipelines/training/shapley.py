@@ -54,7 +54,7 @@ def _path(start: NDArray, target: NDArray, order: NDArray) -> NDArray:
 
 
 def _as_rows(matrix: NDArray, like: Rows) -> Rows:
-    """A matrix as the rows of a candidate; labels and customers, which no margin reads, are zeros."""
+    """A matrix as the rows of a candidate; labels and entities, which no margin reads, are zeros."""
     import numpy as np
 
     numbers, codes = np.split(matrix, [like.numbers.shape[1]], axis=1)

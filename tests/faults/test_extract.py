@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.config.errors import TransientError
 from pipelines.config.stage import TRANSIENT
 from tests.faults.test_source import QUERIES, Source, source, template
@@ -32,7 +32,7 @@ def undisturbed(source: Source) -> str:
     """SHA-256 of the rows as they should be."""
     source.pin()
     source.extract()
-    return onnx_model.sha256(source.folder / "rows.parquet")
+    return stage.sha256(source.folder / "rows.parquet")
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def test_a_killed_extraction_leaves_no_rows_and_the_next_converges(source: Sourc
     assert not (made / "rows.parquet").exists()
     assert not (made / "manifest.json").exists()
     assert source.stage("extract", *PATHS).returncode == 0
-    assert onnx_model.sha256(made / "rows.parquet") == undisturbed
+    assert stage.sha256(made / "rows.parquet") == undisturbed
     assert sorted(file.name for file in made.iterdir()) == ["left_out.json", "manifest.json", "rows.parquet"]
 
 
@@ -112,7 +112,7 @@ def test_a_cut_connection_is_transient_wherever_it_is_cut(source: Source, undist
             cut.extract()
     assert [file.name for file in source.folder.iterdir()] == ["params.yaml"]
     source.extract()
-    assert onnx_model.sha256(source.folder / "rows.parquet") == undisturbed
+    assert stage.sha256(source.folder / "rows.parquet") == undisturbed
 
 
 def test_the_stage_asks_for_a_retry_when_postgres_goes_away_and_the_retry_gives_the_same_rows(
@@ -124,4 +124,4 @@ def test_the_stage_asks_for_a_retry_when_postgres_goes_away_and_the_retry_gives_
     assert f"Postgres at 127.0.0.1:{port}" in cut.stderr
     assert "only-for-tests" not in cut.stderr + cut.stdout
     assert source.stage("extract", *PATHS).returncode == 0
-    assert onnx_model.sha256(source.folder / "data" / "rows.parquet") == undisturbed
+    assert stage.sha256(source.folder / "data" / "rows.parquet") == undisturbed

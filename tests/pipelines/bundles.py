@@ -13,7 +13,7 @@ import onnx
 import pyarrow as pa
 from onnx import TensorProto, helper
 
-from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.config.params import AuditParams, DataParams, EvaluateParams, PromotionParams
 from pipelines.registry import ledger, publish
 
@@ -119,7 +119,7 @@ def write(
         "data_manifest_sha256": "d" * 64,
         "split": split,
         "present_since": since,
-        "files": {path.name: onnx_model.sha256(path) for path in folder.iterdir()},
+        "files": {path.name: stage.sha256(path) for path in folder.iterdir()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -128,12 +128,12 @@ def write(
 def keep(home: Path, weights: dict[str, float]) -> Path:
     """A bundle where versions are looked for first: in the home, under its digest."""
     draft = write(home / "models" / "draft", weights)
-    return draft.rename(home / "models" / onnx_model.sha256(draft / "manifest.json"))
+    return draft.rename(home / "models" / stage.sha256(draft / "manifest.json"))
 
 
 def registration(bundle: Path, **changes: Any) -> ledger.Registration:
     """What the ledger keeps of a version of model churn, with some fields replaced."""
-    digests = {path.name: onnx_model.sha256(path) for path in bundle.iterdir()}
+    digests = {path.name: stage.sha256(path) for path in bundle.iterdir()}
     new = ledger.Registration(
         model="churn", bundle_sha256=digests["manifest.json"], onnx_sha256=digests["model.onnx"], manifest=digests,
         data_manifest_sha256="d" * 64, params_sha256="e" * 64, git_commit="c0ffee", git_ref="refs/evergreen/runs/1",

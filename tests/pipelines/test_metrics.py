@@ -28,7 +28,7 @@ def test_weighted_metrics_equal_the_reference(ours, theirs):
 def resample_counts(entities, resamples, seed):
     """How often each row is drawn, in blocks of shape (n, rows)."""
     for weights in metrics.draw(entities, resamples, seed):
-        yield weights.counts[weights.customer].T.astype(float)
+        yield weights.counts[weights.entity].T.astype(float)
 
 
 def test_log_loss_equals_the_reference_and_stays_finite():

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.config.errors import EvergreenError, TransientError
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, mlflow_registry, publish
@@ -92,7 +93,7 @@ def test_a_publication_shows_all_of_a_run_and_holds_the_bundle(url, uri, client,
     assert {file.path for file in client.list_artifacts(run.info.run_id, "reports")} == {"reports/plots", "reports/audit.html"}
     registered = client.get_model_version(model_of(release), str(version.mlflow_version))
     assert registered.run_id == version.mlflow_run_id
-    assert (version.bundle_sha256, version.metrics["roc_auc"]) == (onnx_model.sha256(release.bundle / "manifest.json"), 0.8)
+    assert (version.bundle_sha256, version.metrics["roc_auc"]) == (stage.sha256(release.bundle / "manifest.json"), 0.8)
     fetched = mlflow_registry.download(uri, version.mlflow_run_id, tmp_path / "fetched")
     onnx_model.verify(fetched, version.manifest)
 
@@ -155,7 +156,7 @@ def test_a_kill_then_a_rerun_leaves_one_version_and_one_champion(url, uri, clien
 def test_an_upload_cut_short_is_closed_and_done_again(url, uri, client, release):
     model = model_of(release)
     experiment = client.create_experiment(model)
-    half = client.create_run(experiment, tags={mlflow_registry.KEY: onnx_model.sha256(release.bundle / "manifest.json")})
+    half = client.create_run(experiment, tags={mlflow_registry.KEY: stage.sha256(release.bundle / "manifest.json")})
     version = publish.publish_version(url, uri, release)
     assert version.mlflow_run_id != half.info.run_id
     assert {run.info.run_id: run.info.status for run in runs_of(client, model)} == {
@@ -225,7 +226,7 @@ def test_a_damaged_copy_is_fetched_again_and_a_swapped_original_is_refused(url, 
     cached = publish.fetch(uri, version, tmp_path / "cache").folder
     (cached / "model.onnx").write_bytes(b"bit rot")
     publish.fetch(uri, version, tmp_path / "cache")
-    assert onnx_model.sha256(cached / "model.onnx") == version.onnx_sha256
+    assert stage.sha256(cached / "model.onnx") == version.onnx_sha256
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [version.bundle_sha256]
     swapped = tmp_path / "model.onnx"
     swapped.write_bytes(b"swapped")
@@ -303,7 +304,7 @@ def with_texts(bundle: Path, scratch: Path) -> Path:
         shutil.copy(other / name, bundle / name)
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["data"]["columns"] = versions.TYPES
-    manifest["files"] = {path.name: onnx_model.sha256(path) for path in bundle.iterdir() if path.name != "manifest.json"}
+    manifest["files"] = {path.name: stage.sha256(path) for path in bundle.iterdir() if path.name != "manifest.json"}
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     return bundle
 

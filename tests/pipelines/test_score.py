@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.config.errors import EvergreenError
 from pipelines.config.params import DataParams
 from pipelines.data.extract import Queries
@@ -232,7 +232,7 @@ def test_a_run_that_somebody_else_moved_writes_nothing(source, url, champion):
     version, bundle = champion
     stopped(source, url, version, bundle, rows=600)
     values = {"model": "churn", "version": 1, "as_of": AS_OF, "horizon_days": 30, "embargo_days": 14}
-    query = onnx_model.sha256(source.queries.training_set)
+    query = stage.sha256(source.queries.training_set)
     run = predictions.begin(url, predictions.Plan(**values, query_sha256=query))
     change(url, "update evergreen.scoring_runs set row_count = row_count + 1")
     with pytest.raises(EvergreenError, match="Somebody else moved"), connect(url) as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import onnx_model
+from pipelines.config import stage
 from pipelines.registry import ledger
 from pipelines.training.fitting.calibration import Uncalibrated
 from pipelines.training.fitting.graph import Calibrations, Graph, Trees
@@ -73,13 +73,13 @@ def write(folder: Path, *, model: str = "churn", shift: float = 0.0, threshold: 
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     manifest = {"model": model, "candidate": "lightgbm", "data": data, "data_manifest_sha256": "d" * 64}
-    manifest["files"] = {path.name: onnx_model.sha256(path) for path in folder.iterdir()}
+    manifest["files"] = {path.name: stage.sha256(path) for path in folder.iterdir()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {path.name: onnx_model.sha256(path) for path in folder.iterdir()}
+    return {path.name: stage.sha256(path) for path in folder.iterdir()}
 
 
 def registration(folder: Path, model: str = "churn") -> ledger.Registration:

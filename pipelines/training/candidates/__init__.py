@@ -50,8 +50,8 @@ class Rows:
 
     def take(self, chosen: NDArray) -> Rows:
         """Some of the rows, by index or mask."""
-        parts = (self.numbers, self.codes, self.labels, self.entities, self.weights)
-        return Rows(*(part[chosen] for part in parts), category_counts=self.category_counts)
+        numbers, codes, labels = self.numbers[chosen], self.codes[chosen], self.labels[chosen]
+        return Rows(numbers, codes, labels, self.entities[chosen], self.weights[chosen], self.category_counts)
 
     def matrix(self) -> NDArray[np.float32]:
         """Numbers and codes side by side, (rows, features)."""

@@ -7,7 +7,7 @@ The margin is the log odds of the mean of the leaves' shares. Category codes go 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pipelines.training.fitting.graph import Graph, Trees
 
-    Forest = ExtraTreesClassifier | RandomForestClassifier
+    Forest: TypeAlias = ExtraTreesClassifier | RandomForestClassifier
 
 DOUBT = 1e-4  # shares are drawn in from 0 and 1 by this much, so that log odds stay finite and keep their order
 

@@ -138,12 +138,16 @@ def _data(rows: Rows, **options: Any) -> lightgbm.Dataset:
 
 
 def margin(model: Model, rows: Rows) -> NDArray[np.float64]:
-    return sum(_raw(booster, rows) for booster in model.boosters)
+    import numpy as np
+
+    return np.sum([_raw(booster, rows) for booster in model.boosters], axis=0)
 
 
 def explain(model: Model, rows: Rows) -> NDArray[np.float64]:
     """TreeSHAP (Lundberg et al. 2020), as LightGBM computes it."""
-    return sum(booster.predict(rows.matrix(), pred_contrib=True)[:, :-1] for booster in model.boosters)
+    import numpy as np
+
+    return np.sum([booster.predict(rows.matrix(), pred_contrib=True)[:, :-1] for booster in model.boosters], axis=0)
 
 
 def metadata(model: Model) -> dict[str, Any]:
@@ -157,14 +161,16 @@ def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
 def _trees(model: Model) -> Trees:
     import numpy as np
 
-    from pipelines.training.fitting.graph import Trees
+    from pipelines.training.fitting.graph import ARRAYS, Trees
 
     trees = [tree["tree_structure"] for booster in model.boosters for tree in booster.dump_model()["tree_info"]]
     nodes = [node for tree in trees for node in _nodes(tree)]
     *columns, members = zip(*nodes, strict=True)
     kinds = [np.int64, np.int64, np.float64, np.int64, np.int64, np.bool_, np.float64]
-    arrays = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
-    return Trees(*arrays, members={at: codes for at, codes in enumerate(members) if codes})
+    arrays: dict[str, Any] = {
+        name: np.array(column, dtype=kind) for name, column, kind in zip(ARRAYS, columns, kinds, strict=True)
+    }
+    return Trees(**arrays, members={at: codes for at, codes in enumerate(members) if codes})
 
 
 def _nodes(root: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -178,7 +184,8 @@ def _nodes(root: dict[str, Any]) -> list[tuple[Any, ...]]:
             rows[number] = (number, -1, 0.0, 0, 0, False, node["leaf_value"], ())
             return number
         left, right = visit(node["left_child"]), visit(node["right_child"])
-        threshold, members, missing_left = node["threshold"], (), node["default_left"]
+        threshold, missing_left = node["threshold"], node["default_left"]
+        members: tuple[float, ...] = ()
         if node["decision_type"] == "==":
             members, threshold = tuple(map(float, threshold.split("||"))), 0.0
         elif node["missing_type"] != "NaN":  # without missing values in training LightGBM reads NaN as 0

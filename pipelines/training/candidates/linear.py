@@ -70,8 +70,7 @@ def explain(model: Model, rows: Rows) -> NDArray[np.float64]:
 
 def write(graph: Graph, models: list[Model], schema: dict[str, Any]) -> str:
     import numpy as np
-
-    from pipelines.training.fitting.graph import TensorProto
+    from onnx import TensorProto
 
     parts = [graph.constant("intercepts", [[model.intercept for model in models]], np.float64)]
     if schema["numbers"]:

@@ -47,7 +47,8 @@ def fit_stopped(
 ) -> tuple[xgboost.Booster, NDArray[np.float64]]:
     import numpy as np
 
-    learned, losses = _data(rows, threads), {}
+    learned = _data(rows, threads)
+    losses: dict[str, dict[str, list[float]]] = {}
     model = _library().train(
         _options(rows, params, seed, threads),
         learned,

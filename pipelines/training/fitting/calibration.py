@@ -92,10 +92,8 @@ def fit_isotonic(margins: Floats, labels: NDArray, weights: NDArray) -> Isotonic
     order = np.argsort(margins, kind="stable")
     for rows in np.array_split(order, min(GROUPS, len(order))):
         pool_weights = weights[rows]
-        pool = (
-            float(pool_weights.sum()),
-            *(float(np.average(values[rows], weights=pool_weights)) for values in (margins, labels)),
-        )
+        margin, rate = (float(np.average(values[rows], weights=pool_weights)) for values in (margins, labels))
+        pool = float(pool_weights.sum()), margin, rate
         while pools and not 0 < pool[2] - pools[-1][2] <= STEEPEST * (pool[1] - pools[-1][1]):
             pool = _pooled(pools.pop(), pool)
         pools.append(pool)

@@ -227,7 +227,7 @@ def _joined(models: list[Trees]) -> tuple[Trees, NDArray[np.intp], NDArray[np.in
     """All trees of all models in one, whose nodes are named by their place in it; where each tree begins, and the number of
     each node's model."""
     starts = np.cumsum([0, *(len(trees.node) for trees in models)])
-    parts = {name: np.concatenate([getattr(trees, name) for trees in models]) for name in ARRAYS}
+    parts: dict[str, Any] = {name: np.concatenate([getattr(trees, name) for trees in models]) for name in ARRAYS}
     root = np.flatnonzero(parts["node"] == 0)
     first = np.repeat(root, np.diff([*root, starts[-1]]))
     parts |= {"left": first + parts["left"], "right": first + parts["right"]}

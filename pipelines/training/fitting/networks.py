@@ -51,11 +51,12 @@ def learn_encoding(rows: Rows, bins: int) -> Encoding:
     starts = np.cumsum(sizes) - sizes
     fitted = np.zeros(int(sizes.sum()), dtype=bool)
     fitted[(rows.codes.astype(np.int64) + starts).ravel()] = True
+    none = np.zeros(0, dtype=np.float32)
     return Encoding(
         median=np.array([np.median(column) if len(column) else 0 for column in present], dtype=np.float32),
         column=np.repeat(np.arange(len(edges)), counts),
-        low=np.concatenate([edge[:-1] for edge in edges] or [[]]).astype(np.float32),
-        width=np.concatenate([np.diff(edge) for edge in edges] or [[]]).astype(np.float32),
+        low=np.concatenate([none, *(edge[:-1] for edge in edges)]),
+        width=np.concatenate([none, *(np.diff(edge) for edge in edges)]),
         flagged=np.flatnonzero(absent.any(axis=0) & ~absent.all(axis=0)),
         starts=starts,
         place=np.where(fitted, np.arange(len(fitted)), np.repeat(starts, sizes)),

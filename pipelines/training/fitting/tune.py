@@ -45,14 +45,15 @@ def tune(validation: Validation, section: CandidateParams, params: TuneParams) -
         EvergreenError: the params in params.yaml cannot be fitted.
     """
     if params.trials == 0 or not section.search:
-        nothing = {"metric": validation.metric, "best": None, "by_fold": [], "stopped": None, "trials": []}
+        nothing: dict[str, Any] = {"metric": validation.metric, "best": None, "by_fold": [], "stopped": None, "trials": []}
         return Tuned([section] * validation.folds, section, nothing)
     from pipelines.training.fitting.study import Proposals
 
     sample = validation.sample(params.rows)
     sample = sample if sample.has_both_labels else validation  # positives are rare: a sample that lacks them tells nothing
     ends = time.monotonic() + params.seconds
-    proposals, done, stopped = Proposals(section, params.generation, validation.seed), [], None
+    proposals, stopped = Proposals(section, params.generation, validation.seed), None
+    done: list[tuple[Trial, Outcome]] = []
     while len(done) < params.trials and stopped is None:
         thresholds = pruning_thresholds([outcome for _, outcome in done])
         trials = proposals.ask(min(params.generation, params.trials - len(done)), thresholds)
@@ -105,7 +106,8 @@ def gain_is_shown(
     """
     from pipelines.statistics import metrics
 
-    rows, options = validation.rows, {"resamples": RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": validation.seed}
+    rows = validation.rows
+    options: metrics.Bootstrap = {"resamples": RESAMPLES, "confidence": ONE_STANDARD_ERROR, "seed": validation.seed}
     gains = []
     for number, part in enumerate(validation.parts):
         kept = validation.fold[part.judged] != without
