@@ -379,7 +379,7 @@ def write_pin(path: Path, as_of: str, fingerprint: str) -> None:
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 10**9  # a line of a person's, or of init's, stays one
     yaml.Representer = type("WithNull", (RoundTripRepresenter,), {})  # adding to the class itself would change it for all
-    yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null"))
     values = yaml.load(path)
     # quoted, because DVC cannot read bare dates
     values["data"]["as_of"] = DoubleQuotedScalarString(as_of)
