@@ -123,5 +123,5 @@ def publish(own: Settings, folder: Path, model: str = MODEL) -> str:
     shutil.copytree(bundle, own.home / "models" / version.bundle_sha256, dirs_exist_ok=True)
     if ledger.champion(own.evergreen_url, model) is None:
         decision = {"actor": "bench", "reason": "to be measured", "verdict": {"outcome": "promoted"}}
-        ledger.promote(own.evergreen_url, model, version.version, expected_epoch=0, **decision)
+        ledger.promote(own.evergreen_url, model, version.version, expected_revision=0, **decision)
     return keys.create(own.evergreen_url, "bench", ["predict"])

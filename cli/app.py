@@ -121,7 +121,7 @@ def pin(
     typer.echo(f"Pinned {found.as_of}, fingerprint {found.fingerprint}.")
     share = found.positives / found.rows
     typer.echo(f"`dvc repro` will read {found.rows:,} rows, {found.positives:,} of them positive ({share:.1%}).")
-    typer.echo(summary.foreseen(here, found, config))
+    typer.echo(summary.minimum_detectable(here, found, config))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from flows.facts import Facts
 from monitoring.reference import newest_metrics
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
-from pipelines.registry import ledger, reigns
+from pipelines.registry import ledger, tenures
 
 NOT_PARAMS = ("data.as_of", "data.fingerprint")  # they are the data's
 
@@ -26,7 +26,7 @@ def compare(here: Settings, model: str, numbers: Sequence[int]) -> str:
         raise EvergreenError(f"v{numbers[0]} is named twice: name two versions. `evergreen history` lists them.")
     url = here.promoter_url
     both = [Facts.of(here, ledger.version(url, model, number)) for number in numbers]
-    known, decisions = reigns.read(url, model), ledger.history(url, model)
+    known, decisions = tenures.read(url, model), ledger.history(url, model)
     parts = [
         f"{model} {both[0].version} and {both[1].version}",
         _section("champion", (_reign(one, known) for one in both)),
@@ -45,9 +45,11 @@ def _section(title: str, lines: Iterator[str]) -> str:
     return "\n".join([f"\n{title}", *(f"  {line}".rstrip() for line in lines)])
 
 
-def _reign(one: Facts, known: Sequence[reigns.Reign]) -> str:
-    own = [reign for reign in known if reign.version == one.version.version]
-    times = [f"{reign.since:%Y-%m-%d %H:%M} to " + (f"{reign.until:%Y-%m-%d %H:%M}" if reign.until else "now") for reign in own]
+def _reign(one: Facts, known: Sequence[tenures.Tenure]) -> str:
+    own = [tenure for tenure in known if tenure.version == one.version.version]
+    times = [
+        f"{tenure.since:%Y-%m-%d %H:%M} to " + (f"{tenure.until:%Y-%m-%d %H:%M}" if tenure.until else "now") for tenure in own
+    ]
     return f"{one.version!s:<4} published {one.version.created_at:%Y-%m-%d %H:%M}; " + (
         f"champion {', '.join(times)}" if times else "never champion"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.registry import reigns
+from pipelines.registry import tenures
 from pipelines.registry.ledger import Promotion
 
 WORDS = {  # by the finding of a verdict; any other is what the row itself says
-    reigns.ROLLED_BACK: "rolled back",
+    tenures.ROLLED_BACK: "rolled back",
     "by hand": "promoted by hand",
     "approved": "promoted, approved",
     "awaits review": "awaits review",

@@ -50,10 +50,10 @@ def champion(
 
         typer.echo(summary.champion(here, model))
         return
-    from pipelines.registry import reigns
+    from pipelines.registry import tenures
 
-    moment, known = _moment(at), reigns.read(here.promoter_url, model)
-    found = reigns.at(known, moment)
+    moment, known = _moment(at), tenures.read(here.promoter_url, model)
+    found = tenures.at(known, moment)
     if found is None:
         first = f"its first was v{known[0].version}, since {known[0].since:%Y-%m-%d %H:%M} UTC" if known else "it has none yet"
         raise EvergreenError(
@@ -61,7 +61,7 @@ def champion(
             "version was promoted or served; its as-of date is another matter. `evergreen history` lists every decision."
         )
     until = f"until {found.until:%Y-%m-%d %H:%M:%S}" if found.until else "and is still"
-    typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{found.version}: epoch {found.epoch},")
+    typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{found.version}: revision {found.revision},")
     typer.echo(f"since {found.since:%Y-%m-%d %H:%M:%S} {until}. By {found.actor}: {found.reason}")
 
 
@@ -76,7 +76,7 @@ def history(rows: Annotated[int, typer.Option(min=1, help="how many, newest firs
     if not found:
         typer.echo(f"No decision about {model} yet: `evergreen retrain` leads to the first.")
     for row in found:
-        when, said = f"{row.created_at:%Y-%m-%d %H:%M}  epoch {row.epoch:<3}", decisions.told(row)
+        when, said = f"{row.created_at:%Y-%m-%d %H:%M}  revision {row.revision:<3}", decisions.told(row)
         typer.echo(f"{when} {said:<34} {row.reason}")
         typer.echo(f"{'':<{len(when)}} {'':<34} by {row.actor}")
 
@@ -104,7 +104,9 @@ def rollback(
     here, number = settings.load(), number_of(version) if version else None
     row = back.roll_back(here, model_here(), number, actor=getpass.getuser(), reason=reason)
     back.tell_later(here, row)
-    typer.echo(f"{row.model} v{row.to_version} is the champion again (epoch {row.epoch}), instead of v{row.from_version}.")
+    typer.echo(
+        f"{row.model} v{row.to_version} is the champion again (revision {row.revision}), instead of v{row.from_version}."
+    )
     typer.echo("MLflow's aliases, the first page and the event follow in a moment; what does not, `evergreen doctor` mends.")
     typer.echo(f"The other way: evergreen promote v{row.from_version} --reason TEXT")
 
@@ -136,7 +138,7 @@ def trace(
         steps.append(step)
     marks = {True: "holds", False: "BROKEN", None: ""}
     for step in [*steps, *tracing.of_version(here, version)]:
-        typer.echo(f"{step.what:<11} {marks[step.holds]:<7} {step.says}")
+        typer.echo(f"{step.what:<11} {marks[step.holds]:<7} {step.message}")
         steps.append(step)
     if sql:
         typer.echo(f"\n{tracing.sql_of(here, version)}")

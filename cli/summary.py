@@ -23,15 +23,16 @@ SHOWN = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precisi
 
 def champion(here: Settings, model: str) -> str:
     """The champion's figures with their intervals, as text."""
-    reigning = ledger.champion(here.promoter_url, model)
-    if reigning is None:
+    current = ledger.champion(here.promoter_url, model)
+    if current is None:
         return f"{model} has no champion yet: `evergreen retrain`."
-    bundle = publish.fetch(here.mlflow_tracking_uri, reigning, here.home / "models").folder
+    bundle = publish.fetch(here.mlflow_tracking_uri, current, here.home / "models").folder
     evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     found = evaluation["candidates"][manifest["candidate"]]
     lines = [
-        f"{model} {reigning} is champion (epoch {reigning.epoch}): {manifest['candidate']}, as of {manifest['data']['as_of']},",
+        f"{model} {current} is champion (revision {current.revision}): {manifest['candidate']}, "
+        f"as of {manifest['data']['as_of']},",
     ]
     figures, metric = newest_metrics(found), evaluation["metric"]
     if figures is found["metrics"]:
@@ -45,11 +46,11 @@ def champion(here: Settings, model: str) -> str:
     beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
     lines += [f"  beside it: {name}, {metric} {_figure(_metric(evaluation, name))}" for name in beaten]
     lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
-    lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, reigning).items()]
+    lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, current).items()]
     return "\n".join(lines)
 
 
-def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
+def minimum_detectable(here: Settings, pin: extract.Pin, config: params.Params) -> str:
     """The smallest gain that a pin's newest snapshots could show, and where that figure comes from."""
     from pipelines.promotion import detection
     from pipelines.promotion.gate import snapshot_of
@@ -58,14 +59,14 @@ def foreseen(here: Settings, pin: extract.Pin, config: params.Params) -> str:
     try:
         url, snapshot = here.promoter_url, snapshot_of(pin.as_of, pin.fingerprint)
         verdicts = [row.verdict for row in ledger.history(url, config.model)]
-        reigning, newest = ledger.champion(url, config.model), ledger.versions(url, config.model)
-        version, epoch = (newest[0].version if newest else 0) + 1, reigning.epoch if reigning else 0
-        use = ledger.use_of_snapshot(url, config.model, snapshot, version=version, epoch=epoch)
+        current, newest = ledger.champion(url, config.model), ledger.versions(url, config.model)
+        version, revision = (newest[0].version if newest else 0) + 1, current.revision if current else 0
+        reuse = ledger.snapshot_reuse(url, config.model, snapshot, version=version, revision=revision)
     except EvergreenError as error:  # a pin needs the source alone
-        verdicts, use, note = [], 1, f" The ledger was not asked: {error}"
+        verdicts, reuse, note = [], 1, f" The ledger was not asked: {error}"
     rows, entities = pin.newest
     settings = {"evaluate": config.evaluate, "promotion": config.promotion, "dated": config.data.time is not None}
-    return detection.foresee(verdicts, entities=entities, rows=rows, use=use, **settings).says + note
+    return detection.minimum_detectable_effect(verdicts, entities=entities, rows=rows, reuse=reuse, **settings).message + note
 
 
 def windows(here: Settings, model: str) -> str:
@@ -79,7 +80,7 @@ def windows(here: Settings, model: str) -> str:
         measured = known.get((one.window_key, one.version))
         metric = one.figures["metric"]
         figure = _figure(measured.metrics[metric]) if measured and metric in measured.metrics else "labels not mature"
-        held = f" (held: {one.held})" if one.held else ""
+        held = f" (held: {one.suppressed})" if one.suppressed else ""
         asked = " and ".join(one.asks) or one.action
         lines.append(f"{one.window_key}  v{one.version}  {asked:<8} {metric} {figure:<26} {one.why}{held}")
     return "\n".join(lines)

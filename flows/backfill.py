@@ -83,7 +83,7 @@ def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Versio
 @task(task_run_name="score-{window.key}", **REPEATED)
 def write_scores(here: settings.Settings, watch: Watch, window: Window, version: int) -> None:
     """The scores of every day that the window's verdict needs, by one version. A day without a row is no error: nobody came."""
-    every_day = watch.params.monitor.of_window == "every day"
+    every_day = watch.params.monitor.snapshot_policy == "every"
     for day in window.days if every_day else [window.last]:
         score.score_day(here.scorer_url, watch.subject_of(version), day, may_be_empty=True)
 

@@ -265,6 +265,6 @@ def _is_in_source(here: Settings, data: DataParams, entity: str) -> bool | None:
 
 def _note(here: Settings, model: str, actor: str, predictions: int, outcomes: int, files: int, versions: Sequence[int]) -> None:
     """That something was erased, and by whom; not who."""
-    values = {"model": model, "kind": "person", "actor": actor, "files": files, "versions": list(versions)}
+    values = {"model": model, "kind": "entity", "actor": actor, "files": files, "versions": list(versions)}
     with postgres.connect(here.evergreen_url) as owner:
         query(owner, "record_erasure", **values, predictions=predictions, outcomes=outcomes)

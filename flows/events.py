@@ -9,19 +9,19 @@ from typing import Any, Literal
 from pipelines.config.errors import EvergreenError, TransientError
 from pipelines.registry import ledger
 
-Kind = Literal["retrain", "block", "review", "promoted"]
+Kind = Literal["retrain", "quarantine", "review", "promoted"]
 CAUSE = "evergreen.cause"  # label of the event's resource: events of one cause within a minute start one retraining
 
 # What a person reads first, and what to do next, by kind
 SAYS: Mapping[Kind, str] = {
     "retrain": "a retraining is due",
-    "block": "the feed is broken",
+    "quarantine": "the feed is broken",
     "review": "a person has to look",
     "promoted": "a new champion",
 }
 NEXT: Mapping[Kind, str] = {
     "retrain": "Nothing: it starts by itself. `evergreen history` shows how it ends.",
-    "block": "Mend the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
+    "quarantine": "Mend the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
     "review": "Read its page and its bias report. `evergreen rollback --reason TEXT` goes back to the champion before.",
     "promoted": "Nothing. `evergreen champion` shows its figures.",
 }
@@ -59,7 +59,7 @@ def describe(model: str, kind: Kind, payload: Mapping[str, str]) -> dict[str, An
     from prefect.events import Event
 
     cause = payload.get("cause", "")
-    defaults = {"says": SAYS[kind], "next": NEXT[kind].format(model=model, cause=cause or "WINDOW")}
+    defaults = {"message": SAYS[kind], "next": NEXT[kind].format(model=model, cause=cause or "WINDOW")}
     event = Event(
         event=f"evergreen.{kind}",
         resource={"prefect.resource.id": resource_id(model), "prefect.resource.name": model, CAUSE: cause},

@@ -19,7 +19,7 @@ from flows.execution import workspace
 from pipelines.config.params import GcParams
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
-from pipelines.registry import ledger, reigns
+from pipelines.registry import ledger, tenures
 from pipelines.registry import mlflow_cleaning as cleaning
 from pipelines.registry.ledger import Version
 from pipelines.registry.schema import query
@@ -64,7 +64,7 @@ def ground(here: Settings, model: str, params: GcParams, now: float | None = Non
 def needed(url: str, model: str, params: GcParams) -> frozenset[int]:
     """Champion, challenger, those who can be gone back to, and the newest."""
     every = [one.version for one in ledger.versions(url, model)]
-    line = reigns.line_of(reigns.read(url, model))
+    line = tenures.line_of(tenures.read(url, model))
     challenger = ledger.challenger(url, model)
     back = line[-1 - params.rollback_versions :]
     return frozenset({*back, *every[: params.newest_versions], *([challenger.version] if challenger else [])})
@@ -142,7 +142,7 @@ def erase_run(at: Ground, run_key: str) -> None:
     """Take the scores of one replaced run away, as the owner of the tables may, and note that."""
     with postgres.connect(at.here.evergreen_url) as owner:
         erased = query(owner, "erase_run", model=at.model, run_key=run_key)[0]["erased"]
-        noted = {"kind": "collected", "actor": f"gc of {run_key}", "outcomes": 0, "files": 0, "versions": []}
+        noted = {"kind": "garbage_collection", "actor": f"gc of {run_key}", "outcomes": 0, "files": 0, "versions": []}
         query(owner, "record_erasure", model=at.model, predictions=erased, **noted)
 
 

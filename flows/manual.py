@@ -57,9 +57,9 @@ def promote(here: Settings, number: int, *, actor: str, reason: str, say: Callab
     version = ledger.version(url, params.read(here.folder / "params.yaml").model, number)
     say(f"Checking the files of {version}: what cannot be loaded must not serve.")
     publishing.fetch(uri, version, here.home / "models")
-    reigning, before = ledger.champion(url, version.model), ledger.history(url, version.model, 1)
+    current, before = ledger.champion(url, version.model), ledger.history(url, version.model, 1)
     verdict = Verdict("by hand", f"{actor}: {reason}")
-    publishing.record_decision(url, version, verdict, epoch=reigning.epoch if reigning else 0, actor=actor)
+    publishing.record_decision(url, version, verdict, revision=current.revision if current else 0, actor=actor)
     say(f"{version} is the champion in the ledger, and the API follows within seconds. MLflow's aliases:")
     for change in publishing.reconcile(url, uri, version.model):
         say(f"  {change}")

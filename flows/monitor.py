@@ -78,9 +78,9 @@ def _lateness(late: list[Finding], scheduled: bool) -> str:
     if not late:
         return ""
     if scheduled:
-        raise EvergreenError(f"{late[0].says} Look after what loads the source; `evergreen monitor` judges what there is.")
-    get_run_logger().warning("%s", late[0].says)
-    return f" {late[0].says}"
+        raise EvergreenError(f"{late[0].message} Look after what loads the source; `evergreen monitor` judges what there is.")
+    get_run_logger().warning("%s", late[0].message)
+    return f" {late[0].message}"
 
 
 def _was_left_out(watch: Watch, window: Window) -> bool:
@@ -138,16 +138,16 @@ def follow_up(watch: Watch, asked_before: Verdict | None) -> None:
     newest speaks for all. One that was asked for before, and never began, since the server that starts it was away, is
     asked for again.
     """
-    reigning = ledger.champion(watch.url, watch.model)
+    current = ledger.champion(watch.url, watch.model)
     still = store.unanswered(watch.url, watch.model)
-    untold = store.untold(watch.url, watch.model)
-    for verdict in untold:
-        concerns = reigning is None or verdict.version == reigning.version
+    pending = store.pending(watch.url, watch.model)
+    for verdict in pending:
+        concerns = current is None or verdict.version == current.version
         answered = verdict.action == "retrain" and (still is None or verdict.sequence != still.sequence)
-        wishes = [wish for wish in verdict.asks if not (wish == "retrain" and (answered or verdict.held))]
+        wishes = [wish for wish in verdict.asks if not (wish == "retrain" and (answered or verdict.suppressed))]
         if not concerns or all(_emit(watch, verdict, wish) for wish in wishes):
-            store.record_notice(watch.url, verdict)
-    if still and asked_before and still.sequence == asked_before.sequence not in {one.sequence for one in untold}:
+            store.record_notification(watch.url, verdict)
+    if still and asked_before and still.sequence == asked_before.sequence not in {one.sequence for one in pending}:
         get_run_logger().warning("%s asked for a retraining that never began: it is asked for again.", still.window_key)
         _emit(watch, still, "retrain")
 
@@ -168,4 +168,4 @@ def _emit(watch: Watch, verdict: Verdict, wish: events.Kind) -> bool:
 
 
 def _held(verdict: Verdict) -> str:
-    return f" No retraining now: {verdict.held}" if verdict.held else ""
+    return f" No retraining now: {verdict.suppressed}" if verdict.suppressed else ""

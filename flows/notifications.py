@@ -16,7 +16,7 @@ from pipelines.config.settings import Settings
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger
 
-DECISIONS = ["evergreen.retrain", "evergreen.block", "evergreen.review", "evergreen.promoted"]
+DECISIONS = ["evergreen.retrain", "evergreen.quarantine", "evergreen.review", "evergreen.promoted"]
 FAILURES = ["prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"]
 
 # Jinja, which the Prefect server renders. Every text that we raise on purpose holds no secret and no row of data; that of

@@ -94,7 +94,7 @@ def begin(here: settings.Settings, version: ledger.Version) -> str:
     address = f"{here.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
     payload = {
         "version": str(version.version),
-        "says": f"v{version.version} awaits approval",
+        "message": f"v{version.version} awaits approval",
         "why": asked.verdict.headline,
         "next": f"Open {address} and press Resume: approve or reject within {asked.verdict.review['hours']:g} hours.",
     }
@@ -108,7 +108,7 @@ def expire_reviews(here: settings.Settings, model: str) -> None:
     for review in reviews.open_reviews(url, model):
         if review.seconds_left(datetime.now(UTC)) <= 0:
             version, verdict = ledger.version(url, model, review.version), reviews.expired(review)
-            publish.record_decision(url, version, verdict, epoch=review.epoch, actor="evergreen")
+            publish.record_decision(url, version, verdict, revision=review.revision, actor="evergreen")
             get_run_logger().warning("%s", verdict.headline)
 
 
@@ -120,12 +120,12 @@ def settle(here: settings.Settings, model: str, review: Review, answer: reviews.
     try:
         if verdict.outcome == "promoted":  # what cannot be loaded must not reign
             publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
-        publish.record_decision(url, version, verdict, epoch=review.epoch, actor=by)
+        publish.record_decision(url, version, verdict, revision=review.revision, actor=by)
     except ledger.ChampionMovedError:
         champion = ledger.champion(url, model)
         if champion is None or champion.version != version.version:  # else it is this very answer, recorded before a retry
             verdict = reviews.moved(verdict, champion)
-            publish.record_decision(url, version, verdict, epoch=champion.epoch if champion else 0, actor=by)
+            publish.record_decision(url, version, verdict, revision=champion.revision if champion else 0, actor=by)
     publish.reconcile(url, here.mlflow_tracking_uri, model)
     return verdict
 

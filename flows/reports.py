@@ -169,7 +169,7 @@ def _now(here: Settings, name: str, champion: ledger.Champion | None, *, is_own:
         asked_at=datetime.now(UTC),
         since=moves[0].created_at if moves else None,
         as_of=_pin(here, champion) if champion else None,
-        scored=(run.as_of, run.moved_at, run.row_count) if run else None,
+        scored=(run.as_of, run.updated_at, run.row_count) if run else None,
         api=api,
         schedules=f"{here.prefect_api_url}#{name}",
     )
@@ -178,10 +178,10 @@ def _now(here: Settings, name: str, champion: ledger.Champion | None, *, is_own:
 def _commands(name: str) -> dict[str, str]:
     """What to type next."""
     return {
-        "block": f"prefect deployment run 'monitor/{name}' -p window={WINDOW} -p force=true --watch   # once it is fixed",
+        "quarantine": f"prefect deployment run 'monitor/{name}' -p window={WINDOW} -p force=true --watch   # once it is fixed",
         "review": "evergreen history   # then: evergreen rollback --reason TEXT, or a look at the bias report",
         "retrain": f"prefect deployment run 'retrain/{name}' --watch",
-        "kept": "evergreen history   # says why the challenger was rejected",
+        "rejected": "evergreen history   # says why the challenger was rejected",
         "start": "evergreen score && evergreen monitor",
     }
 
@@ -204,7 +204,7 @@ def _window(here: Settings, verdict: Verdict, measured: list[Performance], metri
         action=verdict.action,
         why=why,
         because=because,
-        held=verdict.held,
+        suppressed=verdict.suppressed,
         judged_on=verdict.judged_on,
         estimate=_interval(verdict.figures["estimate"].get(metric), metric),
         performance=_interval(measured[0].metrics.get(metric), metric) if measured else None,
@@ -218,10 +218,10 @@ def _window(here: Settings, verdict: Verdict, measured: list[Performance], metri
 def _why(verdict: Verdict) -> tuple[str, list[tuple[str, str]]]:
     """Why, by the window's own figures; and what was found in earlier ones, whose labels became mature with it."""
     key = verdict.window_key
-    others = [(one.window, one.says) for one in verdict.findings if one.window not in ("", key)]
+    others = [(one.window, one.message) for one in verdict.findings if one.window not in ("", key)]
     if not others:
         return verdict.why.replace(f"{key}: ", ""), []
-    own = [one.says for one in verdict.findings if one.window in ("", key)]
+    own = [one.message for one in verdict.findings if one.window in ("", key)]
     return " ".join(own[:3]) or "Nothing was found in this window itself.", others[:3]
 
 
@@ -291,13 +291,13 @@ def _details(here: Settings, watch: Watch, verdict: Verdict, subject: Subject, m
         metric=metric,
         window=replace(shown, links=links),
         home=HOME,
-        next_command=_command(watch.model, "held" if verdict.held else verdict.action, verdict.window_key),
+        next_command=_command(watch.model, "suppressed" if verdict.suppressed else verdict.action, verdict.window_key),
         reference=subject.reference.held_out,
         estimates=_intervals(verdict.figures["estimate"]),
         performance=_intervals(measured[0].metrics if measured else {}),
         findings=verdict.findings,
         statistics=statistics,
-        novelty=verdict.figures["novelty"],
+        drift=verdict.figures["drift"],
         judgements=[
             window.Judgement(one.judged_on, one.labelled, one.positives, _interval(one.metrics.get(metric), metric))
             for one in reversed(measured)

@@ -18,7 +18,7 @@ from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.promotion.verdict import Verdict
-from pipelines.registry import ledger, publish, reigns
+from pipelines.registry import ledger, publish, tenures
 from pipelines.registry.ledger import Promotion, Version
 
 LOG = Path("logs") / "rollback.log"
@@ -31,54 +31,52 @@ def roll_back(here: Settings, model: str, number: int | None, *, actor: str, rea
         EvergreenError: there is none, or its bundle is missing or not what was published; what there is is listed. The
             champion is as it was.
     """
-    url, known = here.promoter_url, reigns.read(here.promoter_url, model)
+    url, known = here.promoter_url, tenures.read(here.promoter_url, model)
     if not known:
         raise EvergreenError(f"{model!r} has no champion, so there is nothing to go back from. `evergreen history` says why.")
     versions = ledger.versions(url, model)
     target = _target(known, versions, number)
     _check(here, target, versions, known[-1].version)
-    verdict = Verdict(reigns.ROLLED_BACK, f"{actor}: {reason}")
-    publish.record_decision(url, target, verdict, epoch=known[-1].epoch, actor=actor)
-    return _promotion(url, model, known[-1].epoch + 1)
+    verdict = Verdict(tenures.ROLLED_BACK, f"{actor}: {reason}")
+    publish.record_decision(url, target, verdict, revision=known[-1].revision, actor=actor)
+    return _promotion(url, model, known[-1].revision + 1)
 
 
-def _promotion(url: str, model: str, epoch: int) -> Promotion:
-    """The row that began an epoch; others may have been written since."""
-    return next(row for row in ledger.history(url, model) if (row.epoch, row.decision) == (epoch, "promoted"))
+def _promotion(url: str, model: str, revision: int) -> Promotion:
+    """The row that began an revision; others may have been written since."""
+    return next(row for row in ledger.history(url, model) if (row.revision, row.decision) == (revision, "promoted"))
 
 
-def _target(known: list[reigns.Reign], versions: list[Version], number: int | None) -> Version:
-    reigning = known[-1].version
+def _target(known: list[tenures.Tenure], versions: list[Version], number: int | None) -> Version:
+    current = known[-1].version
     if number is None:
-        line = reigns.line_of(known)
+        line = tenures.line_of(known)
         if len(line) < 2:
             raise EvergreenError(
-                f"No champion came before v{reigning}, so there is nobody to go back to. "
-                f"There is: {_listed(versions, reigning)}. Name one: `evergreen rollback VERSION`."
+                f"No champion came before v{current}, so there is nobody to go back to. "
+                f"There is: {_listed(versions, current)}. Name one: `evergreen rollback VERSION`."
             )
         number = line[-2]
-    if number == reigning:
-        raise EvergreenError(f"v{number} is the champion already, since epoch {known[-1].epoch}. Nothing was changed.")
+    if number == current:
+        raise EvergreenError(f"v{number} is the champion already, since revision {known[-1].revision}. Nothing was changed.")
     found = next((one for one in versions if one.version == number), None)
     if found is None:
-        raise EvergreenError(f"There is no v{number} to go back to. There is: {_listed(versions, reigning)}.")
+        raise EvergreenError(f"There is no v{number} to go back to. There is: {_listed(versions, current)}.")
     return found
 
 
-def _check(here: Settings, target: Version, versions: list[Version], reigning: int) -> None:
+def _check(here: Settings, target: Version, versions: list[Version], current: int) -> None:
     """Refuse a version that could not serve: what is not whole here must come whole from MLflow."""
     try:
         publish.fetch(here.mlflow_tracking_uri, target, here.home / "models")
     except EvergreenError as error:
         others = [one for one in versions if one.version != target.version]
-        listed = "; ".join(f"{one} {_state(here, one, reigning)}" for one in others) or "nothing else"
-        raise EvergreenError(
-            f"{target} cannot serve, so the champion stays v{reigning}. {error}\nThere is: {listed}."
-        ) from None
+        listed = "; ".join(f"{one} {_state(here, one, current)}" for one in others) or "nothing else"
+        raise EvergreenError(f"{target} cannot serve, so the champion stays v{current}. {error}\nThere is: {listed}.") from None
 
 
-def _state(here: Settings, version: Version, reigning: int) -> str:
-    is_champion = " and is the champion" if version.version == reigning else ""
+def _state(here: Settings, version: Version, current: int) -> str:
+    is_champion = " and is the champion" if version.version == current else ""
     try:
         onnx_model.verify(here.home / "models" / version.bundle_sha256, version.manifest)
     except EvergreenError:
@@ -86,8 +84,8 @@ def _state(here: Settings, version: Version, reigning: int) -> str:
     return f"is whole here{is_champion}"
 
 
-def _listed(versions: list[Version], reigning: int) -> str:
-    return ", ".join(f"{one} (the champion)" if one.version == reigning else str(one) for one in versions)
+def _listed(versions: list[Version], current: int) -> str:
+    return ", ".join(f"{one} (the champion)" if one.version == current else str(one) for one in versions)
 
 
 def tell_later(here: Settings, row: Promotion) -> None:
@@ -96,7 +94,7 @@ def tell_later(here: Settings, row: Promotion) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "flows.rollback", json.dumps({"model": row.model, "epoch": row.epoch})],
+            [sys.executable, "-m", "flows.rollback", json.dumps({"model": row.model, "revision": row.revision})],
             cwd=here.folder,
             env=os.environ | here.environment(),
             stdin=subprocess.DEVNULL,
@@ -106,11 +104,11 @@ def tell_later(here: Settings, row: Promotion) -> None:
         )
 
 
-def tell(here: Settings, model: str, epoch: int, say: Callable[[str], None]) -> None:
+def tell(here: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
     """Let the world know of a promotion; one thing that fails keeps the others from nothing."""
     from flows import events, reports
 
-    row = _promotion(here.promoter_url, model, epoch)
+    row = _promotion(here.promoter_url, model, revision)
 
     def aliases() -> None:
         for change in publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, model):
@@ -129,7 +127,7 @@ def tell(here: Settings, model: str, epoch: int, say: Callable[[str], None]) -> 
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
-    tell(settings.load(), asked["model"], asked["epoch"], lambda text: print(text, flush=True))
+    tell(settings.load(), asked["model"], asked["revision"], lambda text: print(text, flush=True))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
     """
     here = settings.load()
     config = params.read(here.folder / "params.yaml")
-    today, empty = flow_run.scheduled_start_time.date(), config.monitor.of_window == "every day"
+    today, empty = flow_run.scheduled_start_time.date(), config.monitor.snapshot_policy == "every"
     run = write_scores(here, _version(here, config.model, version), as_of, today, force, empty)
     said = f"{run.row_count:,} scores of {run.as_of} by {config.model} v{run.version} are complete ({run.run_key})."
     return ending.done(f"{said} `evergreen scores --out FILE` writes them to a file.")

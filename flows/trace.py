@@ -16,7 +16,7 @@ from pipelines.config import stage
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
-from pipelines.registry import ledger, reigns
+from pipelines.registry import ledger, tenures
 from pipelines.registry.ledger import Version
 from pipelines.registry.schema import query
 
@@ -30,7 +30,7 @@ class Step:
     """One thing on the way. `holds`: whether it is what the ledger or the manifest says; None where nothing says so."""
 
     what: str
-    says: str
+    message: str
     holds: bool | None = None
 
 
@@ -52,12 +52,12 @@ def of_prediction(here: Settings, model: str, identifier: str) -> tuple[Step, Ve
     if found["model"] != model:
         raise EvergreenError(f"Prediction {wanted} is of {found['model']!r}, and this clone is {model!r}: ask in that clone.")
     decided = "positive" if found["decision"] else "negative"
-    says = (
+    message = (
         f"{wanted}: {found['score']:.4f}, {decided}, of {found['entity']} on {found['as_of']}; "
         f"{found['source']} run {found['run_key']} ({found['state'] or 'kept beside it'}), "
         f"{found['scored_at']:%Y-%m-%d %H:%M:%S} UTC"
     )
-    return Step("prediction", says), ledger.version(here.promoter_url, model, found["version"])
+    return Step("prediction", message), ledger.version(here.promoter_url, model, found["version"])
 
 
 def of_version(here: Settings, version: Version) -> Iterator[Step]:
@@ -66,9 +66,11 @@ def of_version(here: Settings, version: Version) -> Iterator[Step]:
     Raises:
         EvergreenError: the bundle is neither whole here nor to be had from MLflow.
     """
-    own = [one for one in reigns.read(here.promoter_url, version.model) if one.version == version.version]
-    reigned = "; ".join(f"champion of epoch {one.epoch} since {one.since:%Y-%m-%d %H:%M}" for one in own) or "never champion"
-    yield Step("version", f"{version.model} {version}, published {version.created_at:%Y-%m-%d %H:%M} UTC; {reigned}")
+    own = [one for one in tenures.read(here.promoter_url, version.model) if one.version == version.version]
+    active_periods = (
+        "; ".join(f"champion of revision {one.revision} since {one.since:%Y-%m-%d %H:%M}" for one in own) or "never champion"
+    )
+    yield Step("version", f"{version.model} {version}, published {version.created_at:%Y-%m-%d %H:%M} UTC; {active_periods}")
     facts = Facts.of(here, version)  # verified, or an error
     yield Step("bundle", f"{version.bundle_sha256}, {len(version.manifest)} files", True)
     yield Step("run", f"MLflow {version.mlflow_run_id}, {results.links(here, version)['mlflow']}")
@@ -87,11 +89,11 @@ def sql_of(here: Settings, version: Version) -> str:
 
 def _manifest(facts: Facts) -> Step:
     text = json.dumps(facts.data, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    says = (
+    message = (
         f"data manifest {facts.version.data_manifest_sha256[:16]}: {facts.data['rows']:,} rows, {len(facts.data['columns'])} "
         f"columns, as of {facts.data['as_of']}, fingerprint {facts.data['fingerprint']}"
     )
-    return Step("data", says, _sha256(text.encode()) == facts.version.data_manifest_sha256)
+    return Step("data", message, _sha256(text.encode()) == facts.version.data_manifest_sha256)
 
 
 def _of_git(here: Settings, facts: Facts) -> Iterator[Step]:
@@ -122,8 +124,8 @@ def _validation(here: Settings, md5: str) -> Step:
         return Step("validation", "its verdict is not in the cache any more; it passed, or there would be no version")
     verdict = json.loads(path.read_text(encoding="utf-8"))
     passed = sum(check["success"] for check in verdict["checks"])
-    says = f"{passed} of {len(verdict['checks'])} checks passed on {verdict['checked_rows']:,} rows"
-    return Step("validation", says, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5)
+    message = f"{passed} of {len(verdict['checks'])} checks passed on {verdict['checked_rows']:,} rows"
+    return Step("validation", message, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5)
 
 
 def _made_from(here: Settings, commit: str) -> str:

@@ -232,8 +232,8 @@ def _api(settings: Settings) -> Iterator[Finding]:
         return
     told, act = answer.json(), f"Read {store.log_file(settings, f'api-{settings.api_model}')}, and `evergreen status`."
     with suppress(EvergreenError):
-        reigns = ledger.champion(settings.scorer_url, settings.api_model)
-        if reigns and not told["ready"]:
+        tenures = ledger.champion(settings.scorer_url, settings.api_model)
+        if tenures and not told["ready"]:
             yield Finding(f"The API serves nothing: {told['reason']}", settings.api_url, act)
     if told["ready"] and told["stale"]:
         yield Finding(f"The API serves a version that may be out of date: {told['reason']}", settings.api_url, act)

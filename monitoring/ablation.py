@@ -45,8 +45,8 @@ class Source:
     @property
     def weights(self) -> dict[str, float]:
         """Member -> weight of the ensemble; empty where there is none."""
-        found = self.ensemble / "weights.json"
-        return json.loads(found.read_text("utf-8"))["weights"] if found.exists() else {}
+        path = self.ensemble / "weights.json"
+        return json.loads(path.read_text("utf-8"))["weights"] if path.exists() else {}
 
 
 def leave_out(source: Source, evaluation: Mapping[str, Any], selected: Mask, params: Params) -> dict[str, Any]:
@@ -60,26 +60,26 @@ def leave_out(source: Source, evaluation: Mapping[str, Any], selected: Mask, par
         Of an attribute that no model sees: {"seen": false}. Else `candidate`, which was fitted again; `stands_for`,
         the challenger where that is another one; `groups`, all rows first: rates `with`, `without` and their `change`.
     """
-    seen = {*source.schema["numbers"], *source.schema["categories"]}
-    found: dict[str, Any] = {name: {"seen": False} for name in params.data.protected if name not in seen}
-    refitted = [name for name in params.data.protected if name in seen]
+    features = {*source.schema["numbers"], *source.schema["categories"]}
+    by_attribute: dict[str, Any] = {name: {"seen": False} for name in params.data.protected if name not in features}
+    refitted = [name for name in params.data.protected if name in features]
     if not refitted:
-        return found
+        return by_attribute
     candidate = stand_in(evaluation, source.weights, params.candidates["enabled"], params.evaluate.metric)
     if candidate is None:
-        return found | {name: {"seen": True, "candidate": None} for name in refitted}
+        return by_attribute | {name: {"seen": True, "candidate": None} for name in refitted}
     rows = pq.read_table(source.training)
     scores = _scores(source.scores, rows, candidate, params)
     for attribute in refitted:
-        if len(seen) == 1:
-            found[attribute] = {"seen": True, "candidate": None}
+        if len(features) == 1:
+            by_attribute[attribute] = {"seen": True, "candidate": None}
             continue
         margins = _refit(attribute, candidate, rows, source, params)
         compared = compare(rows, attribute, select(scores, int(selected.sum())), scores, margins, params)
         stands_for = evaluation["challenger"] if candidate != evaluation["challenger"] else None
-        found[attribute] = {"seen": True, "candidate": candidate, "stands_for": stands_for, "groups": compared}
+        by_attribute[attribute] = {"seen": True, "candidate": candidate, "stands_for": stands_for, "groups": compared}
         stage.say(f"{attribute}: {candidate} was fitted again without it.")
-    return found
+    return by_attribute
 
 
 def stand_in(evaluation: Mapping[str, Any], weights: Mapping[str, float], pools: Mapping[str, str], metric: str) -> str | None:
@@ -136,12 +136,12 @@ def _rates(drawn: Floats) -> Floats:
 def _line(
     group: Group, index: int, figures: dict[str, Floats], labels: NDArray, entities: NDArray, params: Params
 ) -> dict[str, Any]:
-    known = fairness.enough(labels, entities, group.mask, params.audit)
+    is_sufficient = fairness.enough(labels, entities, group.mask, params.audit)
     rates = {
         rate: {name: fairness.interval(drawn[:, index, column], params.evaluate.confidence) for name, drawn in figures.items()}
         for column, rate in enumerate(RATES)
     }
-    return {"group": group.name, "evidence": "sufficient" if known else "insufficient evidence", "rates": rates}
+    return {"group": group.name, "evidence": "sufficient" if is_sufficient else "insufficient evidence", "rates": rates}
 
 
 def _scores(path: Path, test: pa.Table, candidate: str, params: Params) -> Floats:
@@ -156,16 +156,16 @@ def _refit(attribute: str, candidate: str, table: pa.Table, source: Source, para
     os.environ["OMP_NUM_THREADS"] = str(params.train.threads)
     schema = source.schema | {
         "numbers": [name for name in source.schema["numbers"] if name != attribute],
-        "categories": {name: known for name, known in source.schema["categories"].items() if name != attribute},
+        "categories": {name: values for name, values in source.schema["categories"].items() if name != attribute},
     }
     module = importlib.import_module(f"pipelines.training.candidates.{candidate}")
     section = chosen_params(params.candidate(candidate), source.models / candidate / "training.json")
     rows, fold = as_rows(table, schema, params.data), table[FOLD].to_numpy()
     margins = np.empty(len(rows))
     for number in range(params.split.folds):
-        own = fold == number
-        model = module.fit(rows.take(~own), section, seed=params.train.seed + number, threads=params.train.threads)
-        margins[own] = module.margin(model, rows.take(own))
+        in_fold = fold == number
+        model = module.fit(rows.take(~in_fold), section, seed=params.train.seed + number, threads=params.train.threads)
+        margins[in_fold] = module.margin(model, rows.take(in_fold))
     return margins
 
 

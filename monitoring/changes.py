@@ -45,17 +45,17 @@ def compare(windows: Sequence[Histograms], trending: Sequence[str] = ()) -> Chan
     spread = 1 / rows[:, None] + 1 / rows[None, :]
     kept = [index for index, name in enumerate(names) if name not in trending]
     correlations = np.array([window.correlations()[:, kept] for window in windows])
-    found: dict[tuple[str, str], Floats] = {}
+    channels: dict[tuple[str, str], Floats] = {}
     for index, name in enumerate(names):
         cells = np.array([window.column(name).cells for window in windows], dtype=float)
-        found[name, "missing"] = _missing(cells, spread)
+        channels[name, "missing"] = _missing(cells, spread)
         if index not in kept:
             continue
-        found[name, "distribution"] = _distribution(cells, spread)
-        found[name, "correlation"] = _correlation(correlations[:, index], spread)
+        channels[name, "distribution"] = _distribution(cells, spread)
+        channels[name, "correlation"] = _correlation(correlations[:, index], spread)
         if name in windows[0].numbers:
-            found[name, "order"] = _order(cells[:, :-2], spread)
-    floored = {channel: np.hypot(apart, FLOORS.get(channel[1], FLOOR)) for channel, apart in found.items()}
+            channels[name, "order"] = _order(cells[:, :-2], spread)
+    floored = {channel: np.hypot(apart, FLOORS.get(channel[1], FLOOR)) for channel, apart in channels.items()}
     for kind in ("distribution", "correlation"):
         one_kind = [apart for channel, apart in floored.items() if channel[1] == kind]
         if one_kind:
@@ -67,9 +67,9 @@ def _distribution(cells: Floats, spread: Floats) -> Floats:
     """Jensen-Shannon distance; of independent samples its square is about (cells - 1) / 8 (1/n + 1/m)."""
     shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
     shares = shares[:, shares.any(axis=0)]
-    one, other = shares[:, None], shares[None]
-    middle = (one + other) / 2
-    divergence = (_entropy(one, middle) + _entropy(other, middle)) / 2
+    first, second = shares[:, None], shares[None]
+    middle = (first + second) / 2
+    divergence = (_entropy(first, middle) + _entropy(second, middle)) / 2
     return np.sqrt(np.clip(divergence, 0, None) / (max(shares.shape[1] - 1, 1) / 8 * spread))
 
 
@@ -93,7 +93,7 @@ def _correlation(rows: Floats, spread: Floats) -> Floats:
     return np.sqrt(apart / max(rows.shape[1] - 1, 1) / spread)
 
 
-def _entropy(one: Floats, other: Floats) -> Floats:
+def _entropy(first: Floats, second: Floats) -> Floats:
     """Relative entropy over the last axis, 0 ln 0 being 0."""
-    ratio = np.divide(one, other, out=np.ones(np.broadcast(one, other).shape), where=(one > 0) & (other > 0))
-    return (one * np.log(ratio)).sum(axis=-1)
+    ratio = np.divide(first, second, out=np.ones(np.broadcast(first, second).shape), where=(first > 0) & (second > 0))
+    return (first * np.log(ratio)).sum(axis=-1)

@@ -27,7 +27,7 @@ from typing import Literal
 from monitoring.findings import Finding
 from pipelines.config.params import MonitorParams
 
-Action = Literal["nothing", "note", "review", "retrain", "block"]
+Action = Literal["none", "info", "review", "retrain", "quarantine"]
 BUDGET_DAYS = 30
 
 
@@ -53,7 +53,7 @@ class Decision:
 
     action: Action
     why: str
-    held: str | None = None
+    suppressed: str | None = None
     escalated: bool = False
 
 
@@ -70,21 +70,21 @@ def decide(
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
     lost, biased = by_kind.get("loss", []), by_kind.get("bias", [])
-    if broken := by_kind.get("feed"):
+    if broken := by_kind.get("data_incident"):
         return _on_fault(broken, lost, biased, lasting, hold(past, now, params), params)
     if reason := lost or _harmful_drift(by_kind):
         return _retrain(reason, biased, hold(past, now, params))
     if biased:
         return Decision("review", _say(biased))
     if noted := [finding for kind in ("drift", "estimated_loss", "info") for finding in by_kind.get(kind, [])]:
-        return Decision("note", _say(noted))
-    return Decision("nothing", _quiet(by_kind))
+        return Decision("info", _say(noted))
+    return Decision("none", _quiet(by_kind))
 
 
-def asks(findings: Sequence[Finding], action: str, held: str | None) -> list[str]:
+def asks(findings: Sequence[Finding], action: str, suppressed: str | None) -> list[str]:
     """Everything that a window asks a person or a retraining for, its action first; empty where it asks for nothing."""
-    wishes = [action] if action in ("block", "review", "retrain") else []
-    wishes += ["retrain"] if held else []
+    wishes = [action] if action in ("quarantine", "review", "retrain") else []
+    wishes += ["retrain"] if suppressed else []
     wishes += ["review"] if any(finding.kind == "bias" for finding in findings) else []
     return list(dict.fromkeys(wishes))
 
@@ -97,7 +97,7 @@ def hold(past: Past, now: datetime, params: MonitorParams) -> str | None:
         free = max(past.started) + timedelta(days=params.cooldown_days)
         if now < free:
             return f"The newest retraining started on {max(past.started):%Y-%m-%d}: the next may start on {free:%Y-%m-%d}."
-    recent = [one for one in past.started if one > now - timedelta(days=BUDGET_DAYS)]
+    recent = [start for start in past.started if start > now - timedelta(days=BUDGET_DAYS)]
     if len(recent) >= params.retrainings_a_month:
         return f"{len(recent)} retrainings within {BUDGET_DAYS} days are the budget."
     return None
@@ -108,25 +108,25 @@ def _on_fault(
     lost: list[Finding],
     biased: list[Finding],
     lasting: Sequence[str],
-    held: str | None,
+    suppressed: str | None,
     params: MonitorParams,
 ) -> Decision:
     """A quarantine, or its end."""
     hurts = [finding for finding in lost if finding.window in lasting]
-    said = _say(hurts, broken, biased)
+    sentence = _say(hurts, broken, biased)
     if not hurts and len(lasting) < params.quarantine_windows:
         waits = "There is a data incident in this window: the next one without asks for it." if lost else None
-        return Decision("block", _say(broken, lost, biased), waits)
+        return Decision("quarantine", _say(broken, lost, biased), waits)
     because = "its mature labels show a loss" if hurts else f"it has lasted for {len(lasting) + 1} windows"
-    why = f"The new state of the data is not temporary: {because}. {said}"
+    why = f"The new state of the data is not temporary: {because}. {sentence}"
     if params.escalate == "review":
         return Decision("review", why, escalated=True)
-    return Decision("block", why, held) if held else Decision("retrain", why, escalated=True)
+    return Decision("quarantine", why, suppressed) if suppressed else Decision("retrain", why, escalated=True)
 
 
-def _retrain(lost: list[Finding], biased: list[Finding], held: str | None) -> Decision:
-    if held:
-        return Decision("review" if biased else "note", _say(lost, biased), held)
+def _retrain(lost: list[Finding], biased: list[Finding], suppressed: str | None) -> Decision:
+    if suppressed:
+        return Decision("review" if biased else "info", _say(lost, biased), suppressed)
     return Decision("retrain", _say(lost, biased))
 
 
@@ -142,9 +142,9 @@ def _say(*several: Sequence[Finding]) -> str:
 
 def _sentences(findings: Sequence[Finding]) -> list[str]:
     more = [f"And {len(findings) - 3} more."] if len(findings) > 3 else []
-    return [*(f"{finding.window}: {finding.says}" if finding.window else finding.says for finding in findings[:3]), *more]
+    return [*(f"{finding.window}: {finding.message}" if finding.window else finding.message for finding in findings[:3]), *more]
 
 
 def _quiet(by_kind: dict[str, list[Finding]]) -> str:
-    told = [*by_kind.get("suspicion", []), *by_kind.get("insufficient", [])]
-    return _say(told) if told else "Nothing moved beyond what baseline windows do."
+    notable = [*by_kind.get("warning", []), *by_kind.get("insufficient", [])]
+    return _say(notable) if notable else "Nothing moved beyond what baseline windows do."

@@ -1,140 +1,182 @@
-"""How far apart two histograms are: PSI, Jensen-Shannon, Kolmogorov-Smirnov and Wasserstein, from counts alone."""
+"""Is a window's change larger than the changes between this table's own baseline windows?
+
+Blocks are whole windows of the past (months, say), never rows drawn at random: seasons, ageing and growth move a table that is
+in control from one block to the next, and rows drawn at random would not show it.
+
+1. A channel (monitoring/changes.py) is one statistic of one column. Its change between two windows is divided by what two
+   independent samples of their sizes would show.
+2. A window's change in a channel is the change to the *nearest* earlier baseline block. So a season that returns is not new,
+   and a slow trend is judged by its last step, not by all that has added up since the training.
+3. The same is done for each baseline block with the blocks before it. The logarithms of these changes give a channel its mean
+   and its standard deviation. Few blocks make that uncertain, so its variance is shrunk towards the median channel's
+   (`prior_windows` pseudo-blocks). A window's change is standardised with them.
+4. A window's drift score is the largest standardised change of all channels: one test a window, however many columns. The
+   same score of each baseline block, standardised without that block, gives n scores of a table in control.
+5. The control limit is the upper prediction bound of the next score, mean + t(n - 1, 1 - alpha) sd sqrt(1 + 1/n) (Hahn &
+   Meeker 1991, section 4.7): it widens by itself where history is short. It is never below the conformal bound (Vovk et
+   al. 2005), the score of rank ceil((1 - alpha)(n + 1)), once n is large enough to have one.
+6. The oldest blocks are left out while their score lies above the limit of those after them: a table that fills up
+   (rolling sums of three months, say) is not in control yet.
+
+A window raises an alarm when it and enough of the newest windows are above their limits (`alarm_count` of `alarm_span`), so
+alarms are never more frequent than scores above the limit. After `rebaseline_after` alarms in a row the new state becomes the
+baseline, and only what is new against it alarms again: by then its labels have shown whether it hurts. Not seen: a change no
+faster than the baseline's own, and one in the shape of a non-stationary column. Performance and its estimate show whether
+these do harm.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.histograms import Category, Layout, Number
+from monitoring.changes import ALL, Changes
+from pipelines.config.params import MonitorParams
 
 Floats = NDArray[np.float64]
-LEAST_DEVIATION = 0.001  # what Evidently divides a Wasserstein distance by at least
+SHORT_HISTORY, FEW_ROWS = "not enough baseline windows", "not enough rows"
+SHOWN = 10  # channels kept as evidence
 
 
 @dataclass(frozen=True)
-class Bounded:
-    """A figure from bins, and the interval that the exact figure of the same rows lies in."""
+class Drift:
+    """The drift of a window.
 
-    value: float
-    low: float
-    high: float
-
-
-def psi(reference: NDArray, current: NDArray) -> float:
-    """Population stability index of two arrays of counts over the same bins: sum of (r - c) ln(r / c).
-
-    An empty bin gets the share that Evidently gives it, so that both agree: 0.0001, or a millionth of the smallest
-    share where that is at most 0.0001 (evidently 0.7.23, legacy/calculations/stattests/utils.py).
+    evidence: None, or why there can be no verdict; then the figures are NaN.
+    score, threshold: of steps 4 and 5; largest: (column, channel, standardised change), the largest first.
+    blocks: baseline blocks that the limit comes from.
     """
-    one, other = _filled(_shares(reference)), _filled(_shares(current))
-    return float(np.sum((one - other) * np.log(one / other)))
+
+    evidence: str | None
+    score: float
+    threshold: float
+    largest: list[tuple[str, str, float]]
+    blocks: int
+
+    @property
+    def above_limit(self) -> bool:
+        return self.evidence is None and self.score > self.threshold
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns with a channel beyond the threshold, the farthest first."""
+        beyond = [column for column, _, change in self.largest if change > self.threshold and column != ALL]
+        return list(dict.fromkeys(beyond))
+
+    def to_dict(self) -> dict[str, Any]:
+        figures = {} if self.evidence else {"score": round(self.score, 6), "threshold": round(self.threshold, 6)}
+        largest = [{"column": column, "channel": kind, "change": round(change, 6)} for column, kind, change in self.largest]
+        return {
+            "evidence": self.evidence,
+            "above_limit": self.above_limit,
+            "blocks": self.blocks,
+            **figures,
+            "largest": largest,
+        }
 
 
-def jensen_shannon(reference: NDArray, current: NDArray) -> float:
-    """Jensen-Shannon distance, in [0, sqrt(ln 2)]: root of the divergence in nats (Endres & Schindelin 2003)."""
-    one, other = _shares(reference), _shares(current)
-    middle = (one + other) / 2
-    divergence = (_relative_entropy(one, middle) + _relative_entropy(other, middle)) / 2
-    return float(np.sqrt(max(divergence, 0.0)))
+@dataclass(frozen=True)
+class Past:
+    """Which past windows the next one is compared with.
 
-
-def kolmogorov_smirnov(reference: Number, current: Number) -> Bounded:
-    """Largest difference of the two distribution functions, over the finite values.
-
-    The difference is exact at every edge, and the exact statistic cannot be less than its largest there. Inside a bin
-    that starts at difference d and holds shares r and c, the difference stays within [d - c, d + r]: all of one side's
-    rows could come first. So the exact statistic lies between `low` (which is `value`) and `high`, and
-    `high - low` is at most the largest share of one bin.
+    blocks: their indices, oldest first; accepted: those among them that became the baseline after alarms, whose own change
+    is none of a table in control.
     """
-    one, other = _shares(reference.counts), _shares(current.counts)
-    ends = np.cumsum(one - other)
-    starts = ends - (one - other)
-    at_edges = float(np.abs(ends).max())
-    alone = (one == 0) | (other == 0)  # rows of one side only: the difference runs straight from end to end
-    inside = np.where(alone, 0.0, np.maximum(starts + one, other - starts))
-    return Bounded(at_edges, at_edges, max(at_edges, float(inside.max())))
+
+    blocks: list[int]
+    accepted: frozenset[int]
 
 
-def wasserstein(reference: Number, current: Number, edges: list[float]) -> Bounded:
-    """First Wasserstein distance of the finite values, in the column's unit: area between the distribution functions.
+def judge(changes: Changes, rows: int, params: MonitorParams, past: Past | None = None) -> Drift:
+    """The verdict on the last window of `changes`, against the blocks of `past`; by default against all before it.
 
-    Their difference is exact at every edge and is taken as straight inside a bin. A bin of width w that holds shares r
-    and c moves it by at most max(r, c) away from there (see `kolmogorov_smirnov`), so the exact distance is within
-    the sum of w max(r, c). The two outermost bins end at the smallest and the largest value seen.
+    Args:
+        rows: of the last window.
     """
-    if not reference.finite or not current.finite:
-        return Bounded(float("nan"), float("nan"), float("nan"))
-    one, other = _shares(reference.counts), _shares(current.counts)
-    ends = np.cumsum(one - other)
-    starts = ends - (one - other)
-    low, high = min(reference.low, current.low), max(reference.high, current.high)
-    borders = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
-    widths = np.diff(borders)
-    value = float(np.sum(widths * _mean_absolute(starts, ends)))
-    error = float(np.sum(widths * np.maximum(one, other)))
-    return Bounded(value, max(value - error, 0.0), value + error)
+    last = changes.apart.shape[1] - 1
+    past = past or Past(list(range(last)), frozenset())
+    changes = changes.of([*past.blocks, last])
+    blocks = len(past.blocks)
+    lacking = FEW_ROWS if rows < params.min_rows else SHORT_HISTORY if blocks < params.min_baseline_windows else None
+    if lacking:
+        return Drift(lacking, float("nan"), float("nan"), [], blocks)
+    steps = nearest(changes.apart)
+    shown = [place for place, block in enumerate(past.blocks[1:]) if block not in past.accepted]
+    baseline, scores = in_control(steps[:, shown], params)
+    standardised = _standardise(steps[:, -1], baseline, params.prior_windows)
+    order = np.argsort(-standardised)[:SHOWN]
+    largest = [(*changes.channels[index], float(standardised[index])) for index in order]
+    return Drift(None, largest[0][2], control_limit(scores, params.alpha), largest, baseline.shape[1])
 
 
-def normed_wasserstein(reference: Number, current: Number, edges: list[float]) -> float:
-    """`wasserstein` in standard deviations of the reference, as Evidently reports it."""
-    return wasserstein(reference, current, edges).value / max(reference.deviation, LEAST_DEVIATION)
+def nearest(apart: Floats) -> Floats:
+    """Logarithm of each window's change to the nearest before it, shape (channels, windows - 1): the first has none."""
+    return np.log(np.array([apart[:, window, :window].min(axis=1) for window in range(1, apart.shape[1])]).T)
 
 
-def statistics(reference: Number | Category, current: Number | Category, layout: Layout, name: str) -> dict[str, float]:
-    """What a page shows of one column: psi and jensen_shannon, of a number also kolmogorov_smirnov and wasserstein (in
-    standard deviations), each NaN where one side has no rows; and the shares of missing rows.
+def in_control(baseline: Floats, params: MonitorParams) -> tuple[Floats, Floats]:
+    """Baseline changes without those of a table that was filling up (step 6), and the scores of the rest (step 4)."""
+    scores = _left_out_scores(baseline, params.prior_windows)
+    while len(scores) > params.min_baseline_windows - 2 and scores[0] > control_limit(scores[1:], params.alpha):
+        baseline = baseline[:, 1:]
+        scores = _left_out_scores(baseline, params.prior_windows)
+    return baseline, scores
 
-    Of a number they are of the finite values, of a category of all rows.
+
+def control_limit(scores: Floats, alpha: float) -> float:
+    """The bound that the next score of a table in control exceeds with a probability of about `alpha` at most: step 5."""
+    from scipy import stats
+
+    n = len(scores)
+    parametric = scores.mean() + stats.t.ppf(1 - alpha, n - 1) * scores.std(ddof=1) * math.sqrt(1 + 1 / n)
+    rank = math.ceil((1 - alpha) * (n + 1))
+    return float(max(parametric, np.sort(scores)[rank - 1] if rank <= n else -np.inf))
+
+
+def confirmed(above_limit: Sequence[bool], params: MonitorParams) -> bool:
+    """Whether the newest window (the last) raises an alarm: it is above its limit, with enough of those before it."""
+    return bool(above_limit and above_limit[-1]) and sum(above_limit[-params.alarm_span :]) >= params.alarm_count
+
+
+def baseline_past(above_limit: Sequence[bool], alarmed: Sequence[bool], params: MonitorParams) -> Past:
+    """The past of the next window: blocks within their limits; warnings that the next window did not confirm; and a new state
+    once it has alarmed `rebaseline_after` times in a row. A warning that is still open is left out.
+
+    Windows with a data incident are not part of it: leave them out of the arguments, and of the changes that are judged.
     """
-    one, other = (side.counts if isinstance(side, Number) else side.cells for side in (reference, current))
-    usable = one.sum() and other.sum()
-    nothing = float("nan")
-    found = {
-        "psi": psi(one, other) if usable else nothing,
-        "jensen_shannon": jensen_shannon(one, other) if usable else nothing,
-        "missing": current.missing / max(int(current.cells.sum()), 1),
-        "missing_reference": reference.missing / max(int(reference.cells.sum()), 1),
-    }
-    if isinstance(reference, Number) and isinstance(current, Number):
-        found["kolmogorov_smirnov"] = kolmogorov_smirnov(reference, current).value if usable else nothing
-        found["wasserstein"] = normed_wasserstein(reference, current, layout.edges[name]) if usable else nothing
-    return found
+    blocks, accepted = [], set()
+    for first, end, over in _runs(above_limit):
+        run = range(first, end)
+        if not over or (end < len(above_limit) and not any(alarmed[first:end])):
+            blocks += run
+        elif sum(alarmed[first:end]) >= params.rebaseline_after:
+            blocks += run
+            accepted |= set(run)
+    return Past(blocks, frozenset(accepted))
 
 
-def quantile(number: Number, edges: list[float], share: float) -> float:
-    """The value that `share` of the finite values do not exceed, straight inside a bin; NaN where there is none."""
-    if not number.finite:
-        return float("nan")
-    borders = np.concatenate([[min(number.low, edges[0])], edges, [max(number.high, edges[-1])]])
-    upto = np.concatenate([[0], np.cumsum(number.counts)]) / number.finite
-    place = min(int(np.searchsorted(upto, share, side="left")), len(borders) - 1)
-    if place == 0:
-        return float(number.low)
-    step = upto[place] - upto[place - 1]
-    inside = (share - upto[place - 1]) / step if step else 0.0
-    return float(borders[place - 1] + inside * (borders[place] - borders[place - 1]))
+def _runs(flags: Sequence[bool]) -> list[tuple[int, int, bool]]:
+    """Start, end (exclusive) and value of each stretch of equal flags."""
+    starts = [at for at in range(len(flags)) if at == 0 or flags[at] != flags[at - 1]]
+    return [(start, end, flags[start]) for start, end in zip(starts, [*starts, len(flags)][1:], strict=True)]
 
 
-def _shares(counts: NDArray) -> Floats:
-    total = counts.sum()
-    return counts / total if total else np.zeros(len(counts))
+def _left_out_scores(baseline: Floats, prior_windows: float) -> Floats:
+    """The score of each baseline block, by what the others show, shape (blocks,)."""
+    every = range(baseline.shape[1])
+    return np.array([_standardise(baseline[:, at], np.delete(baseline, at, axis=1), prior_windows).max() for at in every])
 
 
-def _filled(shares: Floats) -> Floats:
-    smallest = shares[shares > 0].min()
-    return np.where(shares == 0, smallest / 10**6 if smallest <= 0.0001 else 0.0001, shares)
-
-
-def _relative_entropy(one: Floats, other: Floats) -> float:
-    positive = one > 0
-    return float(np.sum(one[positive] * np.log(one[positive] / other[positive])))
-
-
-def _mean_absolute(starts: Floats, ends: Floats) -> Floats:
-    """Mean of |y| where y runs straight from `starts` to `ends`."""
-    whole = (np.abs(starts) + np.abs(ends)) / 2
-    crossing = starts * ends < 0
-    apart = np.where(crossing, np.abs(starts) + np.abs(ends), 1.0)
-    return np.where(crossing, (starts**2 + ends**2) / (2 * apart), whole)
+def _standardise(step: Floats, baseline: Floats, prior_windows: float) -> Floats:
+    """Changes in standard deviations above the channels' baseline means, shape (channels,)."""
+    freedom = baseline.shape[1] - 1
+    variance = baseline.var(axis=1, ddof=1)
+    moved = variance[variance > 1e-9]  # a channel that never moves says nothing about the others
+    typical = float(np.median(moved)) if len(moved) else 1.0
+    shrunk = (prior_windows * typical + freedom * variance) / (prior_windows + freedom)
+    return (step - baseline.mean(axis=1)) / np.sqrt(shrunk)

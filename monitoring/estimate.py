@@ -102,15 +102,19 @@ def learn(
     centres = np.where(rows > 0, means, (borders[:-1] + borders[1:]) / 2)
     resamples = list(draw(entities, params.bootstrap, params.seed))
     ones = np.ones(len(labels))
-    drawn, found = (np.concatenate([one.by_cell(bins, size, each) for one in resamples]) for each in (ones, labels))
+    drawn, drawn_positives = (
+        np.concatenate([block.by_cell(bins, size, each) for block in resamples]) for each in (ones, labels)
+    )
     positives = np.bincount(bins, weights=labels, minlength=size)
-    weights = recalibrate(centres, np.vstack([rows, drawn]), np.vstack([positives, found])).round(9)
-    learnt = Calibration(edges, centres, weights, threshold, dict.fromkeys(METRICS, 0.0))
+    weights = recalibrate(centres, np.vstack([rows, drawn]), np.vstack([positives, drawn_positives])).round(9)
+    calibration = Calibration(edges, centres, weights, threshold, dict.fromkeys(METRICS, 0.0))
     members = [blocks == block for block in np.unique(blocks)]
     beyond = _beyond(
-        learnt, [(learnt.count(scores[at]), count_positives(learnt, scores[at], labels[at])) for at in members], params
+        calibration,
+        [(calibration.count(scores[at]), count_positives(calibration, scores[at], labels[at])) for at in members],
+        params,
     )
-    return replace(learnt, beyond=beyond)
+    return replace(calibration, beyond=beyond)
 
 
 def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) -> dict[str, Interval]:

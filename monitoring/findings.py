@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from monitoring.quiet import Novelty
+    from monitoring.drift import Drift
 
 OWN = {":prediction": "the score", ":target": "the target", ":all": "all columns together"}  # names that no column can have
-Kind = Literal["feed", "loss", "drift", "estimated_loss", "bias", "info", "suspicion", "insufficient"]
+Kind = Literal["data_incident", "loss", "drift", "estimated_loss", "bias", "info", "warning", "insufficient"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Finding:
 
     kind: Kind
     about: str
-    says: str
+    message: str
     rows: int
     value: float | None = None
     threshold: float | None = None
@@ -41,24 +41,24 @@ def of_window(findings: Iterable[Finding], key: str) -> list[Finding]:
     return [replace(finding, window=key) for finding in findings]
 
 
-def of_novelty(novelty: Novelty, alarm: bool, rows: int) -> list[Finding]:
+def of_drift(drift: Drift, alarm: bool, rows: int) -> list[Finding]:
     """What a window's verdict on drift amounts to: nothing, drift, a suspicion, or that nothing can be said.
 
     Args:
-        alarm: whether it is confirmed (monitoring.quiet.confirmed).
+        alarm: whether it is confirmed (monitoring.drift.confirmed).
     """
-    if novelty.evidence:
-        says = f"Drift cannot be judged: {novelty.evidence} ({rows:,} rows, {novelty.blocks} baseline windows)."
-        return [Finding("insufficient", "drift", says, rows, evidence=novelty.to_dict())]
-    if not novelty.exceeds:
+    if drift.evidence:
+        message = f"Drift cannot be judged: {drift.evidence} ({rows:,} rows, {drift.blocks} baseline windows)."
+        return [Finding("insufficient", "drift", message, rows, evidence=drift.to_dict())]
+    if not drift.above_limit:
         return []
-    column, channel, _ = novelty.largest[0]
-    where = ", ".join(_name(one) for one in novelty.columns[:5]) or "many columns a little"
-    figures = f"the largest change, {channel} of {_name(column)}, scores {novelty.score:.1f}, baseline windows stay below"
+    column, channel, _ = drift.largest[0]
+    columns = ", ".join(_name(moved) for moved in drift.columns[:5]) or "many columns a little"
+    figures = f"the largest change, {channel} of {_name(column)}, scores {drift.score:.1f}, baseline windows stay below"
     tail = "" if alarm else " The next window confirms it or not."
-    says = f"The data moved in {where}: {figures} {novelty.threshold:.1f}.{tail}"
-    kind: Kind = "drift" if alarm else "suspicion"
-    return [Finding(kind, where, says, rows, novelty.score, novelty.threshold, novelty.to_dict())]
+    message = f"The data moved in {columns}: {figures} {drift.threshold:.1f}.{tail}"
+    kind: Kind = "drift" if alarm else "warning"
+    return [Finding(kind, columns, message, rows, drift.score, drift.threshold, drift.to_dict())]
 
 
 def _name(column: str) -> str:

@@ -131,8 +131,8 @@ class Histograms:
     def __add__(self, other: Histograms) -> Histograms:
         return Histograms(
             self.rows + other.rows,
-            {name: one + other.numbers[name] for name, one in self.numbers.items()},
-            {name: one + other.categories[name] for name, one in self.categories.items()},
+            {name: cells + other.numbers[name] for name, cells in self.numbers.items()},
+            {name: cells + other.categories[name] for name, cells in self.categories.items()},
             self.sums + other.sums,
             self.products + other.products,
         )
@@ -160,12 +160,12 @@ class Histograms:
         return _canonical({
             "rows": self.rows,
             "numbers": {
-                name: vars(one) | {"counts": one.counts.tolist(), "magnitudes": _sparse(one.magnitudes)}
-                for name, one in self.numbers.items()
+                name: vars(cells) | {"counts": cells.counts.tolist(), "magnitudes": _sparse(cells.magnitudes)}
+                for name, cells in self.numbers.items()
             },
             "categories": {
-                name: vars(one) | {"counts": one.counts.tolist(), "unknown": _sparse(one.unknown)}
-                for name, one in self.categories.items()
+                name: vars(cells) | {"counts": cells.counts.tolist(), "unknown": _sparse(cells.unknown)}
+                for name, cells in self.categories.items()
             },
             "sums": self.sums.tolist(),
             "products": self.products.tolist(),
@@ -173,15 +173,15 @@ class Histograms:
 
     @classmethod
     def from_json(cls, text: str) -> Histograms:
-        found = json.loads(text)
+        saved = json.loads(text)
         numbers, categories = (
-            {name: kind(**one | _read_counts(one, extra, size)) for name, one in found[part].items()}
+            {name: kind(**cells | _read_counts(cells, extra, size)) for name, cells in saved[part].items()}
             for kind, part, extra, size in (
                 (Number, "numbers", "magnitudes", 2 * OCTAVES * STEPS),
                 (Category, "categories", "unknown", SPELLINGS),
             )
         )
-        return cls(found["rows"], numbers, categories, np.array(found["sums"]), np.array(found["products"]))
+        return cls(saved["rows"], numbers, categories, np.array(saved["sums"]), np.array(saved["products"]))
 
 
 def learn_layout(reference: pa.Table, categories: Mapping[str, list[str]], *, bins: int) -> Layout:
@@ -193,7 +193,7 @@ def learn_layout(reference: pa.Table, categories: Mapping[str, list[str]], *, bi
     """
     numbers = [name for name in reference.column_names if name not in categories]
     edges = {name: _edges(_finite(_values(name, reference[name])), bins) for name in numbers}
-    return Layout(edges, {name: list(known) for name, known in categories.items()})
+    return Layout(edges, {name: list(values) for name, values in categories.items()})
 
 
 def count(batches: Iterable[pa.RecordBatch], layout: Layout) -> Histograms:
@@ -219,7 +219,7 @@ def empty(layout: Layout) -> Histograms:
         name: Number(np.zeros(len(edges) + 1, dtype=np.int64), 0, 0, None, None, 0.0, 0.0)
         for name, edges in layout.edges.items()
     }
-    categories = {name: Category(np.zeros(len(known) + 1, dtype=np.int64), 0) for name, known in layout.known.items()}
+    categories = {name: Category(np.zeros(len(values) + 1, dtype=np.int64), 0) for name, values in layout.known.items()}
     return Histograms(0, numbers, categories, np.zeros(size), np.zeros((size, size)))
 
 
@@ -232,9 +232,9 @@ def _count(batch: pa.RecordBatch, layout: Layout) -> Histograms:
         values = _values(name, batch[name])
         numbers[name], places = _number(values, np.array(edges))
         _rank(ranks[row], places, len(edges) + 1)
-    for row, (name, known) in enumerate(layout.known.items(), start=len(layout.edges)):
-        categories[name], places = _category(batch[name], known)
-        _rank(ranks[row], places, len(known) + 1)
+    for row, (name, values_known) in enumerate(layout.known.items(), start=len(layout.edges)):
+        categories[name], places = _category(batch[name], values_known)
+        _rank(ranks[row], places, len(values_known) + 1)
     products = (ranks @ ranks.T).astype(np.float64)
     return Histograms(batch.num_rows, numbers, categories, ranks.sum(axis=1, dtype=np.float64), products)
 
@@ -270,9 +270,9 @@ def _magnitudes(values: Floats) -> tuple[NDArray[np.int64], int]:
     codes = signed & np.int64(2**63 - 1)
     codes >>= 53 - STEPS.bit_length()
     codes -= (1023 - OCTAVES) * STEPS
-    found = np.bincount(np.clip(codes, 0, size - 1, out=codes), minlength=size)
-    found[0] -= len(values) - np.count_nonzero(values)
-    return found, int(np.count_nonzero(values < 0))
+    counts = np.bincount(np.clip(codes, 0, size - 1, out=codes), minlength=size)
+    counts[0] -= len(values) - np.count_nonzero(values)
+    return counts, int(np.count_nonzero(values < 0))
 
 
 def _places(values: Floats, edges: Floats) -> NDArray[np.intp]:
@@ -298,26 +298,26 @@ def _places(values: Floats, edges: Floats) -> NDArray[np.intp]:
     return places
 
 
-def _category(column: pa.Array, known: list[str]) -> tuple[Category, NDArray[np.intp]]:
+def _category(column: pa.Array, categories: list[str]) -> tuple[Category, NDArray[np.intp]]:
     """The counts, and each row's value; missing rows come after the unknown ones. "" is missing, as for the model."""
     encoded = column.dictionary_encode()
     values = pc.fill_null(encoded.dictionary.cast(pa.string()), "")
-    place = pc.fill_null(pc.index_in(values, pa.array(known, pa.string())), len(known)).to_numpy(zero_copy_only=False)
-    place = np.where(pc.equal(values, "").to_numpy(zero_copy_only=False), len(known) + 1, place)
-    place = np.append(place, len(known) + 1)  # of NULL
+    place = pc.fill_null(pc.index_in(values, pa.array(categories, pa.string())), len(categories)).to_numpy(zero_copy_only=False)
+    place = np.where(pc.equal(values, "").to_numpy(zero_copy_only=False), len(categories) + 1, place)
+    place = np.append(place, len(categories) + 1)  # of NULL
     codes = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
     places = place[codes]
-    counts = np.bincount(places, minlength=len(known) + 2)
-    return Category(counts[:-1], int(counts[-1]), _spellings(values, codes, place == len(known))), places
+    counts = np.bincount(places, minlength=len(categories) + 2)
+    return Category(counts[:-1], int(counts[-1]), _spellings(values, codes, place == len(categories))), places
 
 
 def _spellings(values: pa.Array, codes: NDArray[np.int64], is_unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Rows with each unknown value, by its hash; values that share one count together."""
-    found = np.zeros(SPELLINGS, dtype=np.int64)
+    counts = np.zeros(SPELLINGS, dtype=np.int64)
     rows = np.bincount(codes, minlength=len(is_unknown))
     for at in np.flatnonzero(is_unknown):
-        found[zlib.crc32(values[at].as_py().encode()) % SPELLINGS] += rows[at]
-    return found
+        counts[zlib.crc32(values[at].as_py().encode()) % SPELLINGS] += rows[at]
+    return counts
 
 
 def _sparse(counts: NDArray[np.int64]) -> dict[str, int]:

@@ -10,45 +10,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from monitoring import changes, feed, findings, performance, quiet, target
-from monitoring.drift import statistics
+from monitoring import changes, feed, findings, performance, target
+from monitoring.drift import FEW_ROWS, Drift, Past, baseline_past, confirmed
+from monitoring.drift import judge as judge_drift
 from monitoring.findings import Finding
 from monitoring.histograms import Histograms
-from monitoring.quiet import Novelty
 from monitoring.reference import Reference
 from pipelines.config.params import MonitorParams
 from pipelines.statistics.resampling import Interval
 
-OVER = ("suspicion", "drift")
+OVER = ("warning", "drift")
 
 
 @dataclass(frozen=True)
 class Block:
-    """An earlier window, by the histograms of the version that is watched, and what was said of it.
+    """An earlier window: its histograms by the watched version, and its verdict.
 
-    exceeded: its change was beyond the threshold; alarmed: drift was confirmed in it; broken: its feed was, so it is compared
-    with nothing; learnt: nothing in it is new, since the version was trained as of a later day, or since the state that it was
-    quarantined for has been taken as the baseline.
+    above_limit: its drift score was above the control limit. alarmed: drift was confirmed. broken: it had a data incident, so
+    nothing is compared with it. learnt: nothing in it is new, because the version was trained as of a later day, or because
+    the state that it was quarantined for is part of the baseline now.
     """
 
     histograms: Histograms
-    exceeded: bool = False
+    above_limit: bool = False
     alarmed: bool = False
     broken: bool = False
     learnt: bool = False
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the rows of a window show."""
+class Assessment:
+    """What the rows of a window show: findings, the drift score, and whether drift is confirmed."""
 
-    found: list[Finding]
-    novelty: Novelty
+    findings: list[Finding]
+    drift: Drift
     alarm: bool
 
 
-def look(before: Sequence[Block], now: Histograms, reference: Reference, params: MonitorParams) -> Look:
-    """Whether the feed is broken, and whether the data moved.
+def assess(before: Sequence[Block], now: Histograms, reference: Reference, params: MonitorParams) -> Assessment:
+    """Whether the window has a data incident, and whether the data drifted.
 
     Args:
         before: earlier windows, oldest first.
@@ -57,22 +57,23 @@ def look(before: Sequence[Block], now: Histograms, reference: Reference, params:
     earlier = [block.histograms for block in usable]
     faults = feed.check_volume(now, earlier, params) if earlier else []
     faults += feed.check(now, earlier or [reference.training], reference.layout, params)
-    exceeded, alarmed = [block.exceeded for block in usable], [block.alarmed for block in usable]
-    past = quiet.quiet_past(exceeded, alarmed, params)
+    above_limit, alarmed = [block.above_limit for block in usable], [block.alarmed for block in usable]
+    past = baseline_past(above_limit, alarmed, params)
     taken = {place for place, block in enumerate(usable) if block.learnt} - set(past.blocks)
-    past = quiet.Past(sorted({*past.blocks, *taken}), past.accepted | taken)
-    moved = changes.compare([*(block.histograms for block in usable), now], params.trending)
-    novelty = quiet.judge(moved, now.rows, params, past)
-    news = [block.exceeded and not block.learnt for block in usable]  # what an earlier version suspected, this one has learnt
-    alarm = quiet.confirmed([*news, novelty.exceeds], params)
-    return Look([*faults, *findings.of_novelty(novelty, alarm, now.rows)], novelty, alarm)
+    past = Past(sorted({*past.blocks, *taken}), past.accepted | taken)
+    moved = changes.compare([*(block.histograms for block in usable), now], params.non_stationary_columns)
+    drift = judge_drift(moved, now.rows, params, past)
+    # what was new to an earlier version is known to this one
+    news = [block.above_limit and not block.learnt for block in usable]
+    alarm = confirmed([*news, drift.above_limit], params)
+    return Assessment([*faults, *findings.of_drift(drift, alarm, now.rows)], drift, alarm)
 
 
-def empty() -> Look:
-    """Of a window without a row, which is no fault: nobody came."""
-    says = "No row came. Where that cannot be, see whether a load is missing."
-    novelty = Novelty(quiet.FEW_ROWS, float("nan"), float("nan"), [], 0)
-    return Look([Finding("info", "volume", says, 0, 0)], novelty, alarm=False)
+def empty() -> Assessment:
+    """A window without rows, which is no incident by itself."""
+    message = "No row came. Where that cannot be, see whether a load is missing."
+    drift = Drift(FEW_ROWS, float("nan"), float("nan"), [], 0)
+    return Assessment([Finding("info", "volume", message, 0, 0)], drift, alarm=False)
 
 
 def estimated(
@@ -91,44 +92,44 @@ def estimated(
 
 
 def moved_before(judged: Sequence[tuple[str, bool]]) -> list[str]:
-    """Keys of the newest windows that were over their thresholds one after the other.
+    """Keys of the newest consecutive windows above their control limits.
 
     Args:
         judged: key, and whether it was; oldest first, without the window that is judged.
     """
-    found = []
-    for key, exceeded in reversed(judged):
-        if not exceeded:
+    keys = []
+    for key, above_limit in reversed(judged):
+        if not above_limit:
             break
-        found.append(key)
-    return found
+        keys.append(key)
+    return keys
 
 
-def refute(found: Sequence[Finding], fine: Sequence[str]) -> list[Finding]:
-    """The findings, in which a loss that is only estimated is a suspicion where mature labels say otherwise.
+def refute(findings: Sequence[Finding], fine: Sequence[str]) -> list[Finding]:
+    """The findings, in which an estimated loss becomes a warning where mature labels contradict it.
 
     Args:
         fine: windows that had moved as this one has, and whose mature labels show no loss.
     """
-    says = f"But the mature labels of {', '.join(fine)}, which had moved as well, show no loss."
+    message = f"But the mature labels of {', '.join(fine)}, which had moved as well, show no loss."
     return [
-        replace(one, kind="suspicion", about=f"estimated {one.about}", says=f"{one.says} {says}")
-        if fine and one.kind == "estimated_loss"
-        else one
-        for one in found
+        replace(finding, kind="warning", about=f"estimated {finding.about}", message=f"{finding.message} {message}")
+        if fine and finding.kind == "estimated_loss"
+        else finding
+        for finding in findings
     ]
 
 
 def shares(
-    quiet_shares: Sequence[target.Block], now: target.Block, over: Sequence[bool], params: MonitorParams
+    baseline_shares: Sequence[target.Block], now: target.Block, over: Sequence[bool], params: MonitorParams
 ) -> list[Finding]:
     """Whether the share of positives has moved.
 
     Args:
         over: whether each judged window before this one was over its bounds, oldest first.
     """
-    confirms = quiet.confirmed([*over, True], params)
-    return target.judge(quiet_shares, now, confirms, params)
+    confirms = confirmed([*over, True], params)
+    return target.judge(baseline_shares, now, confirms, params)
 
 
 def bias(measured: Mapping[str, Any] | None) -> list[Finding]:
@@ -150,13 +151,13 @@ def bias(measured: Mapping[str, Any] | None) -> list[Finding]:
     ]
 
 
-def against_training(now: Histograms, reference: Reference) -> dict[str, dict[str, float | None]]:
-    """Of every watched column the distances between a window and the version's training rows; None where there is none."""
-    found = {}
-    for name in reference.layout.columns:
-        values = statistics(reference.training.column(name), now.column(name), reference.layout, name)
-        found[name] = {key: round(value, 6) if value == value else None for key, value in values.items()}
-    return found
+def missing_shares(now: Histograms, reference: Reference) -> dict[str, dict[str, float]]:
+    """Of every watched column the share of missing rows in a window, and in the version's training rows."""
+    sides = {"missing": now, "missing_reference": reference.training}
+    return {
+        name: {key: round(side.column(name).missing / max(side.rows, 1), 6) for key, side in sides.items()}
+        for name in reference.layout.columns
+    }
 
 
 def too_few(labelled: int, positives: int, params: MonitorParams) -> bool:

@@ -37,12 +37,12 @@ def learn(watch: Watch, subject: Subject, judged_on: date) -> None:
     oldest = watch.window(judged_on - timedelta(days=subject.maturity_days))
     for _ in range(monitor.revisit):
         oldest = windows.before(oldest, monitor.window)
-    pulled = outcomes.pull(subject.source, watch.url, watch.model, known_by=judged_on, as_of_from=oldest.first)
+    pulled = outcomes.pull(subject.source, watch.url, watch.model, available_by=judged_on, as_of_from=oldest.first)
     if pulled.recorded:
         watch.say(f"{pulled.recorded:,} labels became known by {judged_on}.")
     newest: dict[tuple[str, int], Performance] = {}
-    for one in store.performances(watch.url, watch.model):
-        newest.setdefault((one.window_key, one.version), one)
+    for measured in store.performances(watch.url, watch.model):
+        newest.setdefault((measured.window_key, measured.version), measured)
     for verdict in store.verdicts(watch.url, watch.model):
         if not verdict.row_count:
             continue
@@ -51,7 +51,7 @@ def learn(watch: Watch, subject: Subject, judged_on: date) -> None:
 
 
 def judge_mature(
-    watch: Watch, subject: Subject, known: Mapping[str, Verdict], judged_on: date, lasting: Sequence[str] = ()
+    watch: Watch, subject: Subject, verdicts: Mapping[str, Verdict], judged_on: date, lasting: Sequence[str] = ()
 ) -> tuple[str | None, list[Finding]]:
     """Key of the newest window with mature labels, and what those of all windows say that nobody has said yet.
 
@@ -59,27 +59,36 @@ def judge_mature(
     the baseline, do. Those of an earlier champion's scores say something about this one where it has not seen what they show.
 
     Args:
-        known: verdicts on the windows before the one that is judged, by key, oldest first.
+        verdicts: on the windows before the one that is judged, by key, oldest first.
         lasting: of them those that were quarantined in the state that the window shows that is judged.
     """
-    said = max((known[one.matured].last_day for one in known.values() if one.matured in known), default=date.min)
+    matured = (verdicts[verdict.matured].last_day for verdict in verdicts.values() if verdict.matured in verdicts)
+    judged_to = max(matured, default=date.min)
     ends = judged_on - timedelta(days=subject.maturity_days)
-    news = [one for one in known.values() if said < one.last_day <= ends][-1 - watch.params.monitor.revisit :]
+    news = [verdict for verdict in verdicts.values() if judged_to < verdict.last_day <= ends][
+        -1 - watch.params.monitor.revisit :
+    ]
     if not news:
         return None, []
     if not subject.source.queries.outcomes.exists():
-        says = f"Nobody knows what came true of the scores: {subject.source.queries.outcomes.name} is missing."
-        return news[-1].window_key, [Finding("insufficient", "labels", says, news[-1].row_count)]
-    counted = {*lasting, *(key for one in known.values() for key in one.figures.get("accepted", []))}
-    found: list[Finding] = []
-    for one in news:
-        if one.row_count and (not one.broken or one.window_key in counted):
-            found += findings.of_window(_judge(watch, subject, known, one, judged_on, found), one.window_key)
-    return news[-1].window_key, found
+        message = f"Nobody knows what came true of the scores: {subject.source.queries.outcomes.name} is missing."
+        return news[-1].window_key, [Finding("insufficient", "labels", message, news[-1].row_count)]
+    counted = {*lasting, *(key for verdict in verdicts.values() for key in verdict.figures.get("accepted", []))}
+    collected: list[Finding] = []
+    for verdict in news:
+        if verdict.row_count and (not verdict.broken or verdict.window_key in counted):
+            new = _judge(watch, subject, verdicts, verdict, judged_on, collected)
+            collected += findings.of_window(new, verdict.window_key)
+    return news[-1].window_key, collected
 
 
 def _judge(
-    watch: Watch, subject: Subject, known: Mapping[str, Verdict], verdict: Verdict, judged_on: date, so_far: Sequence[Finding]
+    watch: Watch,
+    subject: Subject,
+    verdicts: Mapping[str, Verdict],
+    verdict: Verdict,
+    judged_on: date,
+    so_far: Sequence[Finding],
 ) -> list[Finding]:
     """What one window's mature labels say.
 
@@ -87,35 +96,35 @@ def _judge(
         so_far: what those of earlier windows have just said.
     """
     newest = _known_on(watch, verdict, judged_on) or _measure_anew(watch, verdict, None, judged_on)
-    found, metric = _moved_positives(watch, subject, known, newest), watch.params.evaluate.metric
-    told = [*so_far, *losses.findings_of(known)]
-    run = losses.run_of(told, metric, known, verdict.window_key)
+    collected, metric = _moved_positives(watch, subject, verdicts, newest), watch.params.evaluate.metric
+    all_findings = [*so_far, *losses.findings_of(verdicts)]
+    run = losses.run_of(all_findings, metric, verdicts, verdict.window_key)
     by, scorer = subject, ""
     if verdict.version != subject.version.version:
-        if losses.has_seen(watch, subject, known[run[0]]):
-            says = f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about {subject.version}."
-            return [*found, Finding("insufficient", "labels", says, newest.labelled)]
+        if losses.has_seen(watch, subject, verdicts[run[0]]):
+            message = f"{verdict.window_key} was scored by v{verdict.version}: its labels say nothing about {subject.version}."
+            return [*collected, Finding("insufficient", "labels", message, newest.labelled)]
         by, scorer = watch.subject_of(verdict.version), f" of v{verdict.version}"
     lost: list[Finding] = []
-    before = any(losses.is_loss(one, metric) and one.window in run[-2:-1] for one in told)
+    before = any(losses.is_loss(finding, metric) and finding.window in run[-2:-1] for finding in all_findings)
     for windows_together in (1, 2) if before else (1,):  # where it does not confirm a slim loss alone, both may together
-        counts, figures, together = _enough(watch, by, known, verdict, newest, judged_on, least=windows_together)
-        said = performance.judge(
+        counts, figures, together = _enough(watch, by, verdicts, verdict, newest, judged_on, least=windows_together)
+        judged = performance.judge(
             metric, by.reference.held_out, figures,
             rows=counts.labelled, positives=counts.positives, params=watch.params.monitor,
             before=before, what=f"{metric}{scorer}{together}",
         )  # fmt: skip
-        is_shown = any(one.kind == "loss" for one in said)
-        lost = said if is_shown or windows_together == 1 else lost
+        is_shown = any(finding.kind == "loss" for finding in judged)
+        lost = judged if is_shown or windows_together == 1 else lost
         if is_shown:
             break
-    return [*lost, *found, *(judge.bias(newest.groups) if by is subject else [])]
+    return [*lost, *collected, *(judge.bias(newest.groups) if by is subject else [])]
 
 
 def _enough(
     watch: Watch,
     by: Subject,
-    known: Mapping[str, Verdict],
+    verdicts: Mapping[str, Verdict],
     verdict: Verdict,
     newest: Performance,
     judged_on: date,
@@ -134,15 +143,16 @@ def _enough(
     counts = Counts(newest.labelled, newest.positives, newest.late)
     if metric in newest.metrics and least == 1:
         return counts, nothing | {name: Interval(**figure) for name, figure in newest.metrics.items()}, ""
-    before = [one for one in known.values() if one.row_count and not one.broken and one.last_day < verdict.first_day]
+    usable = (earlier for earlier in verdicts.values() if earlier.row_count and not earlier.broken)
+    before = [earlier for earlier in usable if earlier.last_day < verdict.first_day]
     runs = watch.runs(_stretch(verdict), verdict.version)
-    for one in before[: -1 - watch.params.monitor.revisit : -1]:
-        if one.version != verdict.version:
+    for earlier in before[: -1 - watch.params.monitor.revisit : -1]:
+        if earlier.version != verdict.version:
             break
-        runs += watch.runs(_stretch(one), one.version)
+        runs += watch.runs(_stretch(earlier), earlier.version)
         pooled, figures, _ = measure(watch, by, runs, judged_on)
         if metric in figures:
-            return pooled, nothing | figures, f" of {one.window_key} to {verdict.window_key} together"
+            return pooled, nothing | figures, f" of {earlier.window_key} to {verdict.window_key} together"
     return counts, nothing, ""
 
 
@@ -158,7 +168,7 @@ def measure(watch: Watch, subject: Subject, runs: Sequence[Run], judged_on: date
     rows = subject.matured(runs, judged_on)
     labels = rows["label"].to_numpy().astype(np.int64)
     final_on = pc.add(rows["as_of"].cast(pa.date32()).cast(pa.int32()), subject.maturity_days)
-    late = pc.sum(pc.greater(rows["known_at"].cast(pa.date32()).cast(pa.int32()), final_on)).as_py() or 0
+    late = pc.sum(pc.greater(rows["available_at"].cast(pa.date32()).cast(pa.int32()), final_on)).as_py() or 0
     counts = Counts(labelled=len(labels), positives=int(labels.sum()), late=int(late))
     monitor, evaluation = watch.params.monitor, watch.params.evaluate
     if judge.too_few(counts.labelled, counts.positives, monitor):
@@ -189,12 +199,12 @@ def with_groups(subject: Subject, rows: pa.Table) -> pd.DataFrame:
     if protected:
         everybody = subject.groups(sorted(set(days.to_pylist())))
         for day in sorted(set(days.to_pylist())):
-            asked = rows.filter(pc.equal(days, pa.scalar(day, pa.date32())))
+            of_day = rows.filter(pc.equal(days, pa.scalar(day, pa.date32())))
             if day not in everybody:  # the source has lost them: their group is not known any more
-                parts.append(pa.table({name: pa.nulls(asked.num_rows, pa.string()) for name in protected}))
+                parts.append(pa.table({name: pa.nulls(of_day.num_rows, pa.string()) for name in protected}))
                 continue
             people = everybody[day]
-            place = pc.index_in(asked["entity"].cast(pa.string()), people[ENTITY].cast(pa.string()).combine_chunks())
+            place = pc.index_in(of_day["entity"].cast(pa.string()), people[ENTITY].cast(pa.string()).combine_chunks())
             parts.append(pa.table({name: people[name].cast(pa.string()).take(place) for name in protected}))
     joined = pa.concat_tables(parts) if parts else pa.table({name: pa.nulls(rows.num_rows, pa.string()) for name in protected})
     columns = {
@@ -205,37 +215,41 @@ def with_groups(subject: Subject, rows: pa.Table) -> pd.DataFrame:
     return pd.DataFrame(columns | {f"group_{name}": fairness.group_values(name, joined[name]) for name in protected})
 
 
-def _moved_positives(watch: Watch, subject: Subject, known: Mapping[str, Verdict], now: Performance) -> list[Finding]:
+def _moved_positives(watch: Watch, subject: Subject, verdicts: Mapping[str, Verdict], now: Performance) -> list[Finding]:
     """Whether the share of positives left what it was in the training's snapshots, and in windows that were within them."""
-    quiet_shares, over = list(subject.reference.positives.values()), []
+    baseline_shares, over = list(subject.reference.positives.values()), []
     measured = {
-        one.window_key: one for one in reversed(store.performances(watch.url, watch.model)) if one.judged_on <= now.judged_on
+        earlier.window_key: earlier
+        for earlier in reversed(store.performances(watch.url, watch.model))
+        if earlier.judged_on <= now.judged_on
     }
-    for verdict in known.values():
+    for verdict in verdicts.values():
         earlier_one = measured.get(verdict.matured or "")
-        if earlier_one is None or earlier_one.window_key == now.window_key or verdict.matured not in known:
+        if earlier_one is None or earlier_one.window_key == now.window_key or verdict.matured not in verdicts:
             continue
-        if known[verdict.matured].broken:
+        if verdicts[verdict.matured].broken:
             continue
-        over.append(any(one.about == "target" and one.kind in judge.OVER for one in verdict.findings))
-        learnt = subject.as_of is not None and known[verdict.matured].last_day <= subject.as_of
-        if not over[-1] and not learnt:
-            quiet_shares.append((earlier_one.positives, earlier_one.labelled))
-    return judge.shares(quiet_shares, (now.positives, now.labelled), over, watch.params.monitor)
+        over.append(any(finding.about == "target" and finding.kind in judge.OVER for finding in verdict.findings))
+        is_trained_on = subject.as_of is not None and verdicts[verdict.matured].last_day <= subject.as_of
+        if not over[-1] and not is_trained_on:
+            baseline_shares.append((earlier_one.positives, earlier_one.labelled))
+    return judge.shares(baseline_shares, (now.positives, now.labelled), over, watch.params.monitor)
 
 
 def _known_on(watch: Watch, verdict: Verdict, day: date) -> Performance | None:
     """What a window's labels had said by a day."""
-    known = store.performances(watch.url, watch.model, verdict.window_key, groups=True)
-    return next((one for one in known if one.version == verdict.version and one.judged_on <= day), None)
+    performances = store.performances(watch.url, watch.model, verdict.window_key, groups=True)
+    return next(
+        (measured for measured in performances if measured.version == verdict.version and measured.judged_on <= day), None
+    )
 
 
 def _measure_anew(watch: Watch, verdict: Verdict, before: Performance | None, judged_on: date) -> Performance:
     """The newest judgement of a window's labels: a new one where there was none, or labels were heard of since."""
     days = {"first_day": verdict.first_day, "last_day": verdict.last_day}
     if before is not None:
-        with postgres.connect(watch.url) as ours:
-            news = schema.query(ours, "news_of_labels", model=watch.model, since=before.recorded_at, **days)[0]["news"]
+        with postgres.connect(watch.url) as ledger:
+            news = schema.query(ledger, "news_of_labels", model=watch.model, since=before.recorded_at, **days)[0]["news"]
         if not news:
             return before
     subject = watch.subject_of(verdict.version)

@@ -27,10 +27,10 @@ def api(url: str) -> Answer:
     import httpx
 
     try:
-        found = httpx.get(f"{url}/ready", timeout=PATIENCE, trust_env=False).json()
-        if not found.get("ready"):
-            return Answer("not ready", "bad", str(found.get("reason") or "no version serves yet"))
-        return Answer("up", "good", f"answers by v{found['version']}")
+        answer = httpx.get(f"{url}/ready", timeout=PATIENCE, trust_env=False).json()
+        if not answer.get("ready"):
+            return Answer("not ready", "bad", str(answer.get("reason") or "no version serves yet"))
+        return Answer("up", "good", f"answers by v{answer['version']}")
     except (httpx.HTTPError, ValueError, KeyError, AttributeError):
         return Answer("down", "bad", f"no answer at {url}")
 
@@ -41,12 +41,13 @@ def schedules(url: str) -> Answer:
 
     server, _, model = url.partition("#")
     try:
-        asked = {"deployments": {"name": {"any_": [model]}}}
-        answer = httpx.post(f"{server}/deployments/filter", json=asked, timeout=PATIENCE, trust_env=False)
+        body = {"deployments": {"name": {"any_": [model]}}}
+        answer = httpx.post(f"{server}/deployments/filter", json=body, timeout=PATIENCE, trust_env=False)
         planned = {
-            str(one["entrypoint"]).partition(":")[2]: one["paused"] or not any(each["active"] for each in one["schedules"])
-            for one in answer.raise_for_status().json()
-            if one["schedules"]
+            str(deployment["entrypoint"]).partition(":")[2]: deployment["paused"]
+            or not any(each["active"] for each in deployment["schedules"])
+            for deployment in answer.raise_for_status().json()
+            if deployment["schedules"]
         }
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         return Answer("unknown", "warn", "Prefect does not answer")
@@ -70,8 +71,8 @@ def refresh(page: str) -> str:
     """The page with new answers between its marks."""
     from monitoring.reports import render
 
-    def again(found: re.Match[str]) -> str:
-        kind, url = found[1], found[2]
+    def again(match: re.Match[str]) -> str:
+        kind, url = match[1], match[2]
         return render("live.html", kind=kind, url=url, answer=ASKED[kind](url))
 
     return MARKED.sub(again, page)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from monitoring.subject import Watch
 
 
-def run_of(found: Sequence[Finding], metric: str, known: Mapping[str, Verdict], key: str) -> list[str]:
+def run_of(findings: Sequence[Finding], metric: str, verdicts: Mapping[str, Verdict], key: str) -> list[str]:
     """The windows up to this one, oldest first, that have shown a loss one after the other; this one is the last of them.
 
     One whose labels were not judged, since the champion had learnt what they show, does not end it.
     """
-    shown = {one.window for one in found if is_loss(one, metric) or one.about == "labels"}
+    shown = {finding.window for finding in findings if is_loss(finding, metric) or finding.about == "labels"}
     run = [key]
-    keys = [one.window_key for one in known.values() if one.row_count]
+    keys = [verdict.window_key for verdict in verdicts.values() if verdict.row_count]
     for earlier in reversed(keys[: keys.index(key)]):
         if earlier not in shown:
             break
@@ -30,25 +30,25 @@ def run_of(found: Sequence[Finding], metric: str, known: Mapping[str, Verdict], 
     return run[::-1]
 
 
-def first_shifted(watch: Watch, known: Mapping[str, Verdict], key: str) -> Verdict:
+def first_shifted(watch: Watch, verdicts: Mapping[str, Verdict], key: str) -> Verdict:
     """The first of the windows that have shown a loss one after the other, up to this one."""
-    return known[run_of(findings_of(known), watch.params.evaluate.metric, known, key)[0]]
+    return verdicts[run_of(findings_of(verdicts), watch.params.evaluate.metric, verdicts, key)[0]]
 
 
 def without_loss(
-    watch: Watch, known: Mapping[str, Verdict], found: Sequence[Finding], keys: Sequence[str], judged_on: date
+    watch: Watch, verdicts: Mapping[str, Verdict], findings: Sequence[Finding], keys: Sequence[str], judged_on: date
 ) -> list[str]:
     """Those of some windows whose mature labels were measured by a day, and showed no loss nor a suspicion of one.
 
     Args:
-        found: what has just been found, beside what the verdicts say.
+        findings: new ones, which no verdict has yet.
     """
     metric = watch.params.evaluate.metric
-    lost = {one.window for one in [*found, *findings_of(known)] if is_loss(one, metric)}
+    lost = {finding.window for finding in [*findings, *findings_of(verdicts)] if is_loss(finding, metric)}
     measured = {
-        one.window_key
-        for one in store.performances(watch.url, watch.model)
-        if one.judged_on <= judged_on and metric in one.metrics
+        performance.window_key
+        for performance in store.performances(watch.url, watch.model)
+        if performance.judged_on <= judged_on and metric in performance.metrics
     }
     return [key for key in keys if key in measured and key not in lost]
 
@@ -60,14 +60,14 @@ def has_seen(watch: Watch, subject: Subject, first: Verdict) -> bool:
 
 def seen_from(watch: Watch, subject: Subject, verdict: Verdict) -> date:
     """The first day on which a retraining sees what a window shows: its first snapshot, the horizon and the embargo."""
-    first = verdict.last_day if watch.params.monitor.of_window == "newest day" else verdict.first_day
+    first = verdict.last_day if watch.params.monitor.snapshot_policy == "latest" else verdict.first_day
     return first + timedelta(days=subject.maturity_days)
 
 
 def is_loss(finding: Finding, metric: str) -> bool:
     """Whether mature labels showed a loss, or a suspicion of one."""
-    return finding.kind in ("loss", "suspicion") and finding.about == metric
+    return finding.kind in ("loss", "warning") and finding.about == metric
 
 
-def findings_of(known: Mapping[str, Verdict]) -> list[Finding]:
-    return [finding for verdict in known.values() for finding in verdict.findings]
+def findings_of(verdicts: Mapping[str, Verdict]) -> list[Finding]:
+    return [finding for verdict in verdicts.values() for finding in verdict.findings]

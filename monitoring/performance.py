@@ -34,7 +34,7 @@ def measure(
         return lambda weights: metrics.RANKING[name](labels, scores, weights)
 
     measures = {name: ranking(name) for name in metrics.RANKING} | {"accuracy": accuracy}
-    measures = {name: one for name, one in measures.items() if only in (None, name)}
+    measures = {name: measure_of for name, measure_of in measures.items() if only in (None, name)}
     return metrics.intervals(
         measures, entities, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed
     )  # fmt: skip
@@ -78,20 +78,20 @@ def judge(
     """
     what = what or (f"estimated {metric}" if estimated else metric)
     if _too_few(rows, positives, estimated, params) or math.isnan(now[metric].point):
-        says = f"{what} cannot be judged: {rows:,} rows, {positives:,.0f} of them positive, are not enough."
-        return [Finding("insufficient", what, says, rows, positives, params.min_positives)]
+        message = f"{what} cannot be judged: {rows:,} rows, {positives:,.0f} of them positive, are not enough."
+        return [Finding("insufficient", what, message, rows, positives, params.min_positives)]
     lost = loss(metric, reference[metric], now[metric])
     if lost.low <= params.max_loss:
         return []
-    says = (
+    message = (
         f"{what} is {now[metric]}, {lost.point:.3f} worse than the {reference[metric].point:.3f} of its newest snapshots; "
         f"at least {lost.low:.3f}, and {params.max_loss:g} is what may be lost."
     )
     evidence = {"reference": reference[metric].to_dict(), "now": now[metric].to_dict(), "loss": lost.to_dict()}
     kind: Kind = "estimated_loss" if estimated else "loss"
     if not (estimated or before or lost.point - params.max_loss >= CLEAR * (lost.point - lost.low)):
-        kind, says = "suspicion", f"{says} That is slim: the labels of the next window confirm it or not."
-    return [Finding(kind, metric, says, rows, lost.low, params.max_loss, evidence)]
+        kind, message = "warning", f"{message} That is slim: the labels of the next window confirm it or not."
+    return [Finding(kind, metric, message, rows, lost.low, params.max_loss, evidence)]
 
 
 def _too_few(rows: int, positives: float, estimated: bool, params: MonitorParams) -> bool:

@@ -41,7 +41,7 @@ def merge(parts: Iterable[str]) -> Histograms:
     Raises:
         ValueError: there is no part.
     """
-    found: Sequence[Histograms] = [Histograms.from_json(part) for part in parts]
-    if not found:
+    blocks: Sequence[Histograms] = [Histograms.from_json(part) for part in parts]
+    if not blocks:
         raise ValueError("a profile has parts")
-    return histograms.merge(found)
+    return histograms.merge(blocks)

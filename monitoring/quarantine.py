@@ -23,7 +23,7 @@ class Judged:
 
 def state(findings: Sequence[Finding]) -> set[tuple[str, str]]:
     """What is new about the feed: (column, form of the fault); not by how much: a rolling sum takes months to get there."""
-    return {(finding.about, finding.evidence.get("form", "")) for finding in findings if finding.kind == "feed"}
+    return {(finding.about, finding.evidence.get("form", "")) for finding in findings if finding.kind == "data_incident"}
 
 
 def lasting(earlier: Sequence[Judged], findings: Sequence[Finding]) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monitoring.windows import Window
     from pipelines.registry.ledger import Version
 
-Outcome = Literal["promoted", "kept", "failed"]
+Outcome = Literal["promoted", "rejected", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,11 @@ class Verdict:
     version: int
     judged_on: date
     row_count: int
-    exceeded: bool
+    above_limit: bool
     alarmed: bool
     action: str
     why: str
-    held: str | None
+    suppressed: str | None
     matured: str | None
     findings: list[Finding]
     figures: dict[str, Any]
@@ -49,12 +49,12 @@ class Verdict:
 
     @property
     def broken(self) -> bool:
-        return self.action == "block"
+        return self.action == "quarantine"
 
     @property
     def asks(self) -> list[str]:
         """Everything that it asks for: `decide.asks`."""
-        return decide.asks(self.findings, self.action, self.held)
+        return decide.asks(self.findings, self.action, self.suppressed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Retraining:
     run_id: str
     cause: str | None
     as_of: date | None
-    begun_at: datetime
+    started_at: datetime
     ended_at: datetime | None
     outcome: Outcome | None
     version: int | None
@@ -105,7 +105,7 @@ class Judgement:
 
     judged_on: date
     rows: int
-    exceeded: bool
+    above_limit: bool
     alarmed: bool
     decision: Decision
     matured: str | None
@@ -156,11 +156,11 @@ def record_verdict(url: str, version: Version, window: Window, judged: Judgement
         "version": version.version,
         "judged_on": judged.judged_on,
         "row_count": judged.rows,
-        "exceeded": judged.exceeded,
+        "above_limit": judged.above_limit,
         "alarmed": judged.alarmed,
         "action": judged.decision.action,
         "why": judged.decision.why,
-        "held": judged.decision.held,
+        "suppressed": judged.decision.suppressed,
         "matured": judged.matured,
         "findings": _json([finding.to_dict() for finding in judged.findings]),
         "figures": _json(judged.figures),
@@ -234,21 +234,21 @@ def past(url: str, model: str, day: date) -> Past:
 def unanswered(url: str, model: str) -> Verdict | None:
     """The newest verdict that asks for a retraining, where none has begun since for any reason."""
     asking = [one for one in verdicts(url, model) if one.action == "retrain"]
-    if not asking or any(one.begun_at > asking[-1].recorded_at for one in retrainings(url, model)):
+    if not asking or any(one.started_at > asking[-1].recorded_at for one in retrainings(url, model)):
         return None
     return asking[-1]
 
 
-def untold(url: str, model: str) -> list[Verdict]:
+def pending(url: str, model: str) -> list[Verdict]:
     """Verdicts that ask for something and that nobody was told of, oldest first."""
     with postgres.connect(url) as connection:
-        return [_verdict(row) for row in query(connection, "untold", model=model)]
+        return [_verdict(row) for row in query(connection, "pending_notifications", model=model)]
 
 
-def record_notice(url: str, verdict: Verdict) -> None:
+def record_notification(url: str, verdict: Verdict) -> None:
     """Note that a verdict was told."""
     with postgres.connect(url) as connection:
-        query(connection, "record_notice", verdict=verdict.sequence)
+        query(connection, "record_notification", verdict=verdict.sequence)
 
 
 def _retrains(url: str, model: str) -> bool:

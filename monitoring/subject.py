@@ -151,7 +151,7 @@ class Subject:
                     yield batch["score"].to_numpy()
 
     def matured(self, runs: Sequence[Run], judged_on: date) -> pa.Table:
-        """entity, as_of, score, label and known_at of the runs' predictions whose labels were final and known by then."""
+        """entity, as_of, score, label and available_at of the runs' predictions whose labels were final and known by then."""
         parts = []
         for run in runs:
             days = {"as_of_from": run.as_of, "as_of_to": run.as_of}
@@ -201,7 +201,7 @@ class Watch:
                 f"Nothing was scored in {window.key}, so there is nothing to judge: "
                 f"`evergreen score --as-of {window.last}`, then `evergreen monitor`."
             )
-        if self.params.monitor.of_window == "newest day" and not of_api(found):
+        if self.params.monitor.snapshot_policy == "latest" and not of_api(found):
             return found[-1:]
         return [run for run in found if run.version == found[-1].version]  # where the champion changed: of the new one
 

@@ -13,7 +13,7 @@ from pipelines.config.params import MonitorParams
 Block = tuple[int, int]  # positives and rows with mature labels
 
 
-def exceeds(quiet: Sequence[Block], now: Block, params: MonitorParams) -> tuple[float, float, float] | None:
+def above_limit(baseline: Sequence[Block], now: Block, params: MonitorParams) -> tuple[float, float, float] | None:
     """The share's standardised distance from the quiet ones, and the two shares between which it stays in a quiet world.
 
     The logits of the quiet shares are taken as normal; the bounds are their two-sided prediction interval at `alpha` (Hahn &
@@ -22,34 +22,34 @@ def exceeds(quiet: Sequence[Block], now: Block, params: MonitorParams) -> tuple[
     """
     from scipy import stats
 
-    if len(quiet) < params.min_blocks or now[1] < params.min_rows or now[0] < params.min_positives:
+    if len(baseline) < params.min_baseline_windows or now[1] < params.min_rows or now[0] < params.min_positives:
         return None
-    logits = np.array([_logit(block) for block in quiet])
-    usual = float(np.mean([_chance(block) for block in quiet]))
-    spread = math.sqrt(logits.var(ddof=1) * (1 + 1 / len(quiet)) + max(_chance(now) - usual, 0.0))
-    reach = float(stats.t.ppf(1 - params.alpha / 2, len(quiet) - 1)) * spread
+    logits = np.array([_logit(block) for block in baseline])
+    usual = float(np.mean([_chance(block) for block in baseline]))
+    spread = math.sqrt(logits.var(ddof=1) * (1 + 1 / len(baseline)) + max(_chance(now) - usual, 0.0))
+    reach = float(stats.t.ppf(1 - params.alpha / 2, len(baseline) - 1)) * spread
     low, high = (1 / (1 + math.exp(-(logits.mean() + side * reach))) for side in (-1, 1))
     return abs(_logit(now) - float(logits.mean())) / spread, low, high
 
 
-def judge(quiet: Sequence[Block], now: Block, before: bool, params: MonitorParams) -> list[Finding]:
+def judge(baseline: Sequence[Block], now: Block, before: bool, params: MonitorParams) -> list[Finding]:
     """Nothing, a suspicion, or drift of the target where the window before was over its bounds as well.
 
     Args:
-        before: whether the windows before make this one the confirming one (monitoring.quiet.confirmed).
+        before: whether the windows before make this one the confirming one (monitoring.drift.confirmed).
     """
-    found = exceeds(quiet, now, params)
+    found = above_limit(baseline, now, params)
     if found is None:
-        says = f"The share of positives cannot be judged: {now[1]:,} mature rows, {now[0]:,} of them positive."
-        return [Finding("insufficient", "target", says, now[1], evidence={"blocks": len(quiet)})]
+        message = f"The share of positives cannot be judged: {now[1]:,} mature rows, {now[0]:,} of them positive."
+        return [Finding("insufficient", "target", message, now[1], evidence={"blocks": len(baseline)})]
     score, low, high = found
     share = now[0] / now[1]
     if low <= share <= high:
         return []
-    says = f"{share:.1%} of the mature labels are positive; in baseline windows {low:.1%} to {high:.1%}."
+    message = f"{share:.1%} of the mature labels are positive; in baseline windows {low:.1%} to {high:.1%}."
     return [
         Finding(
-            "drift" if before else "suspicion", "target", says, now[1], share, high if share > high else low, {"score": score}
+            "drift" if before else "warning", "target", message, now[1], share, high if share > high else low, {"score": score}
         )
     ]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.statistics.resampling import Interval
 
 WINDOW = "WINDOW"  # in a command: the key of the window that it is about
-ASKING = ("block", "review", "retrain")  # actions that ask for a person
+ASKING = ("quarantine", "review", "retrain")  # actions that ask for a person
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Window:
     rows: int
     action: str
     why: str
-    held: str | None
+    suppressed: str | None
     judged_on: date
     estimate: Interval | None
     performance: Interval | None
@@ -56,7 +56,7 @@ class Window:
     def wishes(self) -> list[str]:
         """What it asked for when it was judged: its action, a retraining that is held, and what else its findings ask for."""
         own = [self.action] if self.action in ASKING else []
-        return list(dict.fromkeys([*own, *(["retrain"] if self.held else []), *self.also]))
+        return list(dict.fromkeys([*own, *(["retrain"] if self.suppressed else []), *self.also]))
 
     @property
     def asks(self) -> bool:
@@ -136,9 +136,11 @@ class Model:
 
     def command(self, kind: str, key: str = "") -> str:
         """What to type next about a window; "" where nothing is known to help."""
-        if self.is_retraining and kind in ("retrain", "held", "failed", "missing", "below"):
+        if self.is_retraining and kind in ("retrain", "suppressed", "failed", "missing", "below"):
             return ""  # one runs: there is nothing to start
-        instead = self.next_command.get("retrain", "") if kind in ("held", "kept", "failed", "missing", "below") else ""
+        instead = (
+            self.next_command.get("retrain", "") if kind in ("suppressed", "rejected", "failed", "missing", "below") else ""
+        )
         return self.next_command.get(kind, instead).replace(WINDOW, key)
 
 
@@ -184,8 +186,8 @@ def is_open(wish: str, later: Sequence[Window], model: Model) -> bool:
     once a later window shows that it is repaired: scored by the champion, with mature labels that are not below its promise,
     and asking for nothing. A new champion alone repairs nothing, and a window without mature labels has not seen enough.
     """
-    if wish == "block":
-        return all(other.action == "block" or not other.rows for other in later)
+    if wish == "quarantine":
+        return all(other.action == "quarantine" or not other.rows for other in later)
     return not any(_is_repaired(other, model) for other in later)
 
 
@@ -203,10 +205,10 @@ def kind(window: Window, wish: str, has_later: bool, model: Model) -> str:
         return wish
     if model.champion not in (None, window.version):
         return "promoted"
-    if window.held:
-        return "held"
+    if window.suppressed:
+        return "suppressed"
     outcome = model.outcome(window.key).split(" ")[0].rstrip(":,")
-    if outcome in ("kept", "failed", "running"):
+    if outcome in ("rejected", "failed", "running"):
         return outcome
     return "missing" if has_later and not outcome else "retrain"
 

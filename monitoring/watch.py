@@ -72,7 +72,7 @@ def _scored(watch: Watch, window: Window, version: int | None) -> tuple[Subject,
 
 def is_empty(watch: Watch, subject: Subject, window: Window) -> bool:
     """Whether the source has no row for a window to judge. A table without time always has some."""
-    every_day = watch.params.monitor.of_window == "every day"
+    every_day = watch.params.monitor.snapshot_policy == "every"
     return subject.as_of is not None and not any(map(subject.has_rows, window.days if every_day else [window.last]))
 
 
@@ -88,13 +88,13 @@ def _judgement(
     """What is found in a window, and the action that it leads to."""
     monitor = watch.params.monitor
     rows = now.rows if now else 0
-    seen = judge.look(earlier(watch, subject, window, known), now, subject.reference, monitor) if now else judge.empty()
+    seen = judge.assess(earlier(watch, subject, window, known), now, subject.reference, monitor) if now else judge.empty()
     expected, estimated = _estimated(watch, subject, runs) if now else ({}, [])
-    own = [*(_gap(window, runs[-1], watch, rows) if now else []), *seen.found, *estimated]
+    own = [*(_gap(window, runs[-1], watch, rows) if now else []), *seen.findings, *estimated]
     before = [Judged(one.window_key, one.broken, one.findings) for one in known.values() if one.row_count]
     lasting = quarantine.lasting(before, own)
     matured, of_labels = labels.judge_mature(watch, subject, known, judged_on, lasting)
-    moved = judge.moved_before([(one.window_key, one.exceeded) for one in known.values() if one.row_count])
+    moved = judge.moved_before([(one.window_key, one.above_limit) for one in known.values() if one.row_count])
     own = judge.refute(own, losses.without_loss(watch, known, of_labels, moved, judged_on))
     found = [*findings.of_window(own, window.key), *of_labels]
     moment = datetime.combine(judged_on, time(), UTC)
@@ -106,12 +106,12 @@ def _judgement(
         "seen_from": _seen_from(watch, subject, found, known),
         "accepted": [*lasting, window.key] if decision.escalated else [],
         "estimate": {name: figure.to_dict() for name, figure in expected.items() if np.isfinite(figure.point)},
-        "novelty": seen.novelty.to_dict(),
-        "statistics": judge.against_training(now, subject.reference) if now else {},
+        "drift": seen.drift.to_dict(),
+        "statistics": judge.missing_shares(now, subject.reference) if now else {},
         "runs": [run.run_key for run in runs],
         "judged_by": watch.run_id,
     }
-    return Judgement(judged_on, rows, seen.novelty.exceeds, seen.alarm, decision, matured, found, figures)
+    return Judgement(judged_on, rows, seen.drift.above_limit, seen.alarm, decision, matured, found, figures)
 
 
 def _seen_from(watch: Watch, subject: Subject, found: Sequence[Finding], known: Mapping[str, Verdict]) -> dict[str, str]:
@@ -139,7 +139,7 @@ def earlier(watch: Watch, subject: Subject, window: Window, known: Mapping[str, 
         empty = 0
         said = known.get(window.key)
         learnt = subject.as_of is not None and window.last <= subject.as_of
-        flags = (said.exceeded, said.alarmed, said.broken) if said else (False, False, False)
+        flags = (said.above_limit, said.alarmed, said.broken) if said else (False, False, False)
         found.append(Block(counted, *flags, learnt=learnt))
         if window.key in accepted:  # the state that it was quarantined for is the baseline
             found[-1] = replace(found[-1], broken=False, learnt=True)
@@ -164,8 +164,8 @@ def _gap(window: Window, run: Run, watch: Watch, rows: int) -> list[Finding]:
     days = (window.last - run.as_of).days
     if days <= watch.params.monitor.max_age_days:
         return []
-    says = f"{window.key} was scored last on {run.as_of}, {days} days before its end: what came after that is not judged."
-    return [Finding("insufficient", "freshness", says, rows, days, watch.params.monitor.max_age_days)]
+    message = f"{window.key} was scored last on {run.as_of}, {days} days before its end: what came after that is not judged."
+    return [Finding("insufficient", "freshness", message, rows, days, watch.params.monitor.max_age_days)]
 
 
 def _counted(watch: Watch, subject: Subject, window: Window) -> Histograms | None:
@@ -176,7 +176,7 @@ def _counted(watch: Watch, subject: Subject, window: Window) -> Histograms | Non
     runs = {run.as_of: run for run in store.runs_of(watch.url, watch.model, window, subject.version.version)}
     if of_api(runs.values()):
         days = list(runs)  # on the others nobody asked
-    elif watch.params.monitor.of_window == "every day":
+    elif watch.params.monitor.snapshot_policy == "every":
         days = window.days
     else:
         days = [max(runs, default=window.last)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from pipelines import inert
+from pipelines import sanitize
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -88,7 +88,7 @@ def _environment(folder: Path) -> Environment:
     made = Environment(
         loader=FileSystemLoader([HERE, folder]),
         autoescape=True,
-        finalize=lambda value: inert.sentence(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=lambda value: sanitize.sentence(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -102,17 +102,17 @@ def _environment(folder: Path) -> Environment:
 
 def name(value: object) -> Markup:
     """A name as HTML, which may go on in the next line after an underscore."""
-    return escape(inert.text(value)).replace("_", Markup("_<wbr>"))
+    return escape(sanitize.text(value)).replace("_", Markup("_<wbr>"))
 
 
 def command(line: str) -> Markup:
     """A line to type, as it is to be typed."""
-    return escape(inert.visible(line))
+    return escape(sanitize.visible(line))
 
 
 def with_commands(sentence: str) -> Markup:
     """A sentence in which what stands in backticks is something to type."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(inert.sentence(sentence)))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sanitize.sentence(sentence)))))
 
 
 def figure(interval: Interval | None, digits: int = 3) -> Markup:

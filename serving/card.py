@@ -49,7 +49,7 @@ def card(served: Served) -> dict[str, Any]:
     return {
         "model": champion.model,
         "version": champion.version,
-        "epoch": champion.epoch,
+        "revision": champion.revision,
         "candidate": candidate,
         "predicts": found["serving"]["target"],
         "horizon_days": served.windows[0] or None,

@@ -67,8 +67,8 @@ def reasons(served: Served, rows: Sequence[Sequence[Any]], *, seconds: float = S
     background, target = (_coded(served, served.feeds(some)) for some in (served.description["background"], rows))
     until, orders = time.monotonic() + seconds, 0
     total = np.zeros((len(rows), len(served.columns.kinds)))
-    while orders < values["explain_orders"] and (not orders or time.monotonic() < until):
-        count = min(ORDERS_A_ROUND, values["explain_orders"] - orders)
+    while orders < values["explain_permutations"] and (not orders or time.monotonic() < until):
+        count = min(ORDERS_A_ROUND, values["explain_permutations"] - orders)
         count += count % 2
         part = shapley.sampled(lambda some: margin(served, some), target, background, permutations=count, seed=orders)
         total, orders = total + part * count, orders + count

@@ -66,7 +66,7 @@ class Follower(threading.Thread):
         self.state = State()
         self._url, self._model, self._models, self._note, self._fetch = url, model, models, note, fetch
         self._stopped = threading.Event()
-        self._refused: tuple[int, float] | None = None  # epoch that could not be loaded, and when that was
+        self._refused: tuple[int, float] | None = None  # revision that could not be loaded, and when that was
         self._noted: Any = None
         self._told: set[str] = set()
 
@@ -103,13 +103,13 @@ class Follower(threading.Thread):
             return
         champion = Champion(**champions[0])
         served = self.state.served
-        if served is None or (served.champion.epoch, served.version) != (champion.epoch, champion.version):
-            if self._refused and self._refused[0] == champion.epoch and time.monotonic() - self._refused[1] < AGAIN_SECONDS:
+        if served is None or (served.champion.revision, served.version) != (champion.revision, champion.version):
+            if self._refused and self._refused[0] == champion.revision and time.monotonic() - self._refused[1] < AGAIN_SECONDS:
                 return
             try:
                 self._load(champion)
             except EvergreenError as error:
-                self._refused = champion.epoch, time.monotonic()
+                self._refused = champion.revision, time.monotonic()
                 self._trouble(f"{champion.model} {champion} is champion and cannot be loaded: {error}")
                 self._go_by_note()
                 return
@@ -125,7 +125,7 @@ class Follower(threading.Thread):
         except EvergreenError:  # not there yet, or damaged
             self._fetch(champion, self._models)
         self.state.served = Served.load(champion, folder)
-        print(f"{champion.model} {champion} serves, epoch {champion.epoch}.", flush=True)
+        print(f"{champion.model} {champion} serves, revision {champion.revision}.", flush=True)
 
     def _go_by_note(self) -> None:
         """At a start without the ledger, or whose champion cannot be loaded: what served last, where it is whole."""

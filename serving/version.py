@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_VALUES = 20  # of a text's known values that a warning lists
 DESCRIPTIONS = ("manifest", "decision", "evaluation", "audit", "serving", "background")
 # of versions that were packaged before the API was
-EARLIER = {"entity": "entity", "target": "target", "max_rows": 1000, "explain_orders": 128}
+EARLIER = {"entity": "entity", "target": "target", "max_rows": 1000, "explain_permutations": 128}
 EARLIER_TIERS = {"low": 0.0, "medium": 0.5, "high": 1.0, "highest": 2.0}
 
 

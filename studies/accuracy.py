@@ -61,7 +61,7 @@ def settings(path: Path, folds: int) -> dict[str, Any]:
     values = YAML(typ="safe").load(path)
     values["data"] |= {"entity": ENTITY, "time": None, "target": TARGET, "protected": [], "personal": [], "as_of": "timeless"}
     values["features"]["exclude"] = []
-    values["monitor"] |= {"rates": {}, "trending": []}
+    values["monitor"] |= {"per_unit_columns": {}, "non_stationary_columns": []}
     values["split"]["folds"] = folds
     values["train"] |= {"explain_rows": 10}
     return values

@@ -35,7 +35,9 @@ def settings(params: Params) -> Params:
     sections = {
         "data": params.data.model_copy(update=names | days),
         "features": params.features.model_copy(update={"exclude": []}),
-        "monitor": params.monitor.model_copy(update={"of_window": "every day", "rates": {}, "trending": []}),
+        "monitor": params.monitor.model_copy(
+            update={"snapshot_policy": "every", "per_unit_columns": {}, "non_stationary_columns": []}
+        ),
     }
     return params.model_copy(update=sections)
 
@@ -72,8 +74,8 @@ def page(names: Sequence[str], tables: Sequence[pa.Table], said: Sequence[Window
         own = replay.measured(one.version, tables[one.month - 1])["roc_auc"]
         promised = one.version.reference.held_out["roc_auc"].point
         lost = [names[int(finding.window.split()[-1]) - 1] for finding in one.found if finding.kind == "loss"]
-        drift = "alarm" if one.alarm else "suspicion" if one.novelty.exceeds else ""
-        held = " (held)" if one.decision.held else ""
+        drift = "alarm" if one.alarm else "warning" if one.drift.above_limit else ""
+        held = " (held)" if one.decision.suppressed else ""
         cells = [names[one.month - 1], str(own), f"{promised:.3f}", drift, ", ".join(lost), f"{one.decision.action}{held}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -90,9 +92,9 @@ def main() -> None:
     names, tables = zip(*months(options.data), strict=True)
     said = watch(tables, settings(parameters.read()))
     print(page(names, tables, said))
-    retrained = {one.month for one in said if one.decision.action == "retrain" or one.decision.held}
+    retrained = {one.month for one in said if one.decision.action == "retrain" or one.decision.suppressed}
     lost = {one.month for one in said if any(finding.kind == "loss" for finding in one.found)}
-    broken = [names[one.month - 1] for one in said if one.decision.action == "block"]
+    broken = [names[one.month - 1] for one in said if one.decision.action == "quarantine"]
     print(f"Quarantined: {', '.join(broken) or 'no window'}.")
     print(
         f"A retraining was asked for in {len(retrained)} windows; mature labels showed a loss in {len(lost)}, the same: ",

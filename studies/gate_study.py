@@ -39,7 +39,7 @@ def settings(trials: int) -> dict[str, Any]:
 
     values = YAML(typ="safe").load(Path(params.__file__).parents[2] / "params.yaml")
     values["data"] |= {"entity": "customer", "time": None, "target": "left", "protected": [], "personal": []}
-    values["monitor"] |= {"rates": {}, "trending": []}
+    values["monitor"] |= {"per_unit_columns": {}, "non_stationary_columns": []}
     values["candidates"]["enabled"] = {"linear": "cpu", "lightgbm": "cpu"}
     values["tune"]["trials"] = trials
     values["train"] |= {"threads": 1, "explain_rows": 10}
@@ -91,7 +91,9 @@ def run(pairs: int, values: dict[str, Any], folder: Path, say: Callable[[str], N
         say(f"A/A {len(found['equal'])}: {dict(Counter(one['finding'] for one in found['equal']))}")
     champion, _ = make(world.rows(600_000, CUSTOMERS), KNOWN, values, folder / "reference")
     if "seen" not in found:
-        found |= size(float(np.mean([one["detectable"] for one in found["equal"]])), champion, values, folder, say)
+        found |= size(
+            float(np.mean([one["minimum_detectable_effect"] for one in found["equal"]])), champion, values, folder, say
+        )
         save()
     while len(found["planted"]) < pairs:
         found["planted"].append(planted(len(found["planted"]), found["seen"], champion, values, folder))
@@ -111,7 +113,7 @@ def size(
         gain = true_gain(challenger, champion, seen)
         say(f"a hint of {seen:.3f} is worth {gain:.4f}, of {detectable:.4f} that are detectable")
         low, high = (seen, high) if gain < detectable else (low, seen)
-    return {"seen": high, "gain": gain, "detectable": detectable}
+    return {"seen": high, "gain": gain, "minimum_detectable_effect": detectable}
 
 
 def page(found: dict[str, Any]) -> str:
@@ -125,7 +127,8 @@ def page(found: dict[str, Any]) -> str:
             "|---|---|",
             f"| {len(equals)} A/A pairs, tuned and ensembled ({', '.join(f'{count} {kind}' for kind, count in kinds.items())}) "
             f"| {promoted[0]} ({promoted[0] / len(equals):.1%}); mean gain {mean:+.5f} |",
-            f"| {len(better)} challengers whose true gain is about {found['gain']:.4f}, {found['detectable']:.4f} detectable "
+            f"| {len(better)} challengers whose true gain is about {found['gain']:.4f}, "
+            f"{found['minimum_detectable_effect']:.4f} detectable "
             f"| {promoted[1]} ({promoted[1] / len(better):.0%}) |",
         ]
     )

@@ -46,7 +46,7 @@ class Made:
         shutil.copyfile(self.folders[name] / "model.onnx", bundle / "model.onnx")
         shutil.copyfile(self.folder / "data/schema.json", bundle / "schema.json")
         stage.write_json(bundle / "decision.json", {"candidate": name, "threshold": threshold})
-        stage.write_json(bundle / "audit.json", {"verdict": {"attributes": {}, "harmed": [], "unproven": []}})
+        stage.write_json(bundle / "audit.json", {"verdict": {"attributes": {}, "harmed": [], "inconclusive": []}})
         data = {"as_of": as_of, "fingerprint": as_of}
         manifest = {"data": data, "split": self.config.split.model_dump(), "present_since": self.since}
         stage.write_json(bundle / "manifest.json", manifest)

@@ -32,7 +32,7 @@ PLANTED, WATCHED = 15, 18  # first month of a planted shift, and the last one th
 SOON = 2  # windows
 LABELLED = 22  # the last month whose labels mature
 SHIFTED_SEEDS = 3000  # seeds of the shifted companies begin after it: other companies than the quiet ones
-ALARMS = frozenset({"feed", "loss", "drift", "estimated_loss", "bias"})
+ALARMS = frozenset({"data_incident", "loss", "drift", "estimated_loss", "bias"})
 COVERED = ("roc_auc", "pr_auc", "log_loss", "brier", "accuracy")
 
 
@@ -44,12 +44,12 @@ def measure(world: pa.Table, shifted: pa.Table, seed: int, params: Params, say: 
     """
     version, months = replay.train(world, params), by_month(world)
     blocks = [version.count(rows) for rows in months[: replay.LAST]]
-    quiet = replay.watch(version, months, blocks)
+    baseline = replay.watch(version, months, blocks)
     found = {
         "seed": seed,
         "quiet": [
             {"month": one.month, "kinds": sorted({found.kind for found in one.found}), "action": one.decision.action}
-            for one in quiet
+            for one in baseline
         ],
         "coverage": coverage(shifted, params),
         "power": [],
@@ -60,7 +60,7 @@ def measure(world: pa.Table, shifted: pa.Table, seed: int, params: Params, say: 
             delay = find(version, kind, size, months, blocks, seed)
             found["power"].append({"kind": kind.name, "size": size, "delay": delay})
     alarms = sum(not ALARMS.isdisjoint(one["kinds"]) for one in found["quiet"])
-    say(f"seed {seed}: {alarms} alarms in {len(quiet)} quiet windows")
+    say(f"seed {seed}: {alarms} alarms in {len(baseline)} quiet windows")
     return found
 
 
@@ -81,11 +81,13 @@ def find(
                 kinds = {one.kind for one in replay.mature_loss(version, pa.concat_tables([*before, rows]), before=True)}
             if "loss" in kinds:
                 return delay
-            before = [rows] if "suspicion" in kinds else []
+            before = [rows] if "warning" in kinds else []
         return None
     counted = [*blocks[: PLANTED - 1], *(version.count(rows) for rows in moved)]
     said = replay.watch(version, months, counted, effects=False)
-    hits = [one.month - PLANTED + 1 for one in said if one.month >= PLANTED and (one.alarm or one.decision.action == "block")]
+    hits = [
+        one.month - PLANTED + 1 for one in said if one.month >= PLANTED and (one.alarm or one.decision.action == "quarantine")
+    ]
     if kind.name == "prior":
         hits += find_target(version, months, moved)
     return min(hits, default=None)
@@ -97,8 +99,8 @@ def quarantined(
     """(column, form) of what quarantines the month that a fault is planted into."""
     rows = fault.plant(months[PLANTED - 1], np.random.default_rng([seed, PLANTED]))
     before = [judge.Block(block) for block in blocks[: PLANTED - 1]]
-    seen = judge.look(before, version.count(rows), version.reference, version.params.monitor)
-    return [[one.about, one.evidence["form"]] for one in seen.found if one.kind == "feed"]
+    seen = judge.assess(before, version.count(rows), version.reference, version.params.monitor)
+    return [[one.about, one.evidence["form"]] for one in seen.findings if one.kind == "data_incident"]
 
 
 def find_target(version: replay.Version, months: list[pa.Table], moved: list[pa.Table]) -> list[int]:
@@ -124,7 +126,7 @@ def coverage(world: pa.Table, params: Params) -> list[dict[str, Any]]:
         labels = estimate.count_positives(learnt, version.score(known), known["churned"].to_numpy())
         real = {name: float(one[0]) for name, one in estimate.measure(learnt, counts, labels[None]).items()}
         held = {name: bool(expected[name].low <= real[name] <= expected[name].high) for name in COVERED}
-        found.append({"month": month, "held": held, "error": real["roc_auc"] - expected["roc_auc"].point})
+        found.append({"month": month, "suppressed": held, "error": real["roc_auc"] - expected["roc_auc"].point})
     return found
 
 
@@ -146,10 +148,10 @@ def page(results: list[dict[str, Any]]) -> str:
     lines = [f"{seeds} seeds, {trials} quiet windows (months {replay.FIRST} to {replay.LAST}):", ""]
     lines += ["| | windows | share | 95% upper bound |", "|---|---|---|---|"]
     told = {
-        "over a threshold": [not (ALARMS | {"suspicion"}).isdisjoint(one["kinds"]) for one in windows],
+        "over a threshold": [not (ALARMS | {"warning"}).isdisjoint(one["kinds"]) for one in windows],
         "**alarm**": [not ALARMS.isdisjoint(one["kinds"]) for one in windows],
         "of these drift (two in a row)": ["drift" in one["kinds"] for one in windows],
-        "action above nothing": [one["action"] != "nothing" for one in windows],
+        "action above nothing": [one["action"] != "none" for one in windows],
         "action retrain": [one["action"] == "retrain" for one in windows],
     }
     for name, flags in told.items():
@@ -172,7 +174,7 @@ def page(results: list[dict[str, Any]]) -> str:
     cells = [cell for one in results for cell in one["coverage"]]
     lines += ["", f"Nominal 95% intervals of the estimate, under covariate shift, {len(cells)} windows:", ""]
     lines += ["| metric | held the figure |", "|---|---|"]
-    lines += [f"| {name} | {np.mean([cell['held'][name] for cell in cells]):.1%} |" for name in COVERED]
+    lines += [f"| {name} | {np.mean([cell['suppressed'][name] for cell in cells]):.1%} |" for name in COVERED]
     return "\n".join(lines) + "\n"
 
 
@@ -200,9 +202,9 @@ def run(seeds: Iterable[int], customers: int, folder: Path, say: Callable[[str],
             for seed in seeds:
                 kept = folder / f"{seed}.json"
                 if not kept.exists():
-                    quiet = _world(url, params, customers, seed, worlds.NOTHING, folder)
+                    baseline = _world(url, params, customers, seed, worlds.NOTHING, folder)
                     shifted = _world(url, params, customers, seed + SHIFTED_SEEDS, frozenset({"covariate_shift"}), folder)
-                    kept.write_text(json.dumps(measure(quiet, shifted, seed, params, say)), encoding="utf-8")
+                    kept.write_text(json.dumps(measure(baseline, shifted, seed, params, say)), encoding="utf-8")
                 results.append(json.loads(kept.read_text(encoding="utf-8")))
     return results
 

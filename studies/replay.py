@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitoring import decide, estimate, histograms, judge, performance, profiles, quarantine
+from monitoring.drift import Drift
 from monitoring.findings import Finding, of_window
 from monitoring.histograms import Histograms
 from monitoring.judge import Block
-from monitoring.quiet import Novelty
 from monitoring.reference import Reference
 from pipelines import features
 from pipelines.config.params import Params
@@ -52,7 +52,7 @@ class Window:
     month: int
     version: Version
     rows: int
-    novelty: Novelty
+    drift: Drift
     alarm: bool
     found: list[Finding]
     decision: decide.Decision
@@ -87,7 +87,7 @@ class _Watched:
         return [window for window in self.said.values() if window.rows]
 
     def is_broken(self, window: Window) -> bool:
-        return window.decision.action == "block" and window.key not in self.accepted
+        return window.decision.action == "quarantine" and window.key not in self.accepted
 
 
 def key_of(month: int) -> str:
@@ -121,7 +121,7 @@ def fit(months: Sequence[pa.Table], params: Params, *, learnt_to: int | None = N
     schema = features.learn_schema(rows, data, params.features)
     options = OPTIONS | {"min_data_in_leaf": 60, "feature_fraction": 0.7, "lambda_l2": 5.0}
     booster = lightgbm.train(options, lightgbm.Dataset(_matrix(rows, schema), rows[data.target].to_numpy()), 120)
-    shown = profiles.watched(rows, _score(booster, rows, schema), schema, params.monitor.rates)
+    shown = profiles.watched(rows, _score(booster, rows, schema), schema, params.monitor.per_unit_columns)
     layout = histograms.learn_layout(shown, schema["categories"], bins=params.monitor.bins)
     judged = known.filter(pa.array(held_out))
     scores, threshold = _score(booster, judged, schema), _threshold(params)
@@ -129,7 +129,7 @@ def fit(months: Sequence[pa.Table], params: Params, *, learnt_to: int | None = N
     learnt = estimate.learn(labels, scores, entities, judged["month"].to_numpy(), threshold, params.evaluate)
     reference = Reference(
         schema=schema,
-        rates=params.monitor.rates,
+        rates=params.monitor.per_unit_columns,
         layout=layout,
         training=histograms.count(shown.to_batches(), layout),
         calibration=learnt,
@@ -170,26 +170,26 @@ def _window(watched: _Watched, version: Version, blocks: Sequence[Histograms], m
     """What is said of one month, and what it leads to."""
     now, monitor = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=30 * month), version.params.monitor
     rows, before = watched.months[month - 1], _before(watched, version, blocks, month)
-    seen = judge.look(before, blocks[month - 1], version.reference, monitor) if rows.num_rows else judge.empty()
-    own = [*seen.found, *(expected_loss(version, rows) if effects and rows.num_rows else [])]
+    seen = judge.assess(before, blocks[month - 1], version.reference, monitor) if rows.num_rows else judge.empty()
+    own = [*seen.findings, *(expected_loss(version, rows) if effects and rows.num_rows else [])]
     said = [quarantine.Judged(one.key, watched.is_broken(one), one.found) for one in watched.with_rows]
     lasting = quarantine.lasting(said, own)
     of_labels = _of_labels(watched, version, month - watched.calendar.mature, lasting) if effects else []
-    drifted = judge.moved_before([(one.key, one.novelty.exceeds) for one in watched.with_rows])
+    drifted = judge.moved_before([(one.key, one.drift.above_limit) for one in watched.with_rows])
     lost = _lost(watched, version.params.evaluate.metric, of_labels)
     own = judge.refute(own, [key for key in drifted if key not in lost and _is_known(watched, key, month)])
     found = [*of_window(own, key_of(month)), *of_labels]
     decision = decide.decide(found, decide.Past(watched.started, running=False), now, monitor, lasting)
     watched.started += [now] * (decision.action == "retrain")
     watched.accepted |= {*lasting, key_of(month)} if decision.escalated else set()
-    return Window(month, version, rows.num_rows, seen.novelty, seen.alarm, found, decision)
+    return Window(month, version, rows.num_rows, seen.drift, seen.alarm, found, decision)
 
 
 def _before(watched: _Watched, version: Version, blocks: Sequence[Histograms], month: int) -> list[Block]:
     found = []
     for number, block in enumerate(blocks[: month - 1], start=1):
         said = watched.said.get(number)
-        flags = (said.novelty.exceeds, said.alarm, watched.is_broken(said)) if said else (False, False, False)
+        flags = (said.drift.above_limit, said.alarm, watched.is_broken(said)) if said else (False, False, False)
         learnt = number <= version.trained_in or key_of(number) in watched.accepted
         if block.rows:
             found.append(Block(block, *flags, learnt=learnt))
@@ -217,8 +217,8 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
             break
         run.append(earlier)
     if window.version is not version and version.trained_in - watched.calendar.mature >= run[-1].month:
-        says = "It was scored by an earlier version, and this one has learnt what its labels show."
-        return of_window([*moved_target, Finding("insufficient", "labels", says, window.rows)], window.key)
+        message = "It was scored by an earlier version, and this one has learnt what its labels show."
+        return of_window([*moved_target, Finding("insufficient", "labels", message, window.rows)], window.key)
     pooled = [
         window.month,
         *(one.month for one in reversed(watched.with_rows) if one.month < month and one.version is window.version),
@@ -244,7 +244,7 @@ def _pooled_loss(watched: _Watched, version: Version, newest_first: Sequence[int
 def _lost(watched: _Watched, metric: str, more: Sequence[Finding], also: str = "") -> set[str]:
     """Windows whose mature labels have shown a loss, or a suspicion of one; and those of findings about `also`."""
     found = [*(one for window in watched.said.values() for one in window.found), *more]
-    return {one.window for one in found if (one.kind in ("loss", "suspicion") and one.about == metric) or one.about == also}
+    return {one.window for one in found if (one.kind in ("loss", "warning") and one.about == metric) or one.about == also}
 
 
 def _is_known(watched: _Watched, key: str, month: int) -> bool:

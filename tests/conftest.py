@@ -20,7 +20,7 @@ from examples.telecom.load import load_demo
 from infra.stack import local as local_stack
 from infra.stack import postgres_server, processes
 from pipelines.config.settings import Settings
-from tests.clones import Clone, FlowRun
+from tests.support.clones import Clone, FlowRun
 
 AS_OF = "2024-12-31"  # of the first retraining
 _numbers = itertools.count()

@@ -63,7 +63,7 @@ def run(here: Settings, config: Params, folder: Path, request: Request, say: Cal
     Raises:
         EvergreenError: they cannot be checked as they are; with what to do.
     """
-    from cli.check_sql import history, known_at, plans, relations, report, scratch
+    from cli.check_sql import available_at, history, plans, relations, report, scratch
     from cli.check_sql.prove import Proof
     from pipelines.data import extract, postgres
 
@@ -71,8 +71,8 @@ def run(here: Settings, config: Params, folder: Path, request: Request, say: Cal
     if data.time is None:
         say(f"{data.dataset} has no time (data.time is null): nothing is read as of a date, so there is nothing to prove.")
         return True
-    file = folder / "known_at.yaml"
-    known = known_at.read(file)
+    file = folder / "available_at.yaml"
+    known = available_at.read(file)
     pin = max(request.days) if request.days else _pinned(here.source_url, queries, data)
     training = postgres.bind(queries.training_set, data.binds | {"as_of": pin})
     with _source(here.source_url, data.timezone) as source:  # by itself: what is wrong with the query is said of the source
@@ -86,7 +86,7 @@ def run(here: Settings, config: Params, folder: Path, request: Request, say: Cal
         history.check(source, reading, known, str(file))
         copied = history.History(ours, source, reading, known)
         _copy(copied, pin, request, say)
-        every_day, most_rows = config.monitor.of_window == "every day", None if request.force else request.most_rows
+        every_day, most_rows = config.monitor.snapshot_policy == "every", None if request.force else request.most_rows
         proof = Proof(ours, source, copied, queries, data, every_day=every_day, most_rows=most_rows)
         failed = 0
         for check in _checks(proof, queries, data, request, pin):

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from cli.check_sql import clock
-from cli.check_sql.known_at import Known
+from cli.check_sql.available_at import Known
 from cli.check_sql.relations import OURS, Reading, Relation
 from pipelines.config.errors import EvergreenError
 from pipelines.data import postgres
@@ -45,7 +45,7 @@ class History:
     @property
     def dated(self) -> list[str]:
         """Titles of the tables that have a date."""
-        return [one.title for one in self._tables if self._known[one.title].known_at]
+        return [one.title for one in self._tables if self._known[one.title].available_at]
 
     def corrects(self, title: str) -> bool:
         return self._known[title].corrects is not None
@@ -81,7 +81,7 @@ class History:
         rest = {
             number: self._rows(one, self._through, later=True)
             for number, one in enumerate(self._tables)
-            if self._known[one.title].known_at
+            if self._known[one.title].available_at
         }
         counts = [self._source.execute(f"select count(*) {rows}").fetchone()[0] for rows in rest.values()]
         if most_rows is not None and sum(counts) > most_rows:
@@ -122,7 +122,7 @@ class History:
                 columns.append(f"case when {_moment_of(column.name)} {shown} then {name} end as {name}")
             else:
                 columns.append(name)
-        where = f" where {postgres.identifier(KNOWN)} {shown}" if known.known_at else ""
+        where = f" where {postgres.identifier(KNOWN)} {shown}" if known.available_at else ""
         return f"select {', '.join(columns)} from {self._raw(number)}{where}"
 
     def _raw(self, number: int) -> str:
@@ -147,16 +147,18 @@ class History:
     def _moments(self, table: Relation) -> dict[str, str]:
         """Our column -> the expression over the source's columns that fills it."""
         known = self._known[table.title]
-        if not known.known_at:
+        if not known.available_at:
             return {}
         later = {_moment_of(name): day for name, day in known.columns.items() if name in self._read[table.title]}
-        return {name: _expression(table, day) for name, day in ({postgres.identifier(KNOWN): known.known_at} | later).items()}
+        return {
+            name: _expression(table, day) for name, day in ({postgres.identifier(KNOWN): known.available_at} | later).items()
+        }
 
     def _rows(self, table: Relation, through: date | None, *, later: bool = False) -> str:
         known = self._known[table.title]
-        if not known.known_at or through is None:
+        if not known.available_at or through is None:
             return f"from {table.quoted}"
-        moment, end = _timestamp(_expression(table, known.known_at)), postgres.literal(str(through + timedelta(days=1)))
+        moment, end = _timestamp(_expression(table, known.available_at)), postgres.literal(str(through + timedelta(days=1)))
         condition = f"{moment} < timestamp {end}"
         return f"from {table.quoted} where {f'({condition}) is not true' if later else condition}"
 
@@ -195,7 +197,7 @@ def check(source: psycopg.Connection, reading: Reading, known: Mapping[str, Know
         names = {column.name for column in table.columns}
         if unknown := sorted(set(known[table.title].columns) - names):
             raise EvergreenError(f"{where}: {table.title} has no column {', '.join(unknown)}.")
-        for day in filter(None, (known[table.title].known_at, *known[table.title].columns.values())):
+        for day in filter(None, (known[table.title].available_at, *known[table.title].columns.values())):
             try:
                 with source.transaction():
                     source.execute(f"select {_timestamp(_expression(table, day))} from {table.quoted} limit 0")

@@ -25,7 +25,7 @@ QUOTED_TEXT = re.compile(r"'(?:[^']|'')*'")
 class Slow:
     """says: one sentence. index: the line for who owns the table, "" where none would help."""
 
-    says: str
+    message: str
     index: str = ""
 
 

@@ -78,7 +78,7 @@ class Relation:
 
     @property
     def title(self) -> str:
-        """As known_at.yaml and people call it."""
+        """As available_at.yaml and people call it."""
         return f"{self.schema}.{self.name}"
 
     @property
@@ -193,7 +193,7 @@ def _columns(source: psycopg.Connection, oid: int, title: str) -> list[Column]:
         if not (is_enum or is_plain):
             raise EvergreenError(
                 f"{title}: column {name!r} has type {kind}, which is not Postgres' own, so the table cannot be copied. Make a "
-                "view that casts it, let the query read that, and name the view in known_at.yaml."
+                "view that casts it, let the query read that, and name the view in available_at.yaml."
             )
         columns.append(Column(name, f"{kind}{collated}", is_date))
     return columns

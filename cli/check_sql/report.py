@@ -9,7 +9,7 @@ from cli.check_sql.prove import Check
 
 LIMITS = (
     "What this cannot see: rows that were updated or deleted in place keep no history, so a column that is overwritten later "
-    "looks as if it had always been so; and the days that known_at.yaml names are believed."
+    "looks as if it had always been so; and the days that available_at.yaml names are believed."
 )
 
 
@@ -41,7 +41,7 @@ def planned(warnings: list[Slow]) -> Iterator[str]:
     if not warnings:
         yield "ok     the source's plan: no index is missing"
     for one in warnings:
-        yield f"SLOW   {one.says}"
+        yield f"SLOW   {one.message}"
         if one.index:
             yield f"         for who owns the table: {one.index}"
 

@@ -57,7 +57,7 @@ class Advice:
     """Something for a person to check."""
 
     about: str
-    says: str
+    message: str
 
 
 def clean(column: Column, day: str | None = None, *, sampled: bool = False) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def init(
         str, typer.Option(help="columns to audit and gate by, as A,B; they are taken from the models (features.exclude)")
     ] = "",
     personal: Annotated[str, typer.Option(help="columns that name a person: no model and no page sees them")] = "",
-    known_after: Annotated[str, typer.Option(help="columns known only after the outcome: they are not read")] = "",
+    available_after: Annotated[str, typer.Option(help="columns known only after the outcome: they are not read")] = "",
     exclude: Annotated[str, typer.Option(help="columns that no model may see; pages show them")] = "",
     keep: Annotated[str, typer.Option(help="columns in which NA, unknown and the like are values, and not NULL")] = "",
     timezone: Annotated[str, typer.Option(help="whose days moments fall into, such as Europe/Berlin: data.timezone")] = "UTC",
@@ -55,7 +55,7 @@ def init(
         horizon=horizon,
         protected=tuple(names.listed(protected)),
         personal=tuple(names.listed(personal)),
-        known_after=tuple(names.listed(known_after)),
+        available_after=tuple(names.listed(available_after)),
         exclude=tuple(names.listed(exclude)),
         timezone=timezone,
         keep=tuple(names.listed(keep)),
@@ -94,7 +94,7 @@ def run(here: Settings, name: str, place: str | Path, options: Options, *, force
             training = measure.again(reader, plan, training)
     files = {folder / "sql" / name / file: text for file, text in queries.files(plan).items()}
     if plan.time:
-        files[folder / "sql" / name / "known_at.yaml"] = known.written(plan)
+        files[folder / "sql" / name / "available_at.yaml"] = known.written(plan)
     text = parameters.written(template, write.PARAMS, plan, training)
     rows, share = expectations.read(here.source_url, plan, training)
     config = params.parse(text, write.PARAMS)

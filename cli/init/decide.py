@@ -43,7 +43,7 @@ def decide(name: str, relation: Relation, found: Survey, options: Options) -> Pl
         protected=tuple(by_source[source] for source in options.protected),
         personal=tuple(by_source[source] for source in options.personal),
         exclude=tuple(dict.fromkeys(by_source[source] for source in (*options.protected, *options.exclude))),
-        known_after=tuple(map(names.tidy, options.known_after)),
+        available_after=tuple(map(names.tidy, options.available_after)),
         advice=about,
         reserved=found.profile.reserved,
         time=time,
@@ -112,7 +112,7 @@ def _features(
         else:
             features.append(feature)
             about += columns.advice(column, feature)
-        if column.digest and column.name not in options.known_after:
+        if column.digest and column.name not in options.available_after:
             seen.setdefault(column.digest, column.name)
     return tuple(features), tuple(left_out), tuple(about)
 
@@ -144,8 +144,8 @@ def _groups(feature: Feature, column: Column) -> Feature:
 
 def _reason(column: Column, options: Options, seen: dict[str, str], found: Survey, time: Time | None) -> str | None:
     """Why a column is left out, if it is."""
-    if column.name in options.known_after:
-        return "known only after the outcome (--known-after)"
+    if column.name in options.available_after:
+        return "known only after the outcome (--available-after)"
     if reason := columns.without_use(column, seen, found.profile.rows):
         return reason
     if time and column.later > 0.001 * column.rows:

@@ -1,4 +1,4 @@
-"""known_at.yaml of a dataset: what `evergreen check-sql` takes for the day on which a row became known."""
+"""available_at.yaml of a dataset: what `evergreen check-sql` takes for the day on which a row became known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def written(plan: Plan) -> str:
 
 def _lines(plan: Plan) -> Iterator[str]:
     day = plan.time.source if plan.time.moment else plan.time.day
-    yield f"  known_at: {_text(day)}"
+    yield f"  available_at: {_text(day)}"
     if plan.horizon_days:
         yield "  columns:"
         yield f"    {_text(plan.target.source)}: {_text(f'({plan.time.day}) + {plan.horizon_days}')} # --horizon"

@@ -30,8 +30,8 @@ def suspicious(plan: Plan, found: TrainingSet) -> Iterator[Advice]:
     sources, learnt = {one.name: one.source for one in plan.features}, {one.name for one in plan.learnt}
     for one in found.columns:
         if one.name in learnt and SUSPICIOUS <= one.auc < CERTAIN:
-            says = f"alone it tells the label with a ROC-AUC of {one.auc:.3f}. Known when? If after the outcome: --known-after."
-            yield Advice(quoted(sources[one.name]), says)
+            message = f"alone it predicts the label with a ROC-AUC of {one.auc:.3f}. When is it known?"
+            yield Advice(quoted(sources[one.name]), f"{message} If after the outcome: --available-after.")
     if unripe := _unripe(found):
         yield Advice("--horizon", unripe)
 

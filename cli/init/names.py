@@ -9,12 +9,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from pipelines.config.errors import EvergreenError
-from pipelines.inert import visible
+from pipelines.sanitize import visible
 
 SHOWN = 20  # columns that are listed where none is near
 LONGEST = 50  # bytes: Postgres cuts names at 63, and suffixes are still to come
 # columns that later stages put beside ours, and those that our queries make
-TAKEN = {"at", "draw", "fold", "known_at", "own_day", "row_id", "score", "score_day", "snapshot_date"}
+TAKEN = {"at", "draw", "fold", "available_at", "observation_date", "row_id", "score", "score_day", "snapshot_date"}
 
 
 def tidy(name: str) -> str:

@@ -107,7 +107,7 @@ def _gates(plan: Plan, found: TrainingSet) -> Iterator[tuple[str, Any, str | Non
     yield "features.texts", _text_rules(plan), "what training_set.sql does to texts: the API does it too"
     ages = [feature.name for feature in plan.learnt if plan.time and feature.expression.startswith(columns.ago(plan.time.day))]
     yield "leakage.ages", ages, None
-    yield "leakage.known_after", list(plan.known_after), None
+    yield "leakage.available_after", list(plan.available_after), None
 
 
 def _text_rules(plan: Plan) -> dict[str, Any]:
@@ -141,15 +141,23 @@ def _promoting() -> Iterator[tuple[str, Any, str | None]]:
 
 
 def _watching(plan: Plan) -> Iterator[tuple[str, Any, str | None]]:
-    of_window, reason = "newest day", "the table is scored as a whole: one day has everyone"
+    snapshot_policy, reason = "latest", "the table is scored as a whole: one day has everyone"
     if plan.time and not plan.time.everyone_daily:
-        of_window, reason = "every day", "a row comes on its own day; `newest day` where everyone is there every day"
+        snapshot_policy, reason = "every", "a row comes on its own day; `latest` where everyone is there every day"
     elif plan.time:
         reason = "everyone is there every day, so one day has them all"
-    yield "monitor.of_window", of_window, reason
-    yield "monitor.rates", {}, "sums since the beginning, such as {total_charges: tenure_months}: watched a unit of the second"
+    yield "monitor.snapshot_policy", snapshot_policy, reason
+    yield (
+        "monitor.per_unit_columns",
+        {},
+        "sums since the beginning, such as {total_charges: tenure_months}: watched a unit of the second",
+    )
     growing = [feature.name for feature in plan.learnt if columns.grows(feature)]
-    yield "monitor.trending", growing, "columns that grow with the calendar, such as an age: their shape is not judged"
+    yield (
+        "monitor.non_stationary_columns",
+        growing,
+        "columns that grow with the calendar, such as an age: their shape is not judged",
+    )
 
 
 def _set(lines: list[str], key: str, value: Any, reason: str | None, where: str) -> None:

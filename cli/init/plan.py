@@ -64,7 +64,7 @@ class Plan:
 
     row: what names a row where the entity has several and there is no time; None where the entity does, with its day.
     features: what the query returns beside keys and target, protected, personal and excluded columns among them; these are
-    named by our names in `protected`, `personal` and `exclude`; `known_after` is not read. distinct: rows that repeat
+    named by our names in `protected`, `personal` and `exclude`; `available_after` is not read. distinct: rows that repeat
     another as a whole are one.
     """
 
@@ -79,7 +79,7 @@ class Plan:
     protected: tuple[str, ...]
     personal: tuple[str, ...]
     exclude: tuple[str, ...]
-    known_after: tuple[str, ...]
+    available_after: tuple[str, ...]
     advice: tuple[Advice, ...]
     reserved: frozenset[str]
     time: Time | None = None

@@ -16,7 +16,7 @@ FILES = (
     "left_out.sql",
     "watermark.sql",
     "outcomes.sql",
-    "known_at.yaml",
+    "available_at.yaml",
     "expectations.yaml",
 )
 NO_TIME = (
@@ -112,8 +112,8 @@ def outcomes(plan: Plan) -> str:
     due = f"{plan.time.day} + cast(:horizon_days as int) + cast(:embargo_days as int)"
     note = _comment(
         "Grain: one row a scored row of a day of :score_days, once :horizon_days and :embargo_days have passed by :as_of.",
-        "Key and label are those of training_set.sql: who changes them there changes them here. known_at is the day on which "
-        "the label is final; where the table says when it was known, write that instead.",
+        "Key and label are those of training_set.sql: who changes them there changes them here. available_at is the day on "
+        "which the label is final; where the table says when it was known, write that instead.",
     )
     selected = [_as(expression, name) for expression, name in _keys_and_label(plan, snapshot=plan.time.day)]
     if plan.key.source is None:  # the key is made of the features, so they are needed here as well
@@ -121,7 +121,7 @@ def outcomes(plan: Plan) -> str:
     where = (
         f"\n    where\n        {plan.time.day} = any(cast(:score_days as date []))\n        and {due} <= cast(:as_of as date)"
     )
-    cleaned = f"cleaned as (\n    select\n{_listed([*selected, f'{due} as known_at'], 8)}\n    from source{where}\n)"
+    cleaned = f"cleaned as (\n    select\n{_listed([*selected, f'{due} as available_at'], 8)}\n    from source{where}\n)"
     return f"{note}\n\nwith {_source(plan)},\n\n{cleaned}\n\n{_final(plan, outcomes=True)}"
 
 
@@ -195,14 +195,14 @@ def _where(plan: Plan, *, labelled: bool = False) -> str:
 def _keys_and_label(plan: Plan, snapshot: str = "") -> Iterable[tuple[str, str]]:
     yield from ((identifier(source), _own(plan, name)) for source, name in _key_sources(plan).items())
     if plan.time:
-        yield plan.time.day, "own_day" if not plan.key.source else SNAPSHOT if snapshot else "own_day"
+        yield plan.time.day, "observation_date" if not plan.key.source else SNAPSHOT if snapshot else "observation_date"
     yield plan.target.expression, _own(plan, plan.target_name)
 
 
 def _final(plan: Plan, *, outcomes: bool = False) -> str:
     """The columns that come out, each row once."""
     label, features = _own(plan, plan.target_name), [_own(plan, feature.name) for feature in plan.features]
-    extra = ["known_at"] if outcomes else []
+    extra = ["available_at"] if outcomes else []
     snapshot = _snapshot(plan, outcomes) if plan.time else []
     condition = f"where {label} is not null" + ("" if outcomes else " or (select is_scoring from pin)")
     keys = [_own(plan, name) for name in _key_sources(plan).values()]
@@ -210,7 +210,7 @@ def _final(plan: Plan, *, outcomes: bool = False) -> str:
         word = "select distinct" if plan.distinct else "select"
         listed = [*keys, *snapshot, label, *([] if outcomes else features), *extra]
         return f"{word}\n{_listed(listed, 4)}\nfrom cleaned\n{condition}\n"
-    alike = [*keys, *(["own_day"] if plan.time else []), *features]
+    alike = [*keys, *(["observation_date"] if plan.time else []), *features]
     key = f"md5(\n        row(\n{_listed(alike, 12)}\n        )::text\n    ) as {plan.key.name}"
     shared = f"case when min({label}) < 0 then min({label}) else (avg({label}) >= 0.5)::int end as {label}"
     listed = [*keys, key, *snapshot, shared, *([] if outcomes else features), *extra]
@@ -228,11 +228,11 @@ def _key_sources(plan: Plan) -> dict[str, str]:
 
 def _snapshot(plan: Plan, outcomes: bool) -> list[str]:
     if outcomes:
-        return [SNAPSHOT if plan.key.source else f"own_day as {SNAPSHOT}"]
+        return [SNAPSHOT if plan.key.source else f"observation_date as {SNAPSHOT}"]
     if plan.time.grain == "day":
-        return [f"own_day as {SNAPSHOT}"]
-    month_end = "(date_trunc('month', own_day::timestamp) + interval '1 month')::date - 1"
-    return [f"case when (select is_scoring from pin) then own_day else {month_end} end as {SNAPSHOT}"]
+        return [f"observation_date as {SNAPSHOT}"]
+    month_end = "(date_trunc('month', observation_date::timestamp) + interval '1 month')::date - 1"
+    return [f"case when (select is_scoring from pin) then observation_date else {month_end} end as {SNAPSHOT}"]
 
 
 def _bracketed(expression: str) -> str:

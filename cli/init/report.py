@@ -49,9 +49,9 @@ def to_check(plan: Plan, survey: Survey, advice: Sequence[Advice]) -> Iterator[s
     if plan.time:
         lag = f"within {plan.horizon_days} days after" if plan.horizon_days else "on"
         yield f"known when? A row's label counts as known {lag} its {quoted(plan.time.source)} (--horizon)."
-        yield f"known when? Every column counts as known on {quoted(plan.time.source)}; others belong to --known-after."
+        yield f"known when? Every column counts as known on {quoted(plan.time.source)}; others belong to --available-after."
     else:
-        yield "known when? Without --time every column counts as known before the outcome; others belong to --known-after."
+        yield "known when? Without --time every column counts as known before the outcome; others belong to --available-after."
     if plan.time and plan.time.future:
         yield f"{quoted(plan.time.source)}: {survey.clock.future:,} rows lie in the future, and are not read before their day."
     if survey.clock and survey.clock.absent:
@@ -59,7 +59,7 @@ def to_check(plan: Plan, survey: Survey, advice: Sequence[Advice]) -> Iterator[s
     if survey.key and plan.key.source and survey.key[0] < survey.profile.rows:
         yield f"{quoted(plan.key.source)}: {survey.profile.rows - survey.key[0]:,} rows have no key, and are left out."
     for one in advice:
-        yield f"{one.about}: {one.says}"
+        yield f"{one.about}: {one.message}"
     if plan.left_out:
         yield "what was left out: a line in training_set.sql, and the column's name in fingerprint.sql, take it in."
 

@@ -27,7 +27,7 @@ class Options:
     horizon: int = 0
     protected: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
-    known_after: tuple[str, ...] = ()
+    available_after: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     timezone: str = "UTC"
     keep: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
         horizon=options.horizon,
         protected=all_of("--protected", options.protected),
         personal=all_of("--personal", options.personal),
-        known_after=all_of("--known-after", options.known_after),
+        available_after=all_of("--available-after", options.available_after),
         exclude=all_of("--exclude", options.exclude),
         timezone=options.timezone,
         keep=all_of("--keep", options.keep),
@@ -85,7 +85,7 @@ def resolve(options: Options, found: Sequence[str]) -> Options:
         "--id": [resolved.id],
         "--group": [resolved.group],
         "--time": [resolved.time],
-        "--known-after": resolved.known_after,
+        "--available-after": resolved.available_after,
     }
     parts |= {"--protected": resolved.protected, "--personal": resolved.personal}
     for name in found:
@@ -165,7 +165,7 @@ def _target(reader: Reader, relation: Relation, column: Column) -> tuple[str, ta
 
 def _unique(reader: Reader, relation: Relation, found: Profile, options: Options) -> tuple[str, ...]:
     """Columns that have a value of their own in every row, those that are called an id first."""
-    used = {options.target, options.time, options.group, *options.named, *options.known_after}
+    used = {options.target, options.time, options.group, *options.named, *options.available_after}
     like = [column for column in found.columns if column.name not in used and columns.looks_like_id(column)]
     like.sort(key=lambda column: not {*names.tidy(column.name).split("_")} & columns.ID_WORDS)
     counted = {column.name: profile.keys(reader, relation, [identifier(column.name)]) for column in like[:FEW_KEYS]}

@@ -38,12 +38,12 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
     step(f"Retraining as of {as_of}: evergreen retrain --as-of {as_of}")
     run_deployment(here, f"retrain/{model}", say, as_of=as_of)
     step("Bringing the champion into this clone")
-    reigning = ledger.champion(here.promoter_url, model)
-    if reigning is None:
+    current = ledger.champion(here.promoter_url, model)
+    if current is None:
         raise EvergreenError("The gate promoted nothing. `evergreen history` says why.")
-    manual.checkout(here, reigning.version, force=False)
+    manual.checkout(here, current.version, force=False)
     step("Waiting for the API to serve it")
-    api.wait_for(here, reigning.version)
+    api.wait_for(here, current.version)
     step("Done\n")
     say(summary.champion(here, model))
     say(summary.oracle(here, here.folder / results.TRAINING))
@@ -51,7 +51,7 @@ def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None
     say(f"  API:         {here.api_url}/docs")
     say(f"  Prefect:     {here.prefect_api_url.removesuffix('/api')}")
     say(f"  MLflow:      {here.mlflow_tracking_uri}")
-    say(f"\nAsk the API for a score:\n{api.curl(here, reigning)}")
+    say(f"\nAsk the API for a score:\n{api.curl(here, current)}")
     say("\nNext: `make story` (the year that follows), `dvc repro` (nothing to do), `evergreen history`, `evergreen down`.")
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from monitoring.reports import rendering
-from pipelines import inert
+from pipelines import sanitize
 from pipelines.page import Table, number
 from pipelines.promotion.group_checks import line_of
 
@@ -41,11 +41,11 @@ LAYOUT = {
     "font": {"color": "#7f8b86"},
 }
 AXIS = {"gridcolor": "rgba(127,139,134,0.27)", "zerolinecolor": "#7f8b86"}
-WORDS = {"proven": "significant", "unproven": "inconclusive"}  # as people read them
+WORDS = {"significant": "significant", "inconclusive": "inconclusive"}  # as people read them
 FINDINGS = {
-    "proven": "significant",
+    "significant": "significant",
     "accepted": "accepted: what is significant, a person accepted with a reason (audit.accepted)",
-    "unproven": "inconclusive",
+    "inconclusive": "inconclusive",
     "none": "none beyond the limit, and every group has enough evidence",
     "not judged": "not judged: no limit is set",
 }
@@ -81,7 +81,7 @@ def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str,
     tables, metrics = [(HARM, harm_table(findings))], []
     tables += [(title, table) for title, table in ((SPLIT, split_table(findings)), (CAPACITY, capacity_table(findings)))]
     for attribute, groups in {**findings["attributes"], **findings["pairs"]}.items():
-        named, names = inert.text(attribute), inert.names(group["group"] for group in groups)
+        named, names = sanitize.text(attribute), sanitize.names(group["group"] for group in groups)
         tables += [(f"{named}: {title}", table) for title, table in group_tables(groups, names)]
         solid = [group for group in groups if group["evidence"] == "sufficient"]
         plots = {f"{named}: rates of groups with enough evidence": _bars(solid, names)}
@@ -122,13 +122,13 @@ def group_tables(groups: list[dict[str, Any]], names: dict[str, str]) -> list[tu
 
 def harm_table(findings: dict[str, Any]) -> Table:
     """One line a judgement, the gravest first."""
-    order = {"proven": 0, "unproven": 1, "none": 2}
-    reasons = {line_of(one): inert.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
+    order = {"significant": 0, "inconclusive": 1, "none": 2}
+    reasons = {line_of(one): sanitize.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
 
     def line(one: dict[str, Any]) -> list[Any]:
-        is_accepted = one["finding"] == "proven" and line_of(one) in reasons
+        is_accepted = one["finding"] == "significant" and line_of(one) in reasons
         verdict = f"accepted: {reasons[line_of(one)]}" if is_accepted else WORDS.get(one["finding"], one["finding"])
-        named = [inert.text(one["attribute"]), inert.text(one["group"]), one["measure"]]
+        named = [sanitize.text(one["attribute"]), sanitize.text(one["group"]), one["measure"]]
         return [*named, Markup(_signed(one)), number(one["limit"]), verdict]
 
     lines = [line(one) for one in sorted(findings["harm"], key=lambda one: (order[one["finding"]], -one["point"]))]
@@ -140,7 +140,12 @@ def split_table(findings: dict[str, Any]) -> Table:
     """One line a group and rate, the largest gap first: raw, explained and added; none of a window of earlier days."""
     parts = {"raw": "the whole gap", "explained": "explained by risks", "added": "added by the model"}
     lines = [
-        [inert.text(one["attribute"]), inert.text(one["group"]), one["rate"], *(Markup(_signed(one[part])) for part in parts)]
+        [
+            sanitize.text(one["attribute"]),
+            sanitize.text(one["group"]),
+            one["rate"],
+            *(Markup(_signed(one[part])) for part in parts),
+        ]
         for one in sorted(findings.get("split", ()), key=lambda one: -(one["raw"] or NONE)["point"])
     ]
     return Table(("attribute", "group", "rate", *parts.values()), lines, tuple(parts.values()))
@@ -149,7 +154,12 @@ def split_table(findings: dict[str, Any]) -> Table:
 def capacity_table(findings: dict[str, Any]) -> Table:
     """One line a group of one attribute or two: how much of it is within the capacity; none where no capacity is set."""
     lines = [
-        [inert.text(attribute), inert.text(group["group"]), group["evidence"], *map(_interval, group["at_capacity"].values())]
+        [
+            sanitize.text(attribute),
+            sanitize.text(group["group"]),
+            group["evidence"],
+            *map(_interval, group["at_capacity"].values()),
+        ]
         for attribute, groups in {**findings["attributes"], **findings["pairs"]}.items()
         for group in groups
         if "at_capacity" in group
@@ -163,14 +173,14 @@ def without_table(findings: dict[str, Any]) -> Table:
     rates = ("selection_rate", "tpr", "fpr", "precision", "roc_auc")
     titles, lines = tuple(RATES[rate] for rate in rates), []
     for attribute, found in findings["without"].items():
-        name = inert.text(attribute)
+        name = sanitize.text(attribute)
         if not (found["seen"] and found["candidate"]):
             lines.append([name, "nothing could be fitted again without it" if found["seen"] else "no model sees it"])
             continue
-        instead = f" ({inert.text(found['candidate'])} for it)" if found["stands_for"] else ""
+        instead = f" ({sanitize.text(found['candidate'])} for it)" if found["stands_for"] else ""
         for group in found["groups"]:
             few = "" if group["evidence"] == "sufficient" else ", insufficient evidence"
-            who = f"{inert.text(group['group']) if group['group'] else 'all rows'}{few}"
+            who = f"{sanitize.text(group['group']) if group['group'] else 'all rows'}{few}"
             lines.append([f"{name}{instead}", who, *(_changed(group["rates"][rate]) for rate in rates)])
     return Table(("attribute", "group", *titles), lines, titles)
 
@@ -234,7 +244,7 @@ def _curves(scores: pd.Series, member: pd.Series) -> Any:
 def _statement(findings: dict[str, Any], shown: int, what: str) -> list[str]:
     whole, verdict = findings["whole"], findings["verdict"]
     rates = ", ".join(f"{name} {_interval(whole['rates'][rate]['value'])}" for rate, name in RATES.items())
-    found = "; ".join(f"{inert.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
+    found = "; ".join(f"{sanitize.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
     unjudged = "".join(f" {name} is not judged: no limit is set." for key, name in LIMITS.items() if findings.get(key) is None)
     return [
         f"Disparity by attribute. {found or 'No protected attribute is declared (data.protected)'}.{unjudged}",

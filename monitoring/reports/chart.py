@@ -24,7 +24,7 @@ TOP, FLOOR = 30, 196  # of the part that shows figures
 NARROWEST = 26  # pixels a window at least
 MANY = 10  # windows from which on words stand upright on every screen
 COLOURS = 3
-SHORT = {"held": "suppressed", "nothing": ""}  # other actions are called as everywhere
+SHORT = {"suppressed": "suppressed", "none": ""}  # other actions are called as everywhere
 
 
 def view(model: Model) -> dict[str, Any] | None:
@@ -88,7 +88,7 @@ def in_words(model: Model, window: Window) -> str:
     """A window in words, for anyone who points at it."""
     figures = [f"{model.metric} {figure(window.performance)} on mature labels"] if window.is_mature else []
     figures += [f"estimated {figure(window.estimate)}"] if window.estimate else []
-    action = f"{mark(window.action).word}{', retraining suppressed' if window.held else ''}"
+    action = f"{mark(window.action).word}{', retraining suppressed' if window.suppressed else ''}"
     return ", ".join([f"{window.key}: {action}; v{window.version}, {window.rows:,} rows", *figures])
 
 
@@ -162,7 +162,7 @@ def _window(
     beside = [one.version for one in windows if one.key == window.key]
     at, interval = keys.index(window.key), shown(window)
     is_new = not at or window.version not in [one.version for one in windows if one.key == keys[at - 1]]
-    action = "held" if window.held else window.action
+    action = "suppressed" if window.suppressed else window.action
     sign = mark(action)
     return {
         "x": _x(window.key, keys),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipelines import inert
+from pipelines import sanitize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,11 +39,11 @@ class Columns:
         """
         numbers = [name for name in schema["numbers"] if name not in protected]
         values = {name: known for name, known in schema["categories"].items() if name not in protected} | dict(protected)
-        names = inert.names([*numbers, *values])
+        names = sanitize.names([*numbers, *values])
         return cls(
             numbers={name: names[name] for name in numbers},
             texts={name: names[name] for name in values},
-            values={name: inert.names(known) for name, known in values.items()},
+            values={name: sanitize.names(known) for name, known in values.items()},
         )
 
     @property

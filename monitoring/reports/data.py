@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from monitoring.reports import render
 from monitoring.reports.columns import MISSING, OTHER, Columns
-from pipelines import inert
+from pipelines import sanitize
 from pipelines.page import Table, name
 
 BINS = 12
@@ -55,7 +55,7 @@ def view(
     everybody = rate_interval(labels, entities, confidence)
     shown = [*columns.numbers.values(), *columns.texts.values()]
     return {
-        "title": f"{inert.text(model)}: what the data looks like",
+        "title": f"{sanitize.text(model)}: what the data looks like",
         "trail": [("Evergreen", ""), ("reports", "index.html"), ("data", "")],
         "rows": len(rows),
         "entities": len(np.unique(entities)),

@@ -114,7 +114,7 @@ def _card(model: Model, matter: Matter) -> dict[str, Any]:
         "since": matter.since,
         "why": _why(model, matter),
         "because": because(window),
-        "suppressed": window.held if matter.kind == "held" else "",
+        "suppressed": window.suppressed if matter.kind == "suppressed" else "",
         "tried": _tried(matter),
         "owner": model.owner,
         "command": model.command(matter.kind, window.key),
@@ -139,7 +139,7 @@ def _why(model: Model, matter: Matter) -> str:
 
 def _tried(matter: Matter) -> list[str]:
     """What was done about it, what it came to, and from when on a retraining can do better."""
-    if matter.kind in ("block", "review"):
+    if matter.kind in ("quarantine", "review"):
         return []
     lines = []
     for as_of, told in matter.tried[:TRIED]:
@@ -168,7 +168,7 @@ def _row(model: Model, window: Window) -> list[Any]:
     address = next(iter(window.links.values()), "")  # the window's own page, which its key leads to
     told = model.outcome(window.key)
     why = [window.why, *because(window)]
-    why += [f"Retraining suppressed: {window.held}"] if window.held else []
+    why += [f"Retraining suppressed: {window.suppressed}"] if window.suppressed else []
     why += [f"Retraining: {outcome(told)}"] if told and window.action == "retrain" else []
     return [
         [Link(window.key, address), f"by v{window.version}"],
@@ -184,10 +184,10 @@ def _row(model: Model, window: Window) -> list[Any]:
 
 def _marks(model: Model, window: Window) -> list[Mark]:
     """What a window asked for; and that its labels are below its version's figure, where it asked for nothing."""
-    held = ["held"] if window.held else []
-    also = [wish for wish in window.also if not (wish == "retrain" and window.held)]
-    quiet = window.action == "nothing" and is_below(window, model)
-    return [mark(one) for one in [*(["below"] if quiet else [window.action]), *held, *also]]
+    suppressed = ["suppressed"] if window.suppressed else []
+    also = [wish for wish in window.also if not (wish == "retrain" and window.suppressed)]
+    baseline = window.action == "none" and is_below(window, model)
+    return [mark(one) for one in [*(["below"] if baseline else [window.action]), *suppressed, *also]]
 
 
 def _move(move: Move) -> list[Any]:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pipelines.page import Mark
 
 MARKS = {
-    "block": Mark("✕", "quarantine", "bad"),
+    "quarantine": Mark("✕", "quarantine", "bad"),
     "review": Mark("◆", "review", "warn"),
     "retrain": Mark("▲", "retrain", "act"),
-    "held": Mark("△", "retraining suppressed", "act"),
-    "kept": Mark("△", "retrained, challenger rejected", "act"),
+    "suppressed": Mark("△", "retraining suppressed", "act"),
+    "rejected": Mark("△", "retrained, challenger rejected", "act"),
     "failed": Mark("△", "retraining failed", "act"),
     "missing": Mark("△", "retraining not started", "act"),
     "running": Mark("△", "retraining under way", "act"),
     "promoted": Mark("△", "retrained, not yet shown to help", "act"),
     "below": Mark("▽", "performance lost", "act"),
-    "note": Mark("●", "info", "info"),
-    "nothing": Mark("·", "none", "calm"),
+    "info": Mark("●", "info", "info"),
+    "none": Mark("·", "none", "calm"),
 }
 DECISIONS = {  # of the promotion ledger
     "promoted": Mark("✓", "promoted", "good"),
-    "kept": Mark("✕", "rejected", "warn"),
+    "rejected": Mark("✕", "rejected", "warn"),
     "rolled back": Mark("↩", "rolled back", "act"),
     "awaits review": Mark("◆", "awaits review", "warn"),
 }
@@ -35,6 +35,6 @@ def decision(made: str) -> Mark:
 
 
 def outcome(told: str) -> str:
-    """What a retraining came to, as people read it: `kept: v2` is how the ledger says that the challenger was rejected."""
+    """What a retraining came to, as people read it: `rejected: v2` is how the ledger says that the challenger was rejected."""
     first, _, rest = told.partition(":")
-    return f"{'rejected' if first == 'kept' else first}{':' if rest else ''}{rest}"
+    return f"{'rejected' if first == 'rejected' else first}{':' if rest else ''}{rest}"

@@ -1,7 +1,7 @@
 """How Evidently's pages are made: what we say first, in our own words and style, then its metrics, in a page that fits a phone.
 
 Evidently writes what it is given into the page as it is, scripts included. So whoever calls this makes names and values
-inert first (pipelines/inert.py), and no entity ever comes here.
+inert first (pipelines/sanitize.py), and no entity ever comes here.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from monitoring.reports import render
-from pipelines import inert
+from pipelines import sanitize
 from pipelines.config.stage import write_text
 from pipelines.page import Link, Trail, with_trail
 
@@ -55,7 +55,7 @@ def write_version(
             are listed with what is on them.
         links: title -> address of pages elsewhere (Prefect, MLflow).
     """
-    staging, named = _staging(site / model / f"v{version}"), f"{inert.text(model)} v{version}"
+    staging, named = _staging(site / model / f"v{version}"), f"{sanitize.text(model)} v{version}"
     trail = [("Evergreen", "../../index.html"), (named, "")]
     shown, plots, pages = dict(links), [], []
     for title, source in reports.items():
@@ -105,12 +105,12 @@ def list_pages(addresses: Iterable[str]) -> list[tuple[Link, str]]:
 def write_red(site: Path, model: str, run: str, *, error: str, reports: Path) -> str:
     """What a failed run left to read; returns its path within the site."""
     staging = _staging(site / model / "red" / run)
-    trail = [("Evergreen", "../../../index.html"), (f"{inert.text(model)}: a run that failed", "")]
+    trail = [("Evergreen", "../../../index.html"), (f"{sanitize.text(model)}: a run that failed", "")]
     for source in sorted(path for path in reports.glob("*") if path.is_dir()):
         shutil.copytree(source, staging / source.name)
         _lead_back(staging / source.name, source.name, trail)
     pages = [Link(path.parent.name, path.relative_to(staging).as_posix()) for path in sorted(staging.glob("*/index.html"))]
-    text = render("stopped.html", title=f"{inert.text(model)}: failed", trail=trail, lines=error.splitlines(), pages=pages)
+    text = render("stopped.html", title=f"{sanitize.text(model)}: failed", trail=trail, lines=error.splitlines(), pages=pages)
     write_text(staging / "index.html", text)
     _publish(staging, site / model / "red" / run)
     return f"{model}/red/{run}/index.html"

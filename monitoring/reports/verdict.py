@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from monitoring.reports import render, site
-from pipelines import inert
+from pipelines import sanitize
 from pipelines.page import Mark, Table, number, with_commands
 from pipelines.promotion.verdict import Check, Comparison, Finding, Verdict
 
@@ -32,9 +32,9 @@ NEXT: Mapping[Finding, str] = {
 ANSWERS = {True: Mark("✓", "passed", "good"), False: Mark("✕", "failed", "bad"), None: Mark("○", "open", "calm")}
 CHECKS = ("check", "answer", "observed", "limit", "why it is asked", "next step")
 WORDS = {  # as people read them
-    "kept": "rejected",
+    "rejected": "rejected",
     "fit to serve": "meets the minimum requirements",
-    "unfit": "below the minimum requirements",
+    "ineligible": "below the minimum requirements",
     "not as good elsewhere": "worse in another metric",
     "unfair": "significant disparity",
     "by hand": "manual",
@@ -49,7 +49,7 @@ def pages(model: str, version: int, verdict: Verdict) -> dict[str, str]:
 
 def view(model: str, version: int, verdict: Verdict) -> dict[str, Any]:
     """What both show."""
-    named = f"{inert.text(model)} v{version}"
+    named = f"{sanitize.text(model)} v{version}"
     is_open = verdict.finding == "awaits review"
     return {
         "title": f"{named}: verdict",
@@ -117,11 +117,11 @@ def drawing(one: Comparison, rules: Mapping[str, Any]) -> dict[str, Any]:
 def _about(verdict: Verdict) -> str:
     """What was compared, on which rows, and what could be seen."""
     evidence = verdict.evidence
-    use = int(evidence.get("use", 1))
+    reuse = int(evidence.get("reuse", 1))
     again = (
         "the first decision made on these rows"
-        if use == 1
-        else f"decision {use} made on rows of this pin, and its intervals are wider for it; newer rows begin anew"
+        if reuse == 1
+        else f"decision {reuse} made on rows of this pin, and its intervals are wider for it; newer rows begin anew"
     )
     judged = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities, {evidence['positives']:,} positive"
     if "rows_over_all" in evidence:
@@ -130,7 +130,7 @@ def _about(verdict: Verdict) -> str:
         f"Challenger less champion, positive where the challenger is better, on {judged}. Each row is judged by models that "
         f"have not seen its entity. This was {again}."
     )
-    detectable = evidence.get("detectable")
+    detectable = evidence.get("minimum_detectable_effect")
     return seen if detectable is None else f"{seen} Nine of ten such comparisons would show a true gain of {detectable:.3g}."
 
 

@@ -16,7 +16,7 @@ from monitoring.reports import render
 from monitoring.reports.index import because
 from monitoring.reports.marks import mark
 from monitoring.timeline import Window
-from pipelines import inert
+from pipelines import sanitize
 from pipelines.page import Link, Table, Trail, figure, name, number
 from pipelines.statistics.resampling import Interval
 
@@ -27,17 +27,10 @@ REPORTS = {
     "classification.html": ("Classification", "the version at its threshold on mature labels: errors, precision, recall."),
 }
 NAMES = {PREDICTION: "score of the model", TARGET: "target", ALL: "all columns together"}
-KINDS = {"feed": "data incident", "suspicion": "warning", "insufficient": "insufficient evidence"}
-STATISTICS = {
-    "psi": "PSI",
-    "jensen_shannon": "Jensen-Shannon",
-    "kolmogorov_smirnov": "Kolmogorov-Smirnov",
-    "wasserstein": "Wasserstein",
-}
-ABOUT_STATISTICS = (
-    "PSI, Jensen-Shannon distance, Kolmogorov-Smirnov and Wasserstein distance (in standard deviations) of the whole window "
-    "against the version's training rows. They decide nothing. What decides is the change: how much a column moved against the "
-    "nearest baseline window, in standard deviations of what baseline windows do."
+KINDS = {"data_incident": "data incident", "warning": "warning", "insufficient": "insufficient evidence"}
+ABOUT_CHANGES = (
+    "The change is how much a column moved against the nearest baseline window, in standard deviations of what baseline "
+    "windows do; it decides. PSI and other distances to the training rows are in Evidently's report."
 )
 
 
@@ -58,7 +51,8 @@ class Details:
     window: as on the timeline; its links are relative to this page here. home: address of the site's first page from here.
     next_command: what to type next, or "".
     reference, estimates, performance: metric -> figure on the version's newest snapshots, before labels, and on mature labels.
-    statistics: column -> as monitoring.drift.statistics gives them. novelty: monitoring.quiet.Novelty.to_dict(), or None.
+    statistics: column -> its missing shares (monitoring.judge.missing_shares). drift: of
+        monitoring.drift.Drift.to_dict(), or None.
     judgements: oldest first.
     """
 
@@ -73,7 +67,7 @@ class Details:
     performance: Mapping[str, Interval]
     findings: Sequence[Finding]
     statistics: Mapping[str, Mapping[str, float]]
-    novelty: Mapping[str, Any] | None
+    drift: Mapping[str, Any] | None
     judgements: Sequence[Judgement]
 
 
@@ -88,26 +82,30 @@ def page(details: Details, reports: Iterable[str] = ()) -> str:
 
 def trail_of(details: Details) -> Trail:
     """The way back from a window's page."""
-    return [("Evergreen", details.home), (f"{inert.text(details.model)}: window {details.window.key}", "")]
+    return [("Evergreen", details.home), (f"{sanitize.text(details.model)}: window {details.window.key}", "")]
 
 
 def verdict_of(details: Details) -> dict[str, Any]:
     """What every page of a window begins with: its marks, and why, by its own figures first."""
     window = details.window
-    wishes = [window.action, *(["held"] if window.held else []), *(wish for wish in window.also if wish != "retrain")]
+    wishes = [
+        window.action,
+        *(["suppressed"] if window.suppressed else []),
+        *(wish for wish in window.also if wish != "retrain"),
+    ]
     return {
         "marks": [mark(wish) for wish in dict.fromkeys(wishes)],
         "why": window.why,
         "because": because(window),
-        "suppressed": window.held,
+        "suppressed": window.suppressed,
     }
 
 
 def view(details: Details, reports: Iterable[str] = ()) -> dict[str, Any]:
     """What the page shows."""
-    window, changes = details.window, changes_of(details.novelty)
+    window, changes = details.window, changes_of(details.drift)
     return {
-        "title": f"{inert.text(details.model)}: window {window.key}",
+        "title": f"{sanitize.text(details.model)}: window {window.key}",
         "trail": trail_of(details),
         "model": name(details.model),
         "window": window,
@@ -119,30 +117,30 @@ def view(details: Details, reports: Iterable[str] = ()) -> dict[str, Any]:
         "performance": _performance(details),
         "blind": BLIND,
         "judgements": _judgements(details),
-        "drift": drift_sentence(details.novelty),
-        "about_statistics": ABOUT_STATISTICS,
-        "statistics": _statistics(details.statistics, changes),
+        "drift": drift_sentence(details.drift),
+        "about_changes": ABOUT_CHANGES,
+        "columns": _columns(details.statistics, changes),
     }
 
 
-def changes_of(novelty: Mapping[str, Any] | None) -> dict[str, float]:
+def changes_of(drift: Mapping[str, Any] | None) -> dict[str, float]:
     """Column -> its largest standardised change, of those that are known."""
     found: dict[str, float] = {}
-    for one in (novelty or {}).get("largest", []):
+    for one in (drift or {}).get("largest", []):
         found[one["column"]] = max(one["change"], found.get(one["column"], -math.inf))
     return found
 
 
-def drift_sentence(novelty: Mapping[str, Any] | None) -> str:
+def drift_sentence(drift: Mapping[str, Any] | None) -> str:
     """How far the window moved, against which control limit, and from how many baseline windows that comes."""
-    if not novelty:
+    if not drift:
         return "Drift was not judged."
-    baseline = f"{novelty['blocks']} baseline window{'' if novelty['blocks'] == 1 else 's'}"
-    if novelty["evidence"]:
-        return f"Drift cannot be judged: {novelty['evidence']} ({baseline})."
-    verdict = "above" if novelty["score"] > novelty["threshold"] else "below"
+    baseline = f"{drift['blocks']} baseline window{'' if drift['blocks'] == 1 else 's'}"
+    if drift["evidence"]:
+        return f"Drift cannot be judged: {drift['evidence']} ({baseline})."
+    verdict = "above" if drift["score"] > drift["threshold"] else "below"
     return (
-        f"Drift score {novelty['score']:.2f}, {verdict} the control limit {novelty['threshold']:.2f}, which comes from "
+        f"Drift score {drift['score']:.2f}, {verdict} the control limit {drift['threshold']:.2f}, which comes from "
         f"{baseline}. It is the largest change of all columns."
     )
 
@@ -154,7 +152,7 @@ def _findings(findings: Sequence[Finding]) -> Table:
             KINDS.get(one.kind, one.kind.replace("_", " ")),
             name(NAMES.get(one.about, one.about)),
             one.window,
-            one.says,
+            one.message,
             number(one.value),
             number(one.threshold),
             f"{one.rows:,}",
@@ -201,20 +199,16 @@ def _judgements(details: Details) -> Table:
     return Table(header, rows, (*header[1:4], "change"), "No label is mature yet.")
 
 
-def _statistics(statistics: Mapping[str, Mapping[str, float]], changes: Mapping[str, float]) -> Table:
-    def order(column: str) -> tuple[float, float]:
-        psi = statistics[column].get("psi", 0.0)
-        return -changes.get(column, -math.inf), -(psi if math.isfinite(psi) else 0.0)
-
+def _columns(shares: Mapping[str, Mapping[str, float]], changes: Mapping[str, float]) -> Table:
+    """Every watched column, the one that moved most first."""
     rows = [
         [
             name(NAMES.get(column, column)),
             number(changes.get(column), "+.1f"),
-            *(number(statistics[column].get(statistic), ".3f") for statistic in STATISTICS),
-            number(statistics[column].get("missing"), ".1%"),
-            number(statistics[column].get("missing_reference"), ".1%"),
+            number(shares[column].get("missing"), ".1%"),
+            number(shares[column].get("missing_reference"), ".1%"),
         ]
-        for column in sorted(statistics, key=order)
+        for column in sorted(shares, key=lambda column: -changes.get(column, -math.inf))
     ]
-    header = ("column", "change", *STATISTICS.values(), "missing", "missing in training")
-    return Table(header, rows, header[1:], "No statistics were recorded of this window.")
+    header = ("column", "change", "missing", "missing in training")
+    return Table(header, rows, header[1:], "Nothing was recorded of this window's columns.")

@@ -12,7 +12,7 @@ from monitoring.histograms import PREDICTION
 from monitoring.reports import bias, classification, drift
 from monitoring.reports.columns import Columns
 from monitoring.reports.window import Details, trail_of, verdict_of
-from pipelines import inert
+from pipelines import sanitize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +59,7 @@ def render_window(
         made["drift.html"] = drift_page(details, rows, columns, report_rows, seed)
     if rows.mature is not None and len(rows.mature):
         sample = rows.mature.sample(min(len(rows.mature), report_rows), random_state=seed)
-        what = f"rows of window {inert.text(details.window.key)} with a mature label"
+        what = f"rows of window {sanitize.text(details.window.key)} with a mature label"
         if audit is not None:
             made["bias.html"] = bias.page(f"{_who(details)}: bias", audit, sample, what=what, **_frame(details))
         if sample["label"].nunique() == 2:  # nothing can be told apart otherwise
@@ -81,7 +81,7 @@ def drift_page(details: Details, rows: Rows, columns: Columns, report_rows: int,
     """The window's rows and scores against what the version was trained on."""
     if all(PREDICTION in side.column_names for side in (rows.window, rows.training)):
         columns = columns.with_score(PREDICTION)
-    version, key = details.window.version, inert.text(details.window.key)
+    version, key = details.window.version, sanitize.text(details.window.key)
     return drift.page(
         f"{_who(details)}: drift against training",
         drift.Side(columns.frame(rows.window), rows.window_rows, f"rows of window {key}, scored by version {version}"),
@@ -101,4 +101,4 @@ def _frame(details: Details) -> dict[str, Any]:
 
 
 def _who(details: Details) -> str:
-    return f"{inert.text(details.model)} v{details.window.version}, window {inert.text(details.window.key)}"
+    return f"{sanitize.text(details.model)} v{details.window.version}, window {sanitize.text(details.window.key)}"

@@ -44,7 +44,7 @@ def main(*, training: Path, schema: Path, past: Path, scores: Path, evaluation: 
     newest = judged.filter(judged["newest"])[f"score_{name}"].to_numpy()
     expected = estimate.expect(calibration, calibration.count(newest), params.evaluate)
     content = {
-        "rates": params.monitor.rates,
+        "rates": params.monitor.per_unit_columns,
         "layout": json.loads(layout.to_json()),
         "training": json.loads(counted.to_json()),
         "calibration": calibration.to_dict(),
@@ -59,7 +59,7 @@ def main(*, training: Path, schema: Path, past: Path, scores: Path, evaluation: 
 
 def count_training(rows: pa.Table, features: Mapping[str, Any], params: Params) -> tuple[Layout, Histograms]:
     """The layout of the watched columns, and their histograms."""
-    shown = profiles.watched(rows, rows[PREDICTION].to_numpy(), features, params.monitor.rates)
+    shown = profiles.watched(rows, rows[PREDICTION].to_numpy(), features, params.monitor.per_unit_columns)
     layout = histograms.learn_layout(shown, features["categories"], bins=params.monitor.bins)
     return layout, histograms.count(shown.to_batches(), layout)
 

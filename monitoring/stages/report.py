@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from monitoring.reports import bias, classification, data, drift, render, site
 from monitoring.reports.columns import Columns
-from pipelines import inert
+from pipelines import sanitize
 from pipelines.config import params as parameters
 from pipelines.config import stage
 from pipelines.statistics import fairness
@@ -58,7 +58,7 @@ def bias_page(findings: dict[str, Any], scores: pa.Table, params: Params) -> str
     shown = shown.assign(**{f"group_{name}": fairness.group_values(name, scores[name]) for name in params.data.protected})
     size = min(len(shown), params.audit.report_rows)
     sample = shown.sample(size, random_state=params.evaluate.seed)
-    title = f"{inert.text(params.model)}: bias audit of the challenger {inert.text(findings['challenger'])}"
+    title = f"{sanitize.text(params.model)}: bias audit of the challenger {sanitize.text(findings['challenger'])}"
     return bias.page(title, findings, sample, what="rows, out of fold")
 
 
@@ -68,7 +68,7 @@ def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Pa
     labels = scores[params.data.target].cast("int64").to_numpy()
     scored = pd.DataFrame({"label": labels, "score": scores[f"score_{name}"].to_numpy()})
     threshold = float(evaluation["candidates"][name]["threshold"])
-    title = f"{inert.text(params.model)}: the challenger {inert.text(name)}, out of fold"
+    title = f"{sanitize.text(params.model)}: the challenger {sanitize.text(name)}, out of fold"
     return classification.page(
         title,
         scored,
@@ -83,7 +83,7 @@ def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Pa
 def drift_page(newest: pa.Table, before: pa.Table, columns: Columns, params: Params) -> str:
     """The drift report of the newest snapshots against those before."""
     return drift.page(
-        f"{inert.text(params.model)}: the newest snapshots against those before",
+        f"{sanitize.text(params.model)}: the newest snapshots against those before",
         drift.Side(columns.frame(newest), newest.num_rows, "rows of the newest snapshots"),
         drift.Side(columns.frame(before), before.num_rows, "training rows of earlier snapshots"),
         columns,
@@ -102,8 +102,8 @@ def data_page(learnt: pa.Table, columns: Columns, params: Params) -> str:
 
 def index(made: dict[str, str], missing: str, model: str, challenger: str, verdict: dict[str, Any]) -> str:
     """The page that links the others, with a sentence each."""
-    title = f"{inert.text(model)}: reports on the challenger {inert.text(challenger)}"
-    found = "; ".join(f"{inert.text(name)}: {bias.WORDS.get(word, word)}" for name, word in verdict["attributes"].items())
+    title = f"{sanitize.text(model)}: reports on the challenger {sanitize.text(challenger)}"
+    found = "; ".join(f"{sanitize.text(name)}: {bias.WORDS.get(word, word)}" for name, word in verdict["attributes"].items())
     trail = [("Evergreen", ""), ("reports", "")]
     return render("reports.html", title=title, trail=trail, pages=site.list_pages(made), disparity=found, missing=missing)
 

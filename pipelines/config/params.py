@@ -103,8 +103,8 @@ class ValidateParams(Section):
     range_spare: Annotated[float, Field(ge=0)] = 0.25
     unknown_share: Share = 0.05
     level_factor: Annotated[float, Field(gt=1)] = 3.0
-    sameness: Share = 0.5
-    rows_factor: Annotated[float, Field(gt=1)] = 1.5
+    max_constant_rise: Share = 0.5
+    snapshot_volume_factor: Annotated[float, Field(gt=1)] = 1.5
     rate_factor: Annotated[float, Field(gt=1)] = 3.0
 
 
@@ -129,7 +129,7 @@ class LeakageParams(Section):
     max_copies: Annotated[float, Field(gt=0, le=1)] = 0.05  # 1 where rows are meant to be alike
     max_separation: Annotated[float, Field(gt=0.5, le=1)] = 0.8
     ages: list[str] = []
-    known_after: list[str] = []
+    available_after: list[str] = []
     allowed: dict[str, Annotated[str, Field(min_length=10)]] = {}
 
 
@@ -231,7 +231,7 @@ class ServingParams(Section):
     tiers: Annotated[dict[Name, Annotated[float, Field(ge=0)]], Field(min_length=1)]
     max_rows: Annotated[int, Field(ge=1)]
     explain_rows: Annotated[int, Field(ge=10)]
-    explain_orders: Annotated[int, Field(ge=2)]
+    explain_permutations: Annotated[int, Field(ge=2)]
 
     @model_validator(mode="after")
     def _covers_every_score(self) -> ServingParams:
@@ -245,22 +245,22 @@ class MonitorParams(Section):
     """How a window is judged: monitoring/{windows,histograms,quiet,feed,performance,decide}.py say what each value does."""
 
     window: Literal["day", "week", "month"]
-    of_window: Literal["newest day", "every day"]
+    snapshot_policy: Literal["latest", "every"]
     history: Annotated[int, Field(ge=1)]
     revisit: Annotated[int, Field(ge=0)]
     keep_reports: Annotated[int, Field(ge=1)]
     max_rows_judged: Annotated[int, Field(ge=1000)]
     bins: Annotated[int, Field(ge=2)]
-    rates: dict[str, str]
-    trending: list[str]
+    per_unit_columns: dict[str, str]
+    non_stationary_columns: list[str]
     min_rows: Annotated[int, Field(ge=1)]
     min_positives: Annotated[int, Field(ge=1)]
-    min_blocks: Annotated[int, Field(ge=6)]
-    prior_blocks: Annotated[float, Field(ge=0)]
+    min_baseline_windows: Annotated[int, Field(ge=6)]
+    prior_windows: Annotated[float, Field(ge=0)]
     alpha: Share
-    confirm: Annotated[int, Field(ge=1, le=2)]
-    within: Annotated[int, Field(ge=1)]
-    accept: Annotated[int, Field(ge=1)]
+    alarm_count: Annotated[int, Field(ge=1, le=2)]
+    alarm_span: Annotated[int, Field(ge=1)]
+    rebaseline_after: Annotated[int, Field(ge=1)]
     volume_factor: Annotated[float, Field(gt=1)]
     max_age_days: Annotated[int, Field(ge=0)]
     missing_rise: Share

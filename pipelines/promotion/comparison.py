@@ -41,7 +41,7 @@ def first_verdict(evaluation: Mapping[str, Any], audit: Mapping[str, Any], score
     evidence = {key: evaluation[key] for key in ("rows", "entities", "positives")} | group_checks.evidence(audit)
     everything = [*checks, *groups]
     if failed := floors.failed(checks):
-        return Verdict("unfit", f"There is still no champion: {name} fails {failed}.", everything, evidence)
+        return Verdict("ineligible", f"There is still no champion: {name} fails {failed}.", everything, evidence)
     if floors.failed(groups):
         return Verdict("unfair", f"There is still no champion: {name} {group_checks.sentence(audit)}.", everything, evidence)
     headline = (
@@ -58,7 +58,7 @@ def challenger_verdict(
     promotion: PromotionParams,
     groups: Mapping[str, Mapping[str, Any]],
     latencies: Sequence[Latency] = (),
-    use: int = 1,
+    reuse: int = 1,
 ) -> Verdict:
     """A gain on the newest snapshots, and nothing lost over all rows.
 
@@ -66,7 +66,7 @@ def challenger_verdict(
         now: the two versions on the newest snapshots.
         over_all: on all rows; None where these are the same.
         groups: what was compared by group -> what was found, as `harm.summarise` returns it.
-        use: how many decisions these rows have served, this one included.
+        reuse: how many decisions these rows have served, this one included.
 
     Raises:
         EvergreenError: the champion's scores are no numbers.
@@ -84,15 +84,15 @@ def challenger_verdict(
         return _one_class_verdict(evidence)
     eligible = floors.challenger_floors(everywhere.labels, everywhere.challenger.scores, promotion)
     disparity_checks = [check for name, disparities in groups.items() for check in group_checks.checks(name, disparities)]
-    evidence |= {"use": use} | group_checks.evidence(*groups.values())
+    evidence |= {"reuse": reuse} | group_checks.evidence(*groups.values())
     if failed := floors.failed(eligible):
-        return Verdict("unfit", f"The champion stays: the challenger fails {failed}.", eligible, evidence)
+        return Verdict("ineligible", f"The champion stays: the challenger fails {failed}.", eligible, evidence)
     if not np.isfinite(everywhere.champion.scores).all():
         raise EvergreenError(
             "The champion's scores are no numbers: nothing compares with it. "
             "Choose an earlier version: `evergreen promote VERSION --reason TEXT`."
         )
-    gain, compared, figures = _compared(now, over_all, evaluate, promotion, use)
+    gain, compared, figures = _compared(now, over_all, evaluate, promotion, reuse)
     evidence = figures | evidence
     inferior = [*losses.checks(compared[1:]), *losses.latency_checks(latencies, promotion)]
     finding = _finding(gain, promotion.min_effect)
@@ -103,7 +103,7 @@ def challenger_verdict(
     elif finding == "better" and (failed := floors.failed(inferior)):
         finding = "not as good elsewhere"
         headline = f"The champion stays: the challenger is better, and fails {failed}."
-    checks = [*eligible, *_gain_checks(gain, promotion.min_effect, use, evaluate.confidence), *inferior, *disparity_checks]
+    checks = [*eligible, *_gain_checks(gain, promotion.min_effect, reuse, evaluate.confidence), *inferior, *disparity_checks]
     return Verdict(finding, f"{headline} {_figures(compared[0], evidence)}", checks, evidence, compared)
 
 
@@ -126,7 +126,7 @@ def incomparable_verdict(changed: list[str]) -> Verdict:
 
 
 def _compared(
-    now: Pair, over_all: Pair | None, evaluate: EvaluateParams, promotion: PromotionParams, use: int
+    now: Pair, over_all: Pair | None, evaluate: EvaluateParams, promotion: PromotionParams, reuse: int
 ) -> tuple[Interval, list[Comparison], dict[str, float]]:
     """The gain in the metric; all comparisons, that of the metric first; and what the evidence says of the gain."""
     from pipelines.promotion import gains
@@ -134,16 +134,20 @@ def _compared(
     metric, everywhere = promotion.metric, over_all or now
     plain = now.gains([metric] if over_all else [metric, *losses.watched(metric)], evaluate)
     error = gains.standard_error(plain[metric], evaluate.confidence)
-    wide = {name: gains.widened(interval, use, evaluate.confidence) for name, interval in plain.items()}
+    wide = {name: gains.widened(interval, reuse, evaluate.confidence) for name, interval in plain.items()}
     gain = wide.pop(metric)
     if over_all:
         wide = over_all.gains(losses.WATCHED, evaluate)
-        wide = {name: gains.widened(interval, use, evaluate.confidence) for name, interval in wide.items()}
+        wide = {name: gains.widened(interval, reuse, evaluate.confidence) for name, interval in wide.items()}
     first = Comparison(metric, UNITS.get(metric, ""), gain.point, gain.low, gain.high, 0.0)
     cost = float(gains.costs(everywhere.labels, everywhere.champion, evaluate).mean())
     guarded = losses.comparisons(wide, float((everywhere.labels == 1).mean()), cost, promotion)
-    detectable = gains.detectable(error, promotion.min_effect, use, evaluate.confidence)
-    return gain, [first, *guarded], {"gain": gain.point, "low": gain.low, "high": gain.high, "detectable": detectable}
+    detectable = gains.detectable(error, promotion.min_effect, reuse, evaluate.confidence)
+    return (
+        gain,
+        [first, *guarded],
+        {"gain": gain.point, "low": gain.low, "high": gain.high, "minimum_detectable_effect": detectable},
+    )
 
 
 def _one_class_verdict(evidence: Mapping[str, float]) -> Verdict:
@@ -159,11 +163,11 @@ def _one_class_verdict(evidence: Mapping[str, float]) -> Verdict:
     return Verdict("insufficient evidence", headline, [check], evidence)
 
 
-def _gain_checks(gain: Interval, min_effect: float, use: int, confidence: float) -> list[Check]:
+def _gain_checks(gain: Interval, min_effect: float, reuse: int, confidence: float) -> list[Check]:
     from pipelines.promotion.gains import error_of
 
-    times = "at the first use of these rows" if use == 1 else f"at use {use} of these rows"
-    why = f"the lower bound of the gain, resampling entities; it errs in {error_of(use, confidence):.2%} of cases {times}"
+    times = "at the first use of these rows" if reuse == 1 else f"at use {reuse} of these rows"
+    why = f"the lower bound of the gain, resampling entities; it errs in {error_of(reuse, confidence):.2%} of cases {times}"
     return [
         Check("better beyond chance", gain.low > 0, gain.low, "> 0", why, WAIT),
         Check("worth a new version", gain.point >= min_effect, gain.point, min_effect, "the estimate of the gain", WAIT),

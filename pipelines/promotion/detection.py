@@ -17,24 +17,24 @@ DIFFERING = 0.03  # share of rows on which two versions decide differently: in t
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class DetectableEffect:
     """gain: the smallest true one that nine of ten comparisons would promote, in the metric's unit; None where nothing tells
     how wide an interval would be. says: the same as a sentence, with where the width comes from."""
 
     gain: float | None
-    says: str
+    message: str
 
 
-def foresee(
+def minimum_detectable_effect(
     verdicts: Sequence[Mapping[str, Any]],
     *,
     entities: float,
     rows: float,
-    use: int,
+    reuse: int,
     evaluate: EvaluateParams,
     promotion: PromotionParams,
     dated: bool = True,
-) -> Foreseen:
+) -> DetectableEffect:
     """From the newest comparison in the ledger; without one by an assumption, where there is one for the metric.
 
     An interval's width goes with one over the root of how many entities are judged on.
@@ -42,7 +42,7 @@ def foresee(
     Args:
         verdicts: of the model, as the ledger holds them, newest first.
         entities, rows: of the newest snapshots; of all where the table has no dates (`dated`).
-        use: how many decisions its rows have served, the next one included.
+        reuse: how many decisions its rows have served, the next one included.
     """
     error = next((width for saved in verdicts if (width := _of_verdict(saved, entities, promotion.metric))), None)
     source = "the newest comparison's interval, scaled to these entities"
@@ -52,11 +52,13 @@ def foresee(
             f"the assumption that two versions decide differently on {DIFFERING:.0%} of rows",
         )
     newest = " of the newest snapshots" if dated else ""
-    about = f"{entities:,.0f} entities{newest} decide; the next decision is use {use} of their rows."
+    about = f"{entities:,.0f} entities{newest} decide; the next decision is use {reuse} of their rows."
     if error is None:
-        return Foreseen(None, f"{about} How small a gain in {promotion.metric} they can show, the first comparison will tell.")
-    gain = gains.detectable(error, promotion.min_effect, use, evaluate.confidence)
-    return Foreseen(
+        return DetectableEffect(
+            None, f"{about} How small a gain in {promotion.metric} they can show, the first comparison will tell."
+        )
+    gain = gains.detectable(error, promotion.min_effect, reuse, evaluate.confidence)
+    return DetectableEffect(
         gain, f"{about} They can show a gain in {promotion.metric} of {gain:.4f} in nine of ten cases, by {source}."
     )
 
@@ -67,7 +69,7 @@ def _of_verdict(saved: Mapping[str, Any], entities: float, metric: str) -> float
     if not compared or compared[0]["name"] != metric or compared[0]["low"] is None:
         return None
     first = Interval(*(compared[0][end] for end in ("point", "low", "high")))
-    narrowed = gains.widened(first, evidence["use"], rules["confidence"], back=True)
+    narrowed = gains.widened(first, evidence["reuse"], rules["confidence"], back=True)
     return gains.standard_error(narrowed, rules["confidence"]) * math.sqrt(evidence["entities"] / entities)
 
 

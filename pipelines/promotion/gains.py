@@ -97,12 +97,12 @@ def gains(
     return metrics.intervals({name: gain(name) for name in names}, entities, **metrics.bootstrap(evaluate))
 
 
-def error_of(use: int, confidence: float) -> float:
+def error_of(reuse: int, confidence: float) -> float:
     """The chance of a wrong promotion that the `use`-th use of the same rows (1 is the first) may take."""
-    return (1 - confidence) / (use * (use + 1))
+    return (1 - confidence) / (reuse * (reuse + 1))
 
 
-def widened(interval: Interval, use: int, confidence: float, *, back: bool = False) -> Interval:
+def widened(interval: Interval, reuse: int, confidence: float, *, back: bool = False) -> Interval:
     """A two-sided interval of `confidence`, as wide as the error of this use asks for.
 
     The first use has half of 1 - confidence, which is what one end of the interval leaves out: nothing changes. For later ones
@@ -111,7 +111,7 @@ def widened(interval: Interval, use: int, confidence: float, *, back: bool = Fal
     Args:
         back: undo it.
     """
-    stretch = _quantile(error_of(use, confidence)) / _quantile(error_of(1, confidence))
+    stretch = _quantile(error_of(reuse, confidence)) / _quantile(error_of(1, confidence))
     stretch = 1 / stretch if back else stretch
     low, high = (interval.point + stretch * (end - interval.point) for end in (interval.low, interval.high))
     return replace(interval, low=low, high=high)
@@ -122,13 +122,13 @@ def standard_error(interval: Interval, confidence: float) -> float:
     return (interval.high - interval.low) / (2 * _quantile((1 - confidence) / 2))
 
 
-def detectable(error: float, min_effect: float, use: int, confidence: float) -> float:
+def detectable(error: float, min_effect: float, reuse: int, confidence: float) -> float:
     """The smallest true gain that nine of ten comparisons would promote, where the estimate has the standard error `error`.
 
     The estimate has to reach max(z * error, min_effect), z being the normal quantile of this use's error; nine of ten do
     when the truth lies NORMAL.inv_cdf(0.9) standard errors above that (Cohen 1988, chapter 2, for a power of 0.9).
     """
-    return max(_quantile(error_of(use, confidence)) * error, min_effect) + NORMAL.inv_cdf(POWER) * error
+    return max(_quantile(error_of(reuse, confidence)) * error, min_effect) + NORMAL.inv_cdf(POWER) * error
 
 
 def _quantile(error: float) -> float:

@@ -82,7 +82,7 @@ def judge(
     evaluation: Mapping[str, Any],
     params: Params,
     *,
-    use: int = 1,
+    reuse: int = 1,
 ) -> Verdict:
     """Judge a challenger against the champion, or against the absolute floors where there is none.
 
@@ -90,12 +90,12 @@ def judge(
         rows: those that the challenger was made from, with entity, target and every column of the query. Each version judges
             each row by a model that has not seen its entity.
         evaluation: the content of evaluation.json.
-        use: how many decisions these rows have served, this one included.
+        reuse: how many decisions these rows have served, this one included.
 
     Raises:
         EvergreenError: a bundle is not what was published.
     """
-    verdict = _judge(challenger, champion, rows, evaluation, params, use)
+    verdict = _judge(challenger, champion, rows, evaluation, params, reuse)
     if "rows" not in verdict.evidence:
         return verdict
     judged_by = params.evaluate.model_dump(exclude={"metric"}) | params.promotion.model_dump(exclude={"mode", "review_hours"})
@@ -103,12 +103,12 @@ def judge(
 
 
 def _judge(
-    challenger: Bundle, champion: Bundle | None, rows: pa.Table, evaluation: Mapping[str, Any], params: Params, use: int
+    challenger: Bundle, champion: Bundle | None, rows: pa.Table, evaluation: Mapping[str, Any], params: Params, reuse: int
 ) -> Verdict:
     challenging = onnx_model.load(challenger.folder, challenger.digests)
     if champion is None:
         verdict = first_verdict(evaluation, challenger.harm, challenging.score(rows), params.promotion)
-        return replace(verdict, evidence={**verdict.evidence, "use": use})
+        return replace(verdict, evidence={**verdict.evidence, "reuse": reuse})
     current = onnx_model.load(champion.folder, champion.digests)
     if challenger.scored_by == champion.scored_by:
         return identical_verdict(challenger.scored_by[0])
@@ -137,7 +137,7 @@ def _judge(
         promotion=params.promotion,
         groups={APART: challenger.harm, AGAINST_CHAMPION: harm},
         latencies=latency.measure(challenging, current, judged) if judged.num_rows else (),
-        use=use,
+        reuse=reuse,
     )
 
 

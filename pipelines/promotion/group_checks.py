@@ -34,7 +34,7 @@ def checks(compared: str, disparity: Mapping[str, Any]) -> list[Check]:
         return []
     descriptions = [_shown(harm) for harm in disparity["harmed"]]
     descriptions += [f"accepted, {_shown(harm)}: {harm['reason']}" for harm in disparity.get("accepted", ())]
-    limits = {"proven", "accepted", "unproven", "none"} & set(disparity["attributes"].values())
+    limits = {"significant", "accepted", "inconclusive", "none"} & set(disparity["attributes"].values())
     results = [
         Check(
             name=f"no harm proven, {compared}",
@@ -45,9 +45,9 @@ def checks(compared: str, disparity: Mapping[str, Any]) -> list[Check]:
             next_step=_way_out(disparity) if compared == APART else LOOK + PROMOTE,
         )
     ]
-    if disparity["unproven"]:
+    if disparity["inconclusive"]:
         observed = "; ".join(
-            _listed(why, disparity["unproven"]) for why in dict.fromkeys(harm["why"] for harm in disparity["unproven"])
+            _listed(why, disparity["inconclusive"]) for why in dict.fromkeys(harm["why"] for harm in disparity["inconclusive"])
         )
         why = "not proven is not passed: these groups may be harmed or not"
         results.append(Check(f"groups unproven, {compared}", None, observed, "enough rows of every group", why, WAIT))
@@ -87,8 +87,8 @@ def evidence(*disparities: Mapping[str, Any]) -> dict[str, float]:
 
     if not any(disparity["attributes"] for disparity in disparities):
         return {}
-    accepted: dict[str, float] = {"harm_accepted": count("accepted")} if count("accepted") else {}
-    return {"harm_proven": count("harmed"), "harm_unproven": count("unproven")} | accepted
+    accepted: dict[str, float] = {"accepted_harm": count("accepted")} if count("accepted") else {}
+    return {"significant_harm": count("harmed"), "inconclusive_harm": count("inconclusive")} | accepted
 
 
 def sentence(disparity: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.evaluation.disparity import Gap
     from pipelines.statistics.fairness import Floats, Group
 
-Finding = Literal["proven", "unproven", "none"]
+Finding = Literal["significant", "inconclusive", "none"]
 NO_GROUP, NOT_HARMED = "there is no such group", "no harm to this group is proven"
 
 
@@ -61,7 +61,7 @@ def harms(measures: Mapping[str, Measure], judged: list[Group], confidence: floa
         for index, group in enumerate(judged):
             at = number * len(judged) + index
             ends = {"point": float(drawn[0, index]), "low": float(low[at]), "high": float(high[at])}
-            finding: Finding = "proven" if ends["low"] > limit else "none" if ends["high"] <= limit else "unproven"
+            finding: Finding = "significant" if ends["low"] > limit else "none" if ends["high"] <= limit else "inconclusive"
             names = {"attribute": group.attribute, "group": group.name, "measure": measure}
             if raw is not None:
                 ends |= {"raw": float(raw[index]), "explained": float(raw[index]) - ends["point"]}
@@ -138,25 +138,25 @@ def summarise(
         hidden: attributes that the model does not see.
 
     Returns:
-        `attributes`: name -> "proven" where some group is harmed, else "accepted" where all such harm is, "none" where
-        every group was judged and none can be harmed beyond the limit, else "unproven", or "not judged" where there is
+        `attributes`: name -> "significant" where some group is harmed, else "accepted" where all such harm is, "none" where
+        every group was judged and none can be harmed beyond the limit, else "inconclusive", or "not judged" where there is
         no limit; `harmed`: the findings that are proven; `accepted`: those of them that a person accepted, each with the
         `reason`; `unmatched`: lines that accept what is not there -> why it is not; `unproven`: attribute, group and why,
         of each group that neither is nor can be shown not to be; `hidden`.
     """
     names = {(group.attribute, group.name) for group in judged}
     thin = [(group.attribute, group.name) for group in groups if (group.attribute, group.name) not in names]
-    open_ = sorted({(finding["attribute"], finding["group"]) for finding in findings if finding["finding"] == "unproven"})
+    open_ = sorted({(finding["attribute"], finding["group"]) for finding in findings if finding["finding"] == "inconclusive"})
     reasons = [(*name, "insufficient evidence") for name in thin]
     reasons += [(*name, "the interval reaches beyond the limit") for name in open_]
     lines = accepted or {}
-    proven = [finding for finding in findings if finding["finding"] == "proven"]
+    proven = [finding for finding in findings if finding["finding"] == "significant"]
     agreed = [finding | {"reason": lines[line_of(finding)]} for finding in proven if line_of(finding) in lines]
     harmed = [finding for finding in proven if line_of(finding) not in lines]
     attributes = {group.attribute: "none" if findings else "not judged" for group in groups}
-    attributes |= {attribute: "unproven" for attribute, *_ in reasons} if findings or not judged else {}
+    attributes |= {attribute: "inconclusive" for attribute, *_ in reasons} if findings or not judged else {}
     attributes |= {finding["attribute"]: "accepted" for finding in agreed}
-    attributes |= {finding["attribute"]: "proven" for finding in harmed}
+    attributes |= {finding["attribute"]: "significant" for finding in harmed}
     unproven = [dict(zip(("attribute", "group", "why"), reason, strict=True)) for reason in reasons]
     existing = {f"{group.attribute}: {group.name}" for group in groups}
     idle = [line for line in lines if line not in {line_of(finding) for finding in agreed}]
@@ -165,6 +165,6 @@ def summarise(
         "harmed": harmed,
         "accepted": agreed,
         "unmatched": {line: NOT_HARMED if line in existing else NO_GROUP for line in idle},
-        "unproven": unproven,
+        "inconclusive": unproven,
         "hidden": sorted(hidden),
     }

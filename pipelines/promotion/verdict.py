@@ -20,7 +20,7 @@ Finding = Literal[
     "not comparable",
     "by hand",  # somebody decided, whatever the figures said
     "rolled back",  # the same, to who was champion before
-    "unfit",  # fails what any champion must hold, whatever it is compared with
+    "ineligible",  # fails what any champion must hold, whatever it is compared with
     # where a person has the last word (promotion.mode: review), of what would become champion
     "awaits review",
     "approved",
@@ -68,7 +68,7 @@ class Verdict:
 
     evidence: `gain`, `low`, `high` (of the metric, positive where the challenger is better), `rows`, `entities` and
         `positives` that were judged on, which `use` of the snapshot's rows it was, the gain that was `detectable`, and
-        of how many groups harm is `harm_proven` or `harm_unproven`; what could not be computed is absent.
+        of how many groups harm is `significant_harm` or `inconclusive_harm`; what could not be computed is absent.
     snapshot: which rows were judged on, so that uses of the same ones can be counted; None where none were looked at.
     rules: the params by which it was judged.
     review: what a person answered: `asked` (sequence of the decision that asked), `answer`, `by` and `comment`.
@@ -84,8 +84,8 @@ class Verdict:
     review: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def outcome(self) -> Literal["promoted", "kept"]:
-        return "promoted" if self.finding in PROMOTING else "kept"
+    def outcome(self) -> Literal["promoted", "rejected"]:
+        return "promoted" if self.finding in PROMOTING else "rejected"
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Verdict:

@@ -1,6 +1,6 @@
 """The ledger: which versions of a model exist, and every decision about which of them is champion.
 
-It is the truth; MLflow's aliases mirror it. A promotion is one compare-and-swap on the champion's epoch.
+It is the truth; MLflow's aliases mirror it. A promotion is one compare-and-swap on the champion's revision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.registry.schema import query
 
 
 class ChampionMovedError(TransientError):
-    """Somebody else promoted between the reading of the epoch and the promotion; nothing was changed: judge again."""
+    """Somebody else promoted between the reading of the revision and the promotion; nothing was changed: judge again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ class Version(Registration):
 
 @dataclass(frozen=True, kw_only=True)
 class Champion(Version):
-    """The version that serves, and the epoch of its reign."""
+    """The version that serves, and the revision of its reign."""
 
-    epoch: int
+    revision: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class Promotion:
 
     sequence: int
     model: str
-    epoch: int
-    decision: Literal["promoted", "kept"]
+    revision: int
+    decision: Literal["promoted", "rejected"]
     from_version: int | None
     to_version: int
     actor: str
@@ -145,50 +145,50 @@ def history(url: str, model: str, rows: int = 1000) -> list[Promotion]:
         return [Promotion(**row) for row in query(connection, "history", model=model, rows=rows)]
 
 
-def use_of_snapshot(url: str, model: str, snapshot: str, *, version: int, epoch: int) -> int:
-    """How many decisions the rows of a snapshot have served when `version` is judged against the champion of `epoch`.
+def snapshot_reuse(url: str, model: str, snapshot: str, *, version: int, revision: int) -> int:
+    """How many decisions the rows of a snapshot have served when `version` is judged against the champion of `revision`.
 
     This decision included: 1 is the first use. `snapshot` is what a verdict says that it judged on.
     """
-    values = {"model": model, "snapshot": snapshot, "version": version, "epoch": epoch}
+    values = {"model": model, "snapshot": snapshot, "version": version, "revision": revision}
     with postgres.connect(url) as connection:
-        return query(connection, "use_of_snapshot", **values)[0]["use"]
+        return query(connection, "snapshot_reuse", **values)[0]["reuse"]
 
 
 def promote(
-    url: str, model: str, to_version: int, *, expected_epoch: int, actor: str, reason: str, verdict: Mapping[str, Any]
+    url: str, model: str, to_version: int, *, expected_revision: int, actor: str, reason: str, verdict: Mapping[str, Any]
 ) -> Promotion:
     """Make a version champion, if the champion is still the one that it was judged against.
 
     Args:
-        expected_epoch: `champion(...).epoch` as it was read before judging; 0 for none.
+        expected_revision: `champion(...).revision` as it was read before judging; 0 for none.
 
     Raises:
-        ChampionMovedError: the epoch is over.
+        ChampionMovedError: the revision is over.
         EvergreenError: there is no such version, or it is the champion already.
     """
     version(url, model, to_version)
     with postgres.connect(url) as connection:
         now = _now(connection, model)
-        if now and (now.epoch, now.version) == (expected_epoch, to_version):
-            raise EvergreenError(f"v{to_version} is the champion of {model!r} already, since epoch {now.epoch}.")
+        if now and (now.revision, now.version) == (expected_revision, to_version):
+            raise EvergreenError(f"v{to_version} is the champion of {model!r} already, since revision {now.revision}.")
         values = {"actor": actor, "reason": reason, "verdict": json.dumps(verdict, allow_nan=False)}
-        rows = query(connection, "promote", model=model, to_version=to_version, expected_epoch=expected_epoch, **values)
+        rows = query(connection, "promote", model=model, to_version=to_version, expected_revision=expected_revision, **values)
         if not rows:
             now = _now(connection, model)
-            current = f"{now} of epoch {now.epoch}" if now else "none"
+            current = f"{now} of revision {now.revision}" if now else "none"
             raise ChampionMovedError(
-                f"v{to_version} of {model!r} was judged against the champion of epoch {expected_epoch}; the champion is now "
-                f"{current}. Nothing was changed: judge it again, against the new one."
+                f"v{to_version} of {model!r} was judged against the champion of revision {expected_revision}; the champion is "
+                f"now {current}. Nothing was changed: judge it again, against the new one."
             )
         stage.fault("promote:uncommitted")
     return Promotion(**rows[0])
 
 
-def record_kept(
-    url: str, model: str, to_version: int, *, epoch: int, actor: str, reason: str, verdict: Mapping[str, Any]
+def record_rejection(
+    url: str, model: str, to_version: int, *, revision: int, actor: str, reason: str, verdict: Mapping[str, Any]
 ) -> Promotion | None:
-    """Note that a version was judged against the champion of `epoch` (0: none) and not promoted.
+    """Note that a version was judged against the champion of `revision` (0: none) and not promoted.
 
     Returns:
         The row; None when the latest decision about this version says the same already.
@@ -196,7 +196,7 @@ def record_kept(
     version(url, model, to_version)
     values = {"actor": actor, "reason": reason, "verdict": json.dumps(verdict, allow_nan=False)}
     with postgres.connect(url) as connection:
-        rows = query(connection, "record_kept", model=model, to_version=to_version, epoch=epoch, **values)
+        rows = query(connection, "record_rejection", model=model, to_version=to_version, revision=revision, **values)
     return Promotion(**rows[0]) if rows else None
 
 

@@ -149,30 +149,30 @@ def decide(
         moves = [row for row in ledger.history(url, version.model) if row.decision == "promoted"]
         verdict = Verdict.from_dict(moves[0].verdict)
     else:
-        epoch = champion.epoch if champion else 0
+        revision = champion.revision if champion else 0
         challenger = fetch(tracking_uri, version, cache)
-        reigning = fetch(tracking_uri, champion, cache) if champion else None
-        use = ledger.use_of_snapshot(url, version.model, challenger.snapshot, version=version.version, epoch=epoch)
+        current = fetch(tracking_uri, champion, cache) if champion else None
+        reuse = ledger.snapshot_reuse(url, version.model, challenger.snapshot, version=version.version, revision=revision)
         evaluation = _read(challenger.folder / "evaluation.json")
-        verdict = judge(challenger, reigning, rows, evaluation, params, use=use)
+        verdict = judge(challenger, current, rows, evaluation, params, reuse=reuse)
         if verdict.outcome == "promoted" and params.promotion.mode == "review":
-            verdict = reviews.awaiting(url, version, verdict, epoch=epoch, hours=params.promotion.review_hours)
+            verdict = reviews.awaiting(url, version, verdict, revision=revision, hours=params.promotion.review_hours)
         stage.fault("promote:judged")
-        record_decision(url, version, verdict, epoch=epoch, actor=actor)
+        record_decision(url, version, verdict, revision=revision, actor=actor)
     reconcile(url, tracking_uri, version.model)
     said = {"gate": f"{verdict.outcome}: {verdict.headline}"}
     mlflow_registry.tag_version(tracking_uri, version.model, version.mlflow_version, said)
     return verdict
 
 
-def record_decision(url: str, version: ledger.Version, verdict: Verdict, *, epoch: int, actor: str) -> None:
-    """The verdict as a row of the ledger. `epoch` is that of the champion it was judged against, 0 for none."""
+def record_decision(url: str, version: ledger.Version, verdict: Verdict, *, revision: int, actor: str) -> None:
+    """The verdict as a row of the ledger. `revision` is that of the champion it was judged against, 0 for none."""
     decision: dict[str, Any] = {"actor": actor, "reason": verdict.headline, "verdict": verdict.to_dict()}
     stage.fault("promote:before")
     if verdict.outcome == "promoted":
-        ledger.promote(url, version.model, version.version, expected_epoch=epoch, **decision)
+        ledger.promote(url, version.model, version.version, expected_revision=revision, **decision)
     else:
-        ledger.record_kept(url, version.model, version.version, epoch=epoch, **decision)
+        ledger.record_rejection(url, version.model, version.version, revision=revision, **decision)
     stage.fault("promote:after")
 
 

@@ -18,11 +18,11 @@ Answer = Literal["approve", "reject"]
 
 @dataclass(frozen=True)
 class Review:
-    """An open question: is `version` to follow the champion of `epoch` (0: none)?"""
+    """An open question: is `version` to follow the champion of `revision` (0: none)?"""
 
     sequence: int
     version: int
-    epoch: int
+    revision: int
     verdict: Verdict
     asked_at: datetime
 
@@ -31,7 +31,7 @@ class Review:
         return self.verdict.review["hours"] * 3600 - (now - self.asked_at).total_seconds()
 
 
-def awaiting(url: str, version: ledger.Version, verdict: Verdict, *, epoch: int, hours: float) -> Verdict:
+def awaiting(url: str, version: ledger.Version, verdict: Verdict, *, revision: int, hours: float) -> Verdict:
     """What is to be recorded where the gate would promote: that a person is asked; or what was recorded of it before, where it
     waits already, or was rejected against the very same champion.
 
@@ -39,7 +39,7 @@ def awaiting(url: str, version: ledger.Version, verdict: Verdict, *, epoch: int,
         hours: after which it is too late to answer.
     """
     latest = _latest(url, version.model).get(version.version)
-    if latest and latest.decision == "kept" and latest.epoch == epoch:
+    if latest and latest.decision == "rejected" and latest.revision == revision:
         earlier = Verdict.from_dict(latest.verdict)
         if earlier.finding in ("awaits review", "rejected"):
             return earlier
@@ -51,7 +51,7 @@ def awaiting(url: str, version: ledger.Version, verdict: Verdict, *, epoch: int,
 def open_reviews(url: str, model: str) -> list[Review]:
     """Those that nobody has answered, newest first."""
     return [
-        Review(row.sequence, row.to_version, row.epoch, Verdict.from_dict(row.verdict), row.created_at)
+        Review(row.sequence, row.to_version, row.revision, Verdict.from_dict(row.verdict), row.created_at)
         for row in _latest(url, model).values()
         if row.verdict.get("finding") == "awaits review"
     ]
@@ -67,7 +67,7 @@ def answered(review: Review, answer: Answer, *, by: str, comment: str) -> Verdic
 
 def moved(approved: Verdict, champion: ledger.Champion | None) -> Verdict:
     """The verdict where what was approved had been judged against a champion that no longer reigns."""
-    now = f"{champion} of epoch {champion.epoch}" if champion else "none"
+    now = f"{champion} of revision {champion.revision}" if champion else "none"
     headline = (
         f"The champion stays: {approved.review['by']} approved what was judged against an earlier champion; it is now {now}. "
         "Retrain by the same date, and it is judged against that."

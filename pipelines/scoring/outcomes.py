@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pipelines.scoring.score import Source
 
-COPY = "copy arrived_outcomes (entity, label, known_at) from stdin (format binary)"
+COPY = "copy arrived_outcomes (entity, label, available_at) from stdin (format binary)"
 TOGETHER = 200_000  # scores of days whose labels are asked for by one query: they are held in memory
 DAY = "score_day"  # what outcomes.sql calls the day where the table has no time column
 
@@ -52,12 +52,12 @@ def pull(
     url: str,
     model: str,
     *,
-    known_by: date,
+    available_by: date,
     as_of_from: date = date.min,
     as_of_to: date = date.max,
     say: Callable[[str], None] = lambda _: None,
 ) -> Pulled:
-    """Record in `url` what the source knew on `known_by` of the outcomes of predictions that were mature by then.
+    """Record in `url` what the source knew on `available_by` of the outcomes of predictions that were mature by then.
 
     A day is a transaction of its own. Doing it again records nothing.
 
@@ -67,19 +67,21 @@ def pull(
     if not source.queries.outcomes.exists():
         raise EvergreenError(
             f"{source.queries.outcomes} is missing, so nobody knows what came true of the scores of {model!r}. "
-            "Where the table tells it, write one row an entity and day of :score_days with the label and known_at, as "
+            "Where the table tells it, write one row an entity and day of :score_days with the label and available_at, as "
             "sql/churn/outcomes.sql does; until then drift can be watched and performance cannot."
         )
     with postgres.connect(url) as ledger:
-        days = query(ledger, "score_days", model=model, known_by=known_by, as_of_from=as_of_from, as_of_to=as_of_to)
+        days = query(ledger, "score_days", model=model, available_by=available_by, as_of_from=as_of_from, as_of_to=as_of_to)
     labels = recorded = 0
     with postgres.snapshot(source.url, source.data.timezone) as source_snapshot:
         for days_together in _together(days):
-            with _arriving(source, source_snapshot, days_together, known_by) as batches:
+            with _arriving(source, source_snapshot, days_together, available_by) as batches:
                 for day, of_day in _by_day(batches, days_together, source):
                     with postgres.connect(url) as ledger:
                         arrived = _stage(ledger, of_day, source, model, day["as_of"])
-                        new = query(ledger, "record_outcomes", model=model, known_by=known_by, **_key(day))[0]["recorded"]
+                        new = query(ledger, "record_outcomes", model=model, available_by=available_by, **_key(day))[0][
+                            "recorded"
+                        ]
                         stage.fault("outcomes:recorded")
                     labels, recorded = labels + arrived, recorded + new
                     say(f"{day['as_of']}: {arrived:,} labels, {new:,} of them news.")
@@ -99,7 +101,7 @@ def matured(
 ) -> Iterator[pa.RecordBatchReader]:
     """Predictions of some days with their labels, as both were known on a day; streamed, in no order.
 
-    Columns: version, entity, as_of, score, decision, label (0 or 1), known_at.
+    Columns: version, entity, as_of, score, decision, label (0 or 1), available_at.
 
     Args:
         judged_on: predictions whose horizon and embargo end later are not among them, nor labels known later.
@@ -143,14 +145,14 @@ def _together(days: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 @contextmanager
 def _arriving(
-    source: Source, source_snapshot: postgres.Snapshot, days: Sequence[dict[str, Any]], known_by: date
+    source: Source, source_snapshot: postgres.Snapshot, days: Sequence[dict[str, Any]], available_by: date
 ) -> Iterator[Any]:
-    """Batches of entity (text), label, known_at and day, of some days of scores."""
-    binds = {"score_days": [day["as_of"] for day in days], "as_of": known_by, "history_days": 0, **_windows(days[0])}
+    """Batches of entity (text), label, available_at and day, of some days of scores."""
+    binds = {"score_days": [day["as_of"] for day in days], "as_of": available_by, "history_days": 0, **_windows(days[0])}
     entity, target = postgres.identifier(source.data.scored_key), postgres.identifier(source.data.target)
     of_day = postgres.identifier(source.data.time or DAY)
     rows = postgres.bind(source.queries.outcomes, binds)
-    columns = f"{entity}::text as entity, {target}::int2 as label, known_at::date as known_at, {of_day}::date as of_day"
+    columns = f"{entity}::text as entity, {target}::int2 as label, available_at::date as available_at, {of_day}::date as of_day"
     with source_snapshot.batches(f"select {columns} from ({rows}) as outcomes") as batches:
         yield batches
 
@@ -182,7 +184,7 @@ def _stage(ledger: Any, batches: Any, source: Source, model: str, as_of: date) -
         for batch in batches:
             _check(batch, as_of, location)
             if batch.num_rows:
-                copy.write(copy_binary.rows([batch["entity"], batch["label"], batch["known_at"]]))
+                copy.write(copy_binary.rows([batch["entity"], batch["label"], batch["available_at"]]))
             arrived += batch.num_rows
         copy.write(copy_binary.TRAILER)
     (wrong,) = query(ledger, "wrong_outcomes")
@@ -198,7 +200,7 @@ def _check(batch: pa.RecordBatch, as_of: date, location: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for name in ("entity", "label", "known_at"):
+    for name in ("entity", "label", "available_at"):
         if batch[name].null_count:
             raise EvergreenError(f"{location}: {name} is NULL in {batch[name].null_count:,} rows: leave out what is not known.")
     other = pc.sum(pc.not_equal(batch["of_day"], pa.scalar(as_of)).fill_null(True)).as_py()

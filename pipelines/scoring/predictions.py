@@ -44,8 +44,8 @@ class Run:
     state: str  # running, complete or superseded
     row_count: int
     last_entity: str | None
-    begun_at: datetime
-    moved_at: datetime
+    started_at: datetime
+    updated_at: datetime
     entity_column: str | None = None  # what the source calls the entity
     tiers: list[str] | None = None  # names, the lowest first
     tier_starts: list[float] | None = None  # the probabilities from which on they begin

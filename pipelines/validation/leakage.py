@@ -93,9 +93,11 @@ def judge(sides: Sides, params: Params) -> list[Check]:
     ]
     strange = sorted(set(limits.allowed) - set(sides.learnt))
     if strange:
-        says = f"{', '.join(strange)} among them, which no model sees"
+        message = f"{', '.join(strange)} among them, which no model sees"
         advice = "Take the line out of params.yaml, or correct the name."
-        checks.append(Check("allowed", ", ".join(strange), "columns that a model sees", says, False, "warning", advice, "leak"))
+        checks.append(
+            Check("allowed", ", ".join(strange), "columns that a model sees", message, False, "warning", advice, "leak")
+        )
     return [_let_go(check, limits) for check in checks]
 
 
@@ -108,12 +110,12 @@ def _let_go(check: Check, limits: LeakageParams) -> Check:
 
 def _declared(sides: Sides, limits: LeakageParams) -> Iterator[Check]:
     """Columns that the owner says are known only after the outcome."""
-    found = [name for name in limits.known_after if name in sides.learnt]
+    found = [name for name in limits.available_after if name in sides.learnt]
     for name in found:
-        advice = f"{DROP}; if it is known in time after all, take it out of leakage.known_after."
-        yield Check("known_after", name, "not to be learnt from", "a feature", False, advice=advice, kind="leak")
+        advice = f"{DROP}; if it is known in time after all, take it out of leakage.available_after."
+        yield Check("available_after", name, "not to be learnt from", "a feature", False, advice=advice, kind="leak")
     if not found:
-        yield Check("known_after", None, "no feature that is known only later", "none", True, kind="leak")
+        yield Check("available_after", None, "no feature that is known only later", "none", True, kind="leak")
 
 
 def _alone(sides: Sides, limits: LeakageParams, evaluate: EvaluateParams) -> Iterator[Check]:

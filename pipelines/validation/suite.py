@@ -113,8 +113,8 @@ def _of_rows(
     """How many come, how old the newest are, and how many of them are positive."""
     sizes = pc.value_counts(rows[data.time]).field("counts").to_pylist() if data.time else [rows.num_rows]
     # more rows are growth, and their keys show a load that came twice; fewer are a load that was cut off
-    least = math.floor(min(sizes) / share / limits.rows_factor)
-    most = math.ceil(max(sizes) / share * limits.rows_factor**2)
+    least = math.floor(min(sizes) / share / limits.snapshot_volume_factor)
+    most = math.ceil(max(sizes) / share * limits.snapshot_volume_factor**2)
     of: Literal["all", "newest"] = "newest" if data.time else "all"
     if least >= limits.min_newest_rows:
         size = {"min_value": least, "max_value": most}
@@ -243,7 +243,7 @@ def _sameness(column: Column, limits: ValidateParams) -> Iterator[Expectation]:
     """How large a part the most frequent value may have: the more usual it is, the nearer to a constant."""
     usual = max(column.of_snapshots(lambda part: np.unique(part, return_counts=True)[1].max() / len(part)))
     if usual < 0.995:
-        most = round(usual + max(limits.sameness, usual) * (1 - usual), 4)
+        most = round(usual + max(limits.max_constant_rise, usual) * (1 - usual), 4)
         yield _entry("largest_share_to_be_at_most", "critical", {"column": column.name, "max_value": most})
 
 

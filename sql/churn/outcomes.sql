@@ -1,6 +1,6 @@
 -- Grain: one row per customer who could be scored on a day of :score_days, once that day's label is final by :as_of.
 --
--- The label is that of training_set.sql: left within :horizon_days after the day. known_at is the day on which the company
+-- The label is that of training_set.sql: left within :horizon_days after the day. available_at is the day on which the company
 -- knew: for who left, when that reached the books, for who stayed, when the horizon and the :embargo_days were over, since
 -- before that somebody may have left whom the books still show. Who leaves that late, and is found out later still, has a 0
 -- until then. Who had left before the day, as became known later, has no outcome.
@@ -52,5 +52,5 @@ select
     customer_id,
     snapshot_date,
     churned::int as churned,
-    case when churned then left_known_at else final_on end as known_at
+    case when churned then left_known_at else final_on end as available_at
 from outcomes

@@ -1,7 +1,7 @@
 -- Grain: one row a reservation made on a day of :score_days, once it is settled by :as_of.
 --
 -- Reservation and label are those of training_set.sql: the same rooms make one, and it counts as cancelled when at least half
--- of them were. known_at is the day on which the last of its rooms was settled: a cancellation on the day it came, a no-show on
+-- of them were. available_at is the day on which the last of its rooms was settled: a cancellation on the day it came, a no-show on
 -- the day of arrival, a stay at check-out. So a stay that begins at the end of the horizon is known some days after it, as a
 -- late label. Bookings further ahead than :horizon_days have no outcome; nor are they scored.
 
@@ -59,6 +59,6 @@ select
     reservation_id,
     booked_on as snapshot_date,
     is_canceled,
-    settled_on as known_at
+    settled_on as available_at
 from reservations
 where settled_on <= cast(:as_of as date)

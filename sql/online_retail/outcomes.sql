@@ -37,6 +37,6 @@ select
     customer_id,
     score_day as snapshot_date,
     (not came_back)::int as lapsed,
-    final_on as known_at
+    final_on as available_at
 from activity
 where was_active and final_on <= cast(:as_of as date)

@@ -28,7 +28,7 @@ GATES = {  # name -> module, imported when it is asked for
 class Claim:
     """What a gate is to do, whether it did, and what was seen."""
 
-    says: str
+    message: str
     holds: bool
     seen: str
 
@@ -77,7 +77,7 @@ def run(
         gate: Any = importlib.import_module(GATES[name])
         holds = True
         for claim in gate.claims(Asked(say, params, size, data, out, quick=not names)):
-            say(f"  {'holds' if claim.holds else 'FAILS'}  {claim.says}: {claim.seen}")
+            say(f"  {'holds' if claim.holds else 'FAILS'}  {claim.message}: {claim.seen}")
             holds &= claim.holds
         proven += [name] * holds
     failed = [name for name in names or GATES if name not in proven]

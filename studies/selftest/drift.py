@@ -25,21 +25,21 @@ COLUMN = "usage"
 def claims(asked: Asked) -> Iterator[Claim]:
     """Quiet months pass; drift is an alarm, a broken feed a block, and changed outcomes a retraining."""
     watched = Watched.of(asked.params)
-    quiet = watched.months_said(lambda rows: rows)
-    alarms = [one.month for one in quiet if one.alarm or one.decision.action in ("block", "retrain")]
-    says = f"of {len(quiet)} quiet months at most {MOST_ALARMS} is an alarm"
-    yield Claim(says, len(alarms) <= MOST_ALARMS, f"{len(alarms)} were")
+    baseline = watched.months_said(lambda rows: rows)
+    alarms = [one.month for one in baseline if one.alarm or one.decision.action in ("quarantine", "retrain")]
+    message = f"of {len(baseline)} quiet months at most {MOST_ALARMS} is an alarm"
+    yield Claim(message, len(alarms) <= MOST_ALARMS, f"{len(alarms)} were")
     moved = watched.months_said(lambda rows: _times(rows, 1.0, plus=1.0))
     found = next((one for one in moved if one.alarm and one.month >= SHIFTED), None)
     seen = f"month {found.month}: {', '.join(one.kind for one in found.found)}" if found else "no alarm"
     yield Claim(f"{COLUMN} a deviation higher from month {SHIFTED} on is an alarm", found is not None, seen)
     broken = [one for one in watched.months_said(lambda rows: _times(rows, 1000.0)) if one.month >= SHIFTED]
-    yield Claim(f"{COLUMN} in another unit blocks", broken[0].decision.action == "block", broken[0].decision.action)
+    yield Claim(f"{COLUMN} in another unit blocks", broken[0].decision.action == "quarantine", broken[0].decision.action)
     lost = replay.mature_loss(watched.version, _dealt_out(watched.months[SHIFTED]))
     kept = replay.mature_loss(watched.version, watched.months[SHIFTED])
-    says = "outcomes that have nothing to do with the scores any more are a loss"
+    message = "outcomes that have nothing to do with the scores any more are a loss"
     holds = "loss" in {one.kind for one in lost} and "loss" not in {one.kind for one in kept}
-    yield Claim(says, holds, "; ".join(one.says for one in lost) or "none seen")
+    yield Claim(message, holds, "; ".join(one.message for one in lost) or "none seen")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,13 @@ class Watched:
     @classmethod
     def of(cls, params: Params) -> Watched:
         here = world.settings(params)
-        monitor = here.monitor.model_copy(update={"rates": {}, "trending": [], "min_blocks": min(here.monitor.min_blocks, 10)})
+        monitor = here.monitor.model_copy(
+            update={
+                "per_unit_columns": {},
+                "non_stationary_columns": [],
+                "min_baseline_windows": min(here.monitor.min_baseline_windows, 10),
+            }
+        )
         data = here.data.model_copy(update={"target": "churned"})
         features = here.features.model_copy(update={"exclude": ["gender"]})
         here = here.model_copy(update={"monitor": monitor, "data": data, "features": features})

@@ -31,13 +31,13 @@ def claims(asked: Asked) -> Iterator[Claim]:
     params = asked.params.model_copy(update={"audit": _audit(asked.params.audit)})
     harmed, fair = (_verdict(params, found) for found in (0.4, 0.9))
     groups = [f"{one['attribute']} {one['group']}" for one in harmed["harmed"]]
-    says = "a group of whose leavers 40% are found, where it is 90% of all others, is harmed"
-    yield Claim(says, groups == ["region north"] * len(groups) and bool(groups), _seen(harmed))
+    message = "a group of whose leavers 40% are found, where it is 90% of all others, is harmed"
+    yield Claim(message, groups == ["region north"] * len(groups) and bool(groups), _seen(harmed))
     yield Claim("a group that is treated as all others is not", not fair["harmed"], _seen(fair))
-    says = f"of {_few(params)} customers nothing is proven, and nothing passed"
-    yield Claim(says, _is_unknown(fair), ", ".join(f"{one['group']}: {one['why']}" for one in fair["unproven"]))
+    message = f"of {_few(params)} customers nothing is proven, and nothing passed"
+    yield Claim(message, _is_unknown(fair), ", ".join(f"{one['group']}: {one['why']}" for one in fair["inconclusive"]))
     out, into = (comparison.first_verdict(EVALUATION, one, SCORES, params.promotion).outcome for one in (harmed, fair))
-    yield Claim("the harmed group keeps a version out", (out, into) == ("kept", "promoted"), f"{out}; without harm {into}")
+    yield Claim("the harmed group keeps a version out", (out, into) == ("rejected", "promoted"), f"{out}; without harm {into}")
     if not asked.quick:
         yield from _census(params, asked)
 
@@ -84,8 +84,8 @@ def _census(params: Params, asked: Asked) -> Iterator[Claim]:
     yield Claim(f"of {tables} honest models where base rates differ at most 1 is blocked", blocked["honest"] <= 1, shown)
     for name in HARMS:
         least = int(LEAST_FOUND * tables)
-        says = f"of {tables} models with {name} for the disabled at least {least} are blocked"
-        yield Claim(says, blocked[name] >= least, f"{blocked[name]} were")
+        message = f"of {tables} models with {name} for the disabled at least {least} are blocked"
+        yield Claim(message, blocked[name] >= least, f"{blocked[name]} were")
 
 
 def census(random: np.random.Generator, size: int) -> pd.DataFrame:
@@ -170,7 +170,7 @@ def _few(params: Params) -> int:
 
 
 def _is_unknown(verdict: dict[str, Any]) -> bool:
-    return "islands" in {one["group"] for one in verdict["unproven"]} and verdict["attributes"]["region"] == "unproven"
+    return "islands" in {one["group"] for one in verdict["inconclusive"]} and verdict["attributes"]["region"] == "inconclusive"
 
 
 def _seen(verdict: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ docs/explanation/leakage.md says what they mean.
 
 def claims(asked: Asked) -> Iterator[Claim]:
     """Honest rows pass, made up on the spot and, when the gate is named, of the real tables; leaks are blocked by name."""
-    ground = grounds.small(asked.params.model_copy(update={"leakage": LeakageParams(ages=[AGE], known_after=["room"])}))
+    ground = grounds.small(asked.params.model_copy(update={"leakage": LeakageParams(ages=[AGE], available_after=["room"])}))
     tables = [ground] if asked.quick else [ground, *grounds.load(asked.data, asked.say)]
     for table in tables:
         found = blocked(table.rows, table.params)
@@ -41,15 +41,15 @@ def claims(asked: Asked) -> Iterator[Claim]:
     later = _filled_later(ground)
     found = blocked(_with(ground, later), ground.params)
     names = {one.column for one in found if one.type == "together"}
-    says = "columns filled in after the outcome, of which none tells the label alone, are blocked by name"
-    yield Claim(says, names == {*later}, found[0].observed if found else "they passed")
+    message = "columns filled in after the outcome, of which none tells the label alone, are blocked by name"
+    yield Claim(message, names == {*later}, found[0].observed if found else "they passed")
     twice = pa.concat_tables([ground.rows, _under_other_keys(ground.rows, ground)])
     found = blocked(twice, ground.params)
-    says = "rows that stand on both sides under other keys are blocked"
-    yield Claim(says, "copies" in {one.type for one in found}, found[0].observed if found else "they passed")
+    message = "rows that stand on both sides under other keys are blocked"
+    yield Claim(message, "copies" in {one.type for one in found}, found[0].observed if found else "they passed")
     found = blocked(_of_areas(ground), ground.params)
-    says = "rows that are alike because their columns describe an area pass"
-    yield Claim(says, not found, found[0].observed if found else "none blocked")
+    message = "rows that are alike because their columns describe an area pass"
+    yield Claim(message, not found, found[0].observed if found else "none blocked")
     if asked.data and not asked.quick:
         yield from _real(asked, asked.data)
 

@@ -40,7 +40,7 @@ def write(trials: Sequence[Trial], claims: Sequence[Claim], out: Path) -> None:
         "Written by `evergreen selftest validation --out`; docs/explanation/data-gate.md says what it means.",
         "",
     ]
-    lines += [f"- {claim.says}: {claim.seen}" for claim in claims]
+    lines += [f"- {claim.message}: {claim.seen}" for claim in claims]
     for must, title in (
         (True, "Faults that must be seen: blocked, by column and kind"),
         (False, "Subtle ones: blocked / seen at all"),

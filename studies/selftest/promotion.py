@@ -95,8 +95,8 @@ class Trial:
         verdicts = [self.judge(challenger, champion, number, seen) for number in self._counted(size, "better challengers")]
         promoted = sum(verdict.outcome == "promoted" for verdict in verdicts)
         least = int(LEAST_BETTER * size)
-        says = f"of {size} challengers with a gain of {gain:.4f} in {self.params.promotion.metric} at least {least} promote"
-        return Claim(says, promoted >= least, f"{promoted} did; {_findings(verdicts)}")
+        message = f"of {size} challengers with a gain of {gain:.4f} in {self.params.promotion.metric} at least {least} promote"
+        return Claim(message, promoted >= least, f"{promoted} did; {_findings(verdicts)}")
 
     def planted(self) -> tuple[float, float, Bundle, Bundle]:
         """How much of the hint a challenger must see for a detectable gain; the true gain; challenger and champion."""
@@ -116,8 +116,8 @@ class Trial:
         """What `pin` would say after a comparison like this one, were it of as many customers."""
         compared = [self.judge(challenger, champion, 900_000 + again, seen).to_dict() for again in range(3)]
         rules = {"evaluate": self.params.evaluate, "promotion": self.params.promotion}
-        size = {"entities": HELD_OUT, "rows": HELD_OUT, "use": 1}
-        return float(np.mean([detection.foresee([one], **size, **rules).gain for one in compared]))
+        size = {"entities": HELD_OUT, "rows": HELD_OUT, "reuse": 1}
+        return float(np.mean([detection.minimum_detectable_effect([one], **size, **rules).gain for one in compared]))
 
     def true_gain(self, challenger: Bundle, champion: Bundle, seen: float) -> float:
         """Of the metric, on so many customers that chance plays no part."""
@@ -143,9 +143,9 @@ class Trial:
         ahead = sum(verdict.evidence["low"] > 0 for verdict in verdicts)
         stopped = sum(verdict.finding == "unfair" for verdict in verdicts)
         promoted = sum(verdict.outcome == "promoted" for verdict in verdicts)
-        says = "one that is better overall and clearly worse for one group never promotes"
+        message = "one that is better overall and clearly worse for one group never promotes"
         seen = f"{promoted} of {REPEATED} did; {ahead} were better overall, and {stopped} of these were stopped for the group"
-        return Claim(says, promoted == 0 and 0 < ahead == stopped, seen)
+        return Claim(message, promoted == 0 and 0 < ahead == stopped, seen)
 
     def _counted(self, count: int, what: str) -> Iterator[int]:
         """0, 1, ..., and a line now and then about how far it is."""

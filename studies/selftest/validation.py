@@ -61,16 +61,18 @@ def must_claim(trials: list[Trial]) -> Claim:
     missed = [trial for trial in asked if not (trial.blocked and trial.named)]
     examples = "; ".join(f"{one.table} {one.kind} {one.strength} [{one.column}] {one.found or 'nothing'}" for one in missed[:5])
     share = len(seen) / len(asked)
-    says = f"of {len(asked)} faults that must be seen at least {LEAST_SEEN:.0%} are blocked, by column and kind"
-    return Claim(says, share >= LEAST_SEEN, f"{share:.2%}" + (f"; not: {examples}" if missed else ""))
+    message = f"of {len(asked)} faults that must be seen at least {LEAST_SEEN:.0%} are blocked, by column and kind"
+    return Claim(message, share >= LEAST_SEEN, f"{share:.2%}" + (f"; not: {examples}" if missed else ""))
 
 
 def clean_claim(tables: list[Ground], count: int, say: Callable[[str], None]) -> Claim:
     """Resamples of the tables, and their later snapshots as they came, by a suite of what was before them."""
     alarms = [alarm for number, alarm in enumerate(_clean(tables, count)) if _said(say, number, count) and alarm]
-    says = f"of {count} clean tables at most {MOST_ALARMS} are blocked"
+    message = f"of {count} clean tables at most {MOST_ALARMS} are blocked"
     return Claim(
-        says, len(alarms) <= MOST_ALARMS * max(1, count // CLEAN), f"{len(alarms)} were" + "".join(f"; {one}" for one in alarms)
+        message,
+        len(alarms) <= MOST_ALARMS * max(1, count // CLEAN),
+        f"{len(alarms)} were" + "".join(f"; {one}" for one in alarms),
     )
 
 

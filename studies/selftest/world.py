@@ -96,7 +96,7 @@ class Maker:
         (folder / "schema.json").write_text(json.dumps(schema, indent=indent))
         threshold = threshold_by_cost(labels, scores, self.params.evaluate)
         (folder / "decision.json").write_text(json.dumps({"threshold": threshold}))
-        (folder / "audit.json").write_text(json.dumps({"verdict": {"attributes": {}, "harmed": [], "unproven": []}}))
+        (folder / "audit.json").write_text(json.dumps({"verdict": {"attributes": {}, "harmed": [], "inconclusive": []}}))
         manifest = {"data": {"as_of": "selftest", "fingerprint": "none"}, "split": {"salt": "selftest", "folds": 1}}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         return Bundle(folder)

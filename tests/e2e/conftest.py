@@ -9,7 +9,7 @@ import pytest
 
 from flows.execution import workspace
 from flows.execution.workspace import git
-from tests.clones import Clone
+from tests.support.clones import Clone
 
 
 @pytest.fixture(scope="session")

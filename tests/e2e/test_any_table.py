@@ -12,10 +12,9 @@ from pipelines.config.settings import Settings
 from pipelines.data import postgres
 from pipelines.registry import ledger
 from pipelines.scoring import predictions
-from tests.clones import REPOSITORY, Clone
-from tests.e2e.test_scoring import run_score
-from tests.e2e.test_watching import begin, finished
-from tests.infra.init import odd
+from tests.support import odd
+from tests.support.clones import REPOSITORY, Clone
+from tests.support.runs import begin, finished, run_score
 
 pytestmark = pytest.mark.long
 QUICK = {
@@ -37,7 +36,7 @@ def initialised(stack: Settings, folder, *options: str) -> Clone:
 def timeless(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The table of every odd name and value, retrained once."""
     odd.create(stack.load_url)
-    roles = ("--protected", "flag", "--personal", "name", "--known-after", "took", "--exclude", "thousands")
+    roles = ("--protected", "flag", "--personal", "name", "--available-after", "took", "--exclude", "thousands")
     named = ("odd", "--table", odd.TABLE, "--target", "Will churn?", "--id", "Customer No.")
     clone = initialised(stack, tmp_path_factory.mktemp("odd"), *named, *roles)
     clone.retrain()
@@ -95,7 +94,7 @@ def test_rows_that_come_once_are_scored_and_judged_day_by_day(log: Clone) -> Non
     url = log.settings.evergreen_url
     judged = store.verdicts(url, "order-log")
     assert [one.window_key for one in judged] == ["2024-09", "2024-10"]
-    assert {one.action for one in judged} <= {"nothing", "note"}
+    assert {one.action for one in judged} <= {"none", "info"}
     assert [one.window_key for one in store.performances(url, "order-log")] == ["2024-09"]  # October's labels come in November
     with postgres.connect(url) as connection:
         found = connection.execute(

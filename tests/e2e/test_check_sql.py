@@ -11,8 +11,8 @@ from cli.check_sql.scratch import PREFIX
 from infra.stack import postgres_server
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
-from tests.clones import REPOSITORY, Clone
 from tests.conftest import Project
+from tests.support.clones import REPOSITORY, Clone
 
 DATA = REPOSITORY.parent / "shared" / "data"
 DOC = (REPOSITORY / "docs/explanation/point-in-time.md").read_text(encoding="utf-8")

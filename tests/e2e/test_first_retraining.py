@@ -14,8 +14,8 @@ from flows.execution import dvc
 from flows.execution.workspace import git
 from infra.stack import processes, store
 from pipelines.registry import ledger
-from tests.clones import Clone, bare_environment
 from tests.conftest import AS_OF, Project
+from tests.support.clones import Clone, bare_environment
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def mlflow_files(project: Project, run_id: str, path: str = "") -> set[str]:
 def test_the_first_version_is_champion_of_the_first_epoch(project: Project) -> None:
     champion = ledger.champion(project.settings.evergreen_url, "churn")
     assert champion is not None
-    assert (champion.version, champion.epoch) == (1, 1)
+    assert (champion.version, champion.revision) == (1, 1)
     (promotion,) = [row for row in ledger.history(project.settings.evergreen_url, "churn") if row.to_version == 1]
     assert (promotion.decision, promotion.from_version, promotion.actor) == ("promoted", None, f"retrain/{project.run.id}")
 
@@ -207,7 +207,7 @@ def test_a_version_is_checked_out_and_nothing_is_left_to_do(project: Project) ->
 
 
 def test_history_and_champion_tell_of_the_first_promotion(project: Project) -> None:
-    assert re.search(r"epoch 1 +none -> v1 +promoted", project.clone.evergreen("history"))
+    assert re.search(r"revision 1 +none -> v1 +promoted", project.clone.evergreen("history"))
     said = project.clone.evergreen("champion")
     assert "churn v1 is champion" in said
     assert AS_OF in said

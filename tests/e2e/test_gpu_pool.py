@@ -26,7 +26,7 @@ from flows.execution.remote import tag_of
 from flows.execution.workspace import git
 from infra.stack import supervisor_control
 from pipelines.config.settings import Settings
-from tests.clones import FINAL, Clone, FlowRun, ask, bare_environment, kill_all, wait_for
+from tests.support.clones import FINAL, Clone, FlowRun, ask, bare_environment, kill_all, wait_for
 
 pytestmark = pytest.mark.long
 BEAT_S = 2  # of the tests' workers: one that was not heard for four of them is gone

@@ -14,9 +14,10 @@ from infra.stack import processes
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
-from tests.clones import Clone, FlowRun, bare_environment, kill_all, wait_for
 from tests.conftest import Project
 from tests.e2e.conftest import exact
+from tests.support.clones import Clone, FlowRun, bare_environment, kill_all, wait_for
+from tests.support.runs import flow_of, works_on
 
 pytestmark = pytest.mark.long
 AS_OF = "2024-11-30"  # a pin that no other test has run
@@ -64,19 +65,6 @@ def kill(project: Project, stage: str, victims) -> Killed:
     seconds = time.monotonic() - began
     _, orphans = psutil.wait_procs(family, timeout=10)
     return Killed(run, run.wait(120), seconds, orphans, finished)
-
-
-def works_on(process: psutil.Process, run: FlowRun) -> bool:
-    """Whether a process is the flow's of this run or one of its stages'."""
-    try:
-        return process.environ().get("PREFECT__FLOW_RUN_ID") == run.id
-    except psutil.Error:
-        return False
-
-
-def flow_of(settings: Settings, run: FlowRun) -> list[psutil.Process]:
-    found = [one for one in processes.belonging_to(settings.home, ["cpu-1"]) if works_on(one, run)]
-    return [one for one in found if "prefect.engine" in " ".join(one.cmdline())]
 
 
 def worker_of(settings: Settings, _run: FlowRun) -> list[psutil.Process]:
@@ -131,14 +119,14 @@ def test_it_converges_to_the_hashes_of_an_undisturbed_run_by_hand(project: Proje
 
 def test_a_killed_fit_starts_again_in_the_next_workspace_and_ends_the_same(project: Project) -> None:
     with pytest.raises(dvc.StageError, match="signal 9"):
-        fit_network(project, "killed-fit", EVERGREEN_FAULT="mlp:epoch:2:kill")
+        fit_network(project, "killed-fit", EVERGREEN_FAULT="mlp:revision:2:kill")
     assert fit_network(project, "next-fit") == fit_network(project, "fresh-fit")
 
 
 def fit_network(project: Project, name: str, **variables: str) -> bytes:
     """The graph that `train@mlp` makes in a workspace of its own."""
     place = workspace.create(project.settings, name, project.run.ref)
-    quick = {"enabled": {"linear": "cpu", "lightgbm": "cpu", "mlp": "gpu"}, "mlp.epochs": 4, "mlp.search": {}}
+    quick = {"enabled": {"linear": "cpu", "lightgbm": "cpu", "mlp": "gpu"}, "mlp.revisions": 4, "mlp.search": {}}
     Clone(place.folder).set_params({f"candidates.{key}": value for key, value in quick.items()})
     try:
         with dvc.runner(place.folder, bare_environment() | project.settings.environment() | variables) as runner:

@@ -99,8 +99,8 @@ def test_aliases_that_somebody_moved_are_mended_by_the_doctor_and_by_what_follow
     assert list(doctor._aliases(here)) == []
     spoil()
     said: list[str] = []
-    epoch = ledger.champion(here.promoter_url, "churn").epoch
-    rollback.tell(here, "churn", epoch, said.append)
+    revision = ledger.champion(here.promoter_url, "churn").revision
+    rollback.tell(here, "churn", revision, said.append)
     assert len(said) == 1 and "@champion: none ->" in said[0]
     assert aliases() == right
 

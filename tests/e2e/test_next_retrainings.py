@@ -11,8 +11,8 @@ from flows.execution import workspace
 from flows.execution.workspace import git
 from infra.stack import store
 from pipelines.registry import ledger
-from tests.clones import ask, run_stages, wait_for
 from tests.conftest import AS_OF, Project
+from tests.support.clones import ask, run_stages, wait_for
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from infra import doctor
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
-from tests.clones import Clone, FlowRun, ask, wait_for
 from tests.conftest import AS_OF, Project
+from tests.support.clones import Clone, FlowRun, ask, wait_for
 
 BLOCK = "custom-webhook/listener"
 QUIET_S = 3  # an event is acted on within a second or two: what comes twice has come by then
@@ -101,7 +101,7 @@ def runs_of(clone: Clone, cause: str) -> list[dict[str, Any]]:
 
 
 def test_a_decision_arrives_once(told: Clone, mailbox: Mailbox) -> None:
-    emit(told, "block", cause="2025-10", why="Charges are in cents.")
+    emit(told, "quarantine", cause="2025-10", why="Charges are in cents.")
     letter = mailbox.only("Charges are in cents.")
     assert letter["subject"] == "Evergreen told: the feed is broken"
     assert "prefect deployment run 'monitor/told' -p window=2025-10" in letter["body"]
@@ -135,7 +135,7 @@ def test_without_a_date_the_retraining_takes_the_newest(told: Clone) -> None:
 
 
 def test_nobody_is_told_of_another_model(told: Clone, mailbox: Mailbox) -> None:
-    events.emit("other", "block", {"why": "Not ours."}, api=told.settings.prefect_api_url)
+    events.emit("other", "quarantine", {"why": "Not ours."}, api=told.settings.prefect_api_url)
     emit(told, "review", why="Ours, and later.")
     assert mailbox.only("Ours, and later.")
     assert mailbox.with_text("Not ours.") == []

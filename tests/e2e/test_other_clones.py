@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 
 from flows.execution.workspace import git
 from pipelines.registry import ledger
-from tests.clones import REPOSITORY, Clone, FlowRun, ask
 from tests.conftest import Project
 from tests.e2e.conftest import exact
+from tests.support.clones import REPOSITORY, Clone, FlowRun, ask
 
 pytestmark = pytest.mark.long
 TELCO = REPOSITORY.parent / "shared" / "data" / "telco_churn" / "Telco-Customer-Churn.csv"

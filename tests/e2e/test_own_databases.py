@@ -17,8 +17,8 @@ from examples.telecom.load import load_demo, oracle_auc
 from infra.stack import postgres_server
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
-from tests.clones import Clone, FlowRun, read_json
 from tests.conftest import AS_OF, free_ports
+from tests.support.clones import Clone, FlowRun, read_json
 
 pytestmark = pytest.mark.long
 READER = "looker:only-to-look"
@@ -91,7 +91,7 @@ def test_the_role_can_do_nothing_but_select(own: Own) -> None:
 def test_it_suffices_from_pin_to_champion(own: Own) -> None:
     champion = ledger.champion(own.clone.settings.evergreen_url, "own")
     assert champion is not None
-    assert (champion.version, champion.epoch, champion.git_ref) == (1, 1, own.run.ref)
+    assert (champion.version, champion.revision, champion.git_ref) == (1, 1, own.run.ref)
     assert "extract" in own.run.executed()
 
 

@@ -13,9 +13,9 @@ from flows import promote
 from monitoring.reports import site
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, publish
-from tests.clones import Clone, FlowRun, ask, wait_for
 from tests.conftest import AS_OF, Project, Settings
-from tests.pipelines import bundles
+from tests.support import bundles
+from tests.support.clones import Clone, FlowRun, ask, wait_for
 
 MODEL = "reviewed"
 WEIGHTS = [
@@ -65,7 +65,7 @@ def asked(clone: Clone, tmp_path) -> Asked:
     decide = {"cache": tmp_path / "cache", "actor": "tester"}
     rows = bundles.held_out_rows()
     verdict = publish.decide(here.evergreen_url, here.mlflow_tracking_uri, version, rows, params, **decide)
-    assert (verdict.outcome, verdict.finding) == ("kept", "awaits review")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "awaits review")
     pages = {site.SUMMARY: "It awaits an answer."}
     site.write_version(here.home / "site", MODEL, version.version, verdict=pages, card="", reports={}, links={})
     address = promote.begin(here, version)
@@ -81,7 +81,7 @@ def test_rejected_stays_out_says_who_and_why_and_is_kept_on_the_page(asked: Aske
     assert asked.answer("reject", "Its recall among the young.")["status"] == "ACCEPT"
     assert asked.run.wait(120)["type"] == "COMPLETED"
     row = asked.newest()
-    assert (row.decision, row.actor, row.to_version) == ("kept", "Ada", asked.version.version)
+    assert (row.decision, row.actor, row.to_version) == ("rejected", "Ada", asked.version.version)
     verdict = Verdict.from_dict(row.verdict)
     assert (verdict.finding, verdict.review["comment"]) == ("rejected", "Its recall among the young.")
     assert verdict.comparisons or verdict.evidence  # what the gate saw is kept with the answer
@@ -113,12 +113,12 @@ def test_approved_after_the_champion_moved_is_refused_and_says_what_to_do(asked:
     champion = ledger.champion(url, MODEL)
     release = bundles.write_release(tmp_path / "other", MODEL, {"strong": 0.5})
     other = publish.publish_version(url, asked.here.mlflow_tracking_uri, release)
-    epoch = champion.epoch if champion else 0
-    publish.record_decision(url, other, Verdict("by hand", "Bob: back"), epoch=epoch, actor="Bob")
+    revision = champion.revision if champion else 0
+    publish.record_decision(url, other, Verdict("by hand", "Bob: back"), revision=revision, actor="Bob")
     asked.answer("approve")
     state = asked.run.wait(120)
     assert state["type"] == "FAILED" and "Retrain by the same date" in state["message"]
-    assert (asked.newest().decision, asked.newest().verdict["finding"]) == ("kept", "champion moved")
+    assert (asked.newest().decision, asked.newest().verdict["finding"]) == ("rejected", "champion moved")
     assert ledger.champion(url, MODEL).version == other.version
 
 
@@ -130,7 +130,7 @@ def test_an_answer_that_never_came_is_entered_by_whoever_looks_next(asked: Asked
     late = replace(review, verdict=replace(review.verdict, review={**review.verdict.review, "hours": 1e-6}))
     verdict = promote.reviews.expired(late)
     assert late.seconds_left(review.asked_at) < 1
-    publish.record_decision(url, asked.version, verdict, epoch=review.epoch, actor="evergreen")
+    publish.record_decision(url, asked.version, verdict, revision=review.revision, actor="evergreen")
     assert promote.reviews.open_reviews(url, MODEL) == []
     asked.answer("approve")
     state = asked.run.wait(120)
@@ -156,5 +156,5 @@ def test_a_retraining_ends_with_the_question_and_the_answer_needs_no_stage_again
     assert run.wait(120)["type"] == "COMPLETED", run.state
     assert set(run.tasks()) == {"settle", "pages", "tell"}
     champion = ledger.champion(clone.settings.evergreen_url, "asking")
-    assert (champion.version, champion.epoch) == (1, 1)
+    assert (champion.version, champion.revision) == (1, 1)
     assert "Approved by Ada: The first one." in (page / "index.html").read_text()

@@ -13,8 +13,8 @@ from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
 from pipelines.registry import ledger
-from tests.clones import Clone
 from tests.conftest import AS_OF, Project
+from tests.support.clones import Clone
 
 
 @pytest.fixture(scope="module")

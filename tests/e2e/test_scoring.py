@@ -14,22 +14,13 @@ from pipelines.data import postgres
 from pipelines.registry import ledger, publish
 from pipelines.scoring import outcomes, predictions
 from pipelines.scoring.score import ENTITY, Source
-from tests.clones import Clone, FlowRun, ask
 from tests.conftest import Project
+from tests.support.clones import FlowRun, ask
+from tests.support.runs import run_score
 
 pytestmark = pytest.mark.long
 NEWEST = dt.date(2025, 12, 31)  # what the demo company has complete
 EARLIER = dt.date(2025, 3, 15)
-
-
-def run_score(clone: Clone, *, succeeds: bool = True, **values: str) -> FlowRun:
-    pairs = [word for name, value in values.items() for word in ("-p", f"{name}={value}")]
-    done = clone.run("prefect", "deployment", "run", f"score/{clone.model}", *pairs, "--watch", check=False)
-    assert (done.returncode == 0) == succeeds, done.stdout[-6000:]
-    api = clone.settings.prefect_api_url
-    deployment = ask("get", f"{api}/deployments/name/score/{clone.model}")
-    wanted = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
-    return FlowRun(api, ask("post", f"{api}/flow_runs/filter", wanted)[0]["id"])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +96,7 @@ def test_the_demos_labels_come_when_they_are_final(project: Project) -> None:
     window = {"as_of_from": EARLIER, "as_of_to": EARLIER}
     with lineage.source(here, ledger.champion(here.evergreen_url, "churn")) as source:
         assert isinstance(source, Source)
-        outcomes.pull(source, here.evergreen_url, "churn", known_by=EARLIER + dt.timedelta(44), **window)
+        outcomes.pull(source, here.evergreen_url, "churn", available_by=EARLIER + dt.timedelta(44), **window)
     early = outcomes.counts(here.evergreen_url, "churn", judged_on=EARLIER + dt.timedelta(43), **window)
     final = outcomes.counts(here.evergreen_url, "churn", judged_on=EARLIER + dt.timedelta(44), **window)
     assert early.immature == final.matured > 500 and early.matured == final.immature == 0

@@ -10,7 +10,7 @@ import pytest
 from infra.stack import api, api_key
 from pipelines.data import postgres
 from pipelines.registry import ledger
-from tests.clones import wait_for
+from tests.support.clones import wait_for
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

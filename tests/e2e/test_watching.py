@@ -11,26 +11,14 @@ import pytest
 
 from monitoring import store
 from pipelines.data import postgres
-from tests.clones import Clone, FlowRun, ask, kill_all, wait_for
 from tests.conftest import Project
-from tests.e2e.test_killed_runs import flow_of
+from tests.support.clones import FlowRun, kill_all, wait_for
+from tests.support.runs import begin, finished, flow_of
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("watched")]
 START, END = "2025-01-01", "2025-06-30"  # the feed breaks in May
 MONTHS = [f"2025-0{month}" for month in range(1, 7)]
 SEED = 20251125
-
-
-def begin(clone: Clone, flow: str, **values: object) -> FlowRun:
-    api = clone.settings.prefect_api_url
-    deployment = ask("get", f"{api}/deployments/name/{flow}/{clone.model}")
-    return FlowRun(api, ask("post", f"{api}/deployments/{deployment['id']}/create_flow_run", {"parameters": values})["id"])
-
-
-def finished(run: FlowRun, seconds: float = 900) -> FlowRun:
-    state = run.wait(seconds)
-    assert state["type"] == "COMPLETED", f"{state['name']}: {state['message']}\n{run.log()[-4000:]}"
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +55,8 @@ def test_every_window_has_one_verdict_and_the_broken_feed_is_blocked(project: Pr
     judged = store.verdicts(project.settings.evergreen_url, "churn")
     assert [one.window_key for one in judged] == MONTHS
     actions = {one.window_key: one.action for one in judged}
-    assert {actions[key] for key in MONTHS[:4]} <= {"nothing", "note"}
-    assert {actions[key] for key in MONTHS[4:]} == {"block"}
+    assert {actions[key] for key in MONTHS[:4]} <= {"none", "info"}
+    assert {actions[key] for key in MONTHS[4:]} == {"quarantine"}
     assert any("usage_gb_3m" in one.about for one in judged[4].findings)
     assert store.retrainings(project.settings.evergreen_url, "churn")[0].cause is None  # the first one, by hand
 
@@ -141,7 +129,7 @@ def test_a_late_source_is_judged_up_to_its_newest_window_and_said_to_be_late(pro
 
 def forget_windows(url: str) -> None:
     """As if nothing had been scored or judged: the ledger itself refuses this, so its triggers are put aside."""
-    tables = ("predictions", "scoring_runs", "outcomes", "profiles", "notices", "performances", "verdicts")
+    tables = ("predictions", "scoring_runs", "outcomes", "profiles", "notifications", "performances", "verdicts")
     with postgres.connect(url) as ours:
         for table in tables:
             ours.execute(f"alter table evergreen.{table} disable trigger user")

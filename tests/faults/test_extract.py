@@ -12,7 +12,7 @@ import pytest
 from pipelines.config import stage
 from pipelines.config.errors import TransientError
 from pipelines.config.stage import TRANSIENT
-from tests.faults.test_source import QUERIES, Source, source, template
+from tests.support.sources import QUERIES, Source, source, template
 
 __all__ = ["source", "template"]  # fixtures
 PATHS = (

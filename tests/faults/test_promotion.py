@@ -15,9 +15,7 @@ import pytest
 
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, publish
-from tests import invariants
-from tests.faults import promoters
-from tests.pipelines import bundles
+from tests.support import bundles, invariants, promoters
 
 POINTS = ("promote:judged", "promote:before", "promote:uncommitted", "promote:after", "promote:alias")
 BEFORE = {"promote:judged", "promote:before", "promote:uncommitted"}  # after these the ledger knows nothing of it yet
@@ -49,7 +47,7 @@ class Arena:
         if champion and champion.version != 1:
             first = ledger.version(self.url, self.model, 1)
             again = Verdict("by hand", "tester: back to the first")
-            publish.record_decision(self.url, first, again, epoch=champion.epoch, actor="tester")
+            publish.record_decision(self.url, first, again, revision=champion.revision, actor="tester")
             publish.reconcile(self.url, self.uri, self.model)
 
     def check(self) -> None:
@@ -84,7 +82,7 @@ def arena(postgres_url, stack, tmp_path_factory):
     fork = multiprocessing.get_context("forkserver")
     fork.set_forkserver_preload(promoters.WARM)
     first = Verdict("by hand", "tester: begin")
-    publish.record_decision(url, ledger.version(url, model, 1), first, epoch=0, actor="tester")
+    publish.record_decision(url, ledger.version(url, model, 1), first, revision=0, actor="tester")
     warm = Arena(url, uri, model, folder / "cache", fork, 0.0)
     for _ in range(2):  # the second is as fast as all that follow
         warm.reset()
@@ -133,7 +131,7 @@ def kill_racers(arena: Arena, rounds: int, chance: random.Random) -> int:
         after = ledger.champion(arena.url, arena.model)
         ended = [child.exitcode for child in children]
         assert set(ended) <= {0, promoters.MOVED, -signal.SIGKILL}, ended
-        assert after.epoch - before.epoch <= 4 and (after.epoch > before.epoch or 0 not in ended)
+        assert after.revision - before.revision <= 4 and (after.revision > before.revision or 0 not in ended)
         arena.check()
     return killed
 
@@ -178,7 +176,7 @@ def test_the_checker_sees_a_fork_a_gap_and_a_changed_file(arena: Arena) -> None:
     assert invariants.one_champion(arena.url, arena.uri, "nobody", arena.cache) == ["there is no champion"]
     champion = ledger.champion(arena.url, arena.model)
     moved = ledger.history(arena.url, arena.model)[0]
-    broken = [moved.__class__(**{**vars(moved), "epoch": moved.epoch + 1, "from_version": 4}), moved]
+    broken = [moved.__class__(**{**vars(moved), "revision": moved.revision + 1, "from_version": 4}), moved]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ledger, "history", lambda *_: broken)
         found = invariants.one_champion(arena.url, arena.uri, arena.model, arena.cache)

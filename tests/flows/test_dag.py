@@ -14,7 +14,7 @@ import pytest
 from flows.execution import dvc
 from flows.execution.workspace import git
 from pipelines.config.errors import EvergreenError
-from tests.clones import REPOSITORY, bare_environment, wait_for
+from tests.support.clones import REPOSITORY, bare_environment, wait_for
 
 DVC_YAML = """
 stages:

@@ -14,7 +14,7 @@ from pipelines.config.errors import EvergreenError, TransientError
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
 from tests.conftest import free_ports
-from tests.pipelines.test_ledger import register
+from tests.support.ledgers import register
 
 
 @contextmanager
@@ -41,21 +41,21 @@ def answering(status: int) -> Iterator[str]:
 
 
 def test_an_event_is_about_a_model_and_says_what_and_what_next() -> None:
-    event = events.describe("churn", "block", {"cause": "2025-10", "why": "charges are in cents."})
-    assert event["event"] == "evergreen.block"
+    event = events.describe("churn", "quarantine", {"cause": "2025-10", "why": "charges are in cents."})
+    assert event["event"] == "evergreen.quarantine"
     assert event["resource"] == {
         "prefect.resource.id": "evergreen.model.churn",
         "prefect.resource.name": "churn",
         "evergreen.cause": "2025-10",
     }
-    assert event["payload"]["says"] == "the feed is broken"
+    assert event["payload"]["message"] == "the feed is broken"
     assert event["payload"]["why"] == "charges are in cents."
     assert "prefect deployment run 'monitor/churn' -p window=2025-10 -p force=true" in event["payload"]["next"]
 
 
 def test_the_caller_may_say_it_better() -> None:
-    payload = events.describe("churn", "review", {"next": "`evergreen open`", "says": "seniors are passed over"})["payload"]
-    assert (payload["next"], payload["says"]) == ("`evergreen open`", "seniors are passed over")
+    payload = events.describe("churn", "review", {"next": "`evergreen open`", "message": "seniors are passed over"})["payload"]
+    assert (payload["next"], payload["message"]) == ("`evergreen open`", "seniors are passed over")
 
 
 def test_what_the_server_takes_is_emitted() -> None:
@@ -81,7 +81,7 @@ def test_a_promotion_by_hand_stands_when_nobody_can_be_told(ledger_url: str, tmp
     version = register(ledger_url, "a")
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}/api"
     here = Settings(tmp_path, tmp_path, evergreen=ledger_url, prefect_api_url=nobody)
-    ledger.promote(ledger_url, version.model, 1, expected_epoch=0, actor="me", reason="me: tried", verdict={})
+    ledger.promote(ledger_url, version.model, 1, expected_revision=0, actor="me", reason="me: tried", verdict={})
     said: list[str] = []
     manual._tell(here, version.model, [], said.append)
     assert "The promotion stands, and nobody was told of it: Prefect did not take" in said[0]
@@ -92,5 +92,5 @@ def test_a_promotion_by_hand_stands_when_nobody_can_be_told(ledger_url: str, tmp
 def test_a_promotion_is_told_with_its_predecessor_and_reason(ledger_url: str) -> None:
     ledger.migrate(ledger_url)
     model = register(ledger_url, "a").model
-    row = ledger.promote(ledger_url, model, 1, expected_epoch=0, actor="me", reason="It is better.", verdict={})
+    row = ledger.promote(ledger_url, model, 1, expected_revision=0, actor="me", reason="It is better.", verdict={})
     assert events.promotion(row) == {"version": "1", "why": "v1 is champion. It is better."}

@@ -30,7 +30,7 @@ from pipelines.registry import ledger
 from pipelines.scoring import predictions
 from serving import spool
 from serving.sender import Sender
-from tests.flows import small_clone
+from tests.support import small_clone
 
 WHO, OTHER = "C-77 of the canaries", "C-78"
 DAY = dt.date(2025, 1, 31)
@@ -64,7 +64,7 @@ def here(tmp_path: Path, ledger_url: str) -> Settings:
         writer.finish()
         for who in (WHO, OTHER):
             connection.execute(
-                "insert into evergreen.outcomes (model, entity, as_of, horizon_days, label, known_at) "
+                "insert into evergreen.outcomes (model, entity, as_of, horizon_days, label, available_at) "
                 "values ('churn', %s, %s, 30, 1, '2025-03-01')",
                 [who, DAY],
             )

@@ -23,9 +23,8 @@ from pipelines.config.settings import Settings
 from pipelines.data import postgres
 from pipelines.registry import ledger
 from pipelines.scoring import predictions
-from tests.flows import small_clone
-from tests.flows.small_clone import ROOT, keep
-from tests.pipelines import bundles
+from tests.support import bundles, small_clone
+from tests.support.small_clone import ROOT, keep
 
 EXPIRED = GcParams(
     rollback_versions=1, newest_versions=0, workspace_days=0, cache_days=0, run_days=0, report_days=0,
@@ -39,8 +38,8 @@ def here(tmp_path: Path, ledger_url: str) -> Settings:
     """Six versions. v1, v3 and v5 were champions in turn, and v6 is the challenger."""
     here = small_clone.make(tmp_path / "clone", ledger_url, 6)
     decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
-    for epoch, number in enumerate((1, 3, 5)):
-        ledger.promote(ledger_url, "churn", number, expected_epoch=epoch, **decision)
+    for revision, number in enumerate((1, 3, 5)):
+        ledger.promote(ledger_url, "churn", number, expected_revision=revision, **decision)
     return here
 
 
@@ -164,7 +163,7 @@ def test_scores_that_were_replaced_go_and_those_that_are_read_stay(here):
         left = connection.execute("select run_key, count(*) from evergreen.predictions group by run_key").fetchall()
         assert left == [("batch/v5/2025-01-31/2", 2)]
         noted = connection.execute("select kind, predictions, actor from evergreen.erasures").fetchall()
-        assert noted == [("collected", 2, "gc of batch/v5/2025-01-31")]
+        assert noted == [("garbage_collection", 2, "gc of batch/v5/2025-01-31")]
         (erased,) = connection.execute("select evergreen.erase_run('churn', 'batch/v5/2025-01-31/2')").fetchone()
         assert erased == 0  # a run that is read is not erased, whoever asks
     assert list(garbage.scores(ground(here))) == []

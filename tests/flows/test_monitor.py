@@ -21,7 +21,7 @@ from monitoring.store import Judgement, Verdict
 from monitoring.subject import Watch
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
-from tests.pipelines.test_score import crown, publish, url
+from tests.support.scoring import crown, publish, url
 
 __all__ = ["url"]  # a fixture
 PARAMS = params.read()
@@ -85,31 +85,31 @@ def told(watch: Watch, api: str, asked_before: Verdict | None = None) -> None:
 
 
 def test_what_asks_for_something_is_told_once_with_why_and_as_of(watch, server):
-    for month, action in enumerate(["nothing", "note", "block", "review", "retrain"], start=1):
+    for month, action in enumerate(["none", "info", "quarantine", "review", "retrain"], start=1):
         judged(watch, month, action)
     told(watch, server.api)
     told(watch, server.api)
-    assert [event["event"] for event in server.events] == ["evergreen.block", "evergreen.review", "evergreen.retrain"]
+    assert [event["event"] for event in server.events] == ["evergreen.quarantine", "evergreen.review", "evergreen.retrain"]
     payload = server.events[-1]["payload"]
     assert (payload["cause"], payload["as_of"]) == ("2025-05", "2025-05-31")
     assert payload["why"] == "retrain is what 2025-05 needs"
 
 
 def test_what_a_server_that_is_away_did_not_hear_the_next_window_tells(watch, server):
-    verdict = judged(watch, 1, "block")
+    verdict = judged(watch, 1, "quarantine")
     told(watch, "http://127.0.0.1:9/api")
-    assert store.untold(watch.url, "churn") == [verdict]
-    judged(watch, 2, "nothing")
+    assert store.pending(watch.url, "churn") == [verdict]
+    judged(watch, 2, "none")
     told(watch, server.api)
     assert [event["payload"]["cause"] for event in server.events] == ["2025-01"]
-    assert store.untold(watch.url, "churn") == []
+    assert store.pending(watch.url, "churn") == []
 
 
 def test_a_retraining_that_never_began_is_asked_for_again_by_the_next_window(watch, server):
     judged(watch, 1, "retrain")
     told(watch, server.api)
     asked_before = store.unanswered(watch.url, "churn")
-    judged(watch, 2, "note")
+    judged(watch, 2, "info")
     told(watch, server.api, asked_before)
     assert [event["payload"]["cause"] for event in server.events] == ["2025-01", "2025-01"]
 
@@ -119,7 +119,7 @@ def test_one_that_began_is_not_asked_for_again(watch, server):
     told(watch, server.api)
     store.begin_retraining(watch.url, "churn", "run-1", "2025-01", "2025-01-28")
     assert store.unanswered(watch.url, "churn") is None
-    judged(watch, 2, "note")
+    judged(watch, 2, "info")
     told(watch, server.api, store.unanswered(watch.url, "churn"))
     assert len(server.events) == 1
 
@@ -130,22 +130,22 @@ def test_of_several_requests_that_nobody_heard_the_newest_speaks_for_all(watch, 
         told(watch, "http://127.0.0.1:9/api")
     told(watch, server.api)
     assert [event["payload"]["cause"] for event in server.events] == ["2025-03"]
-    assert store.untold(watch.url, "churn") == []
+    assert store.pending(watch.url, "churn") == []
 
 
 def test_what_was_answered_meanwhile_is_not_asked_for(watch, server):
     judged(watch, 1, "retrain")
     store.begin_retraining(watch.url, "churn", "by-hand", None, None)
     told(watch, server.api)
-    assert server.events == [] and store.untold(watch.url, "churn") == []
+    assert server.events == [] and store.pending(watch.url, "churn") == []
 
 
 def test_windows_of_a_version_that_is_champion_no_longer_are_told_to_nobody(watch, server, url, tmp_path):
-    judged(watch, 1, "block")
+    judged(watch, 1, "quarantine")
     second, _ = publish(url, tmp_path / "second", {"strong": 1.0, "weak": 0.5})
     crown(url, second)
     told(watch, server.api)
-    assert server.events == [] and store.untold(watch.url, "churn") == []
+    assert server.events == [] and store.pending(watch.url, "churn") == []
 
 
 # which windows
@@ -153,9 +153,9 @@ def test_windows_of_a_version_that_is_champion_no_longer_are_told_to_nobody(watc
 
 def test_all_windows_since_the_newest_verdict_are_judged(watch):
     assert [one.key for one in _chosen(watch, None, dt.date(2025, 4, 5))] == ["2025-03"]
-    judged(watch, 1, "nothing")
+    judged(watch, 1, "none")
     assert [one.key for one in _chosen(watch, None, dt.date(2025, 4, 5))] == ["2025-02", "2025-03"]
-    judged(watch, 3, "nothing")
+    judged(watch, 3, "none")
     assert [one.key for one in _chosen(watch, None, dt.date(2025, 4, 5))] == ["2025-03"]
 
 
@@ -178,5 +178,5 @@ def test_a_backfill_waits_for_the_retraining_that_a_window_asked_for(watch):
     verdict = judged(watch, 1, "retrain")
     store.begin_retraining(watch.url, "churn", "run-1", "2025-01", "2025-01-28")
     assert backfill.began.fn(watch, verdict)
-    store.end_retraining(watch.url, "churn", "run-1", "kept", version=1)
-    assert backfill.waited.fn(watch, verdict) == "kept"
+    store.end_retraining(watch.url, "churn", "run-1", "rejected", version=1)
+    assert backfill.waited.fn(watch, verdict) == "rejected"

@@ -49,7 +49,7 @@ def failure(message: str, state: str = "Failed", flow: str = "retrain") -> dict:
 
 
 def test_a_decision_says_model_what_why_and_the_next_command(automations) -> None:
-    event = events.describe("churn", "block", {"cause": "2025-10", "why": "charges are in cents."})
+    event = events.describe("churn", "quarantine", {"cause": "2025-10", "why": "charges are in cents."})
     subject, body = rendered(automations["decisions"], event)
     assert subject == "Evergreen churn: the feed is broken"
     assert body.splitlines() == [

@@ -12,7 +12,7 @@ from flows.execution import cached
 from flows.execution.dvc import Stage
 from pipelines.config.errors import EvergreenError
 from pipelines.registry import ledger
-from tests.flows import small_clone
+from tests.support import small_clone
 
 ROWS = b"rows as they were"
 

@@ -16,8 +16,8 @@ OTHER = Finding("loss", "roc_auc", "roc_auc is 0.74 on mature labels.", 100, win
 def verdict(*findings, why=""):
     return Verdict(
         sequence=1, model="churn", window_key="2025-06", first_day=date(2025, 6, 1), last_day=date(2025, 6, 30), version=1,
-        judged_on=date(2025, 6, 30), row_count=100, exceeded=False, alarmed=False, action="retrain", why=why, held=None,
-        matured="2025-03", findings=list(findings), figures={}, recorded_at=NOW,
+        judged_on=date(2025, 6, 30), row_count=100, above_limit=False, alarmed=False, action="retrain", why=why,
+        suppressed=None, matured="2025-03", findings=list(findings), figures={}, recorded_at=NOW,
     )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_a_windows_verdict_quotes_its_own_figures_and_names_the_window_of_any_ot
 
 def test_a_rollback_is_called_one():
     row = ledger.Promotion(
-        sequence=1, model="churn", epoch=2, decision="promoted", from_version=2, to_version=1, actor="ada", reason="",
+        sequence=1, model="churn", revision=2, decision="promoted", from_version=2, to_version=1, actor="ada", reason="",
         verdict={"finding": "rolled back"}, created_at=NOW,
     )  # fmt: skip
     assert reports._decided(row) == "rolled back"

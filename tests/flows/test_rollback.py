@@ -13,8 +13,8 @@ from flows import rollback
 from pipelines import onnx_model
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
-from pipelines.registry import ledger, reigns
-from tests.pipelines import bundles
+from pipelines.registry import ledger, tenures
+from tests.support import bundles
 
 IMPORTED = """
 import sys
@@ -37,7 +37,7 @@ def here(tmp_path: Path, ledger_url: str) -> Settings:
     for number, weight in enumerate((1.0, 1.1, 1.2), 1):
         publish_here(here, weight)
         decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
-        ledger.promote(ledger_url, "churn", number, expected_epoch=number - 1, **decision)
+        ledger.promote(ledger_url, "churn", number, expected_revision=number - 1, **decision)
     return here
 
 
@@ -61,8 +61,8 @@ def graph_of(here: Settings, number: int) -> Path:
 
 def test_the_champion_before_comes_back_and_then_the_one_before_it(here):
     row = roll_back(here)
-    assert (row.from_version, row.to_version, row.epoch, row.decision) == (3, 2, 4, "promoted")
-    assert row.verdict["finding"] == reigns.ROLLED_BACK and row.reason == "tester: a test"
+    assert (row.from_version, row.to_version, row.revision, row.decision) == (3, 2, 4, "promoted")
+    assert row.verdict["finding"] == tenures.ROLLED_BACK and row.reason == "tester: a test"
     assert roll_back(here).to_version == 1
     with pytest.raises(EvergreenError, match=r"No champion came before v1.*There is: v3, v2, v1 \(the champion\)"):
         roll_back(here)
@@ -99,7 +99,7 @@ def test_a_bundle_that_is_nowhere_is_refused(here, number):
     assert champion(here) == 3
 
 
-@pytest.mark.parametrize(("number", "said"), [(7, "There is no v7"), (3, "v3 is the champion already, since epoch 3")])
+@pytest.mark.parametrize(("number", "said"), [(7, "There is no v7"), (3, "v3 is the champion already, since revision 3")])
 def test_a_version_that_is_not_there_or_reigns_is_refused(here, number, said):
     with pytest.raises(EvergreenError, match=said):
         roll_back(here, number)
@@ -116,7 +116,7 @@ def test_what_is_told_afterwards_fails_one_by_one(here):
     row, said = roll_back(here), []
     (here.folder / "params.yaml").write_bytes((Path(__file__).parents[2] / "params.yaml").read_bytes())
     away = Settings.load_from(here.folder, {"PREFECT_API_URL": "http://127.0.0.1:1/api"})
-    rollback.tell(away, "churn", row.epoch, said.append)
+    rollback.tell(away, "churn", row.revision, said.append)
     assert len(said) == 2 and all(text.startswith("v2 of 'churn' is champion all the same") for text in said)
     page = (here.home / "site" / "index.html").read_text()
     for words in ("churn v2", "since today", "rolled back", "Prefect does not answer", "nothing was scored yet"):

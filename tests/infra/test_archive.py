@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["kept", "kept.tar", "kept.tar.gz", "kept.tgz"])
+@pytest.fixture(params=["rejected", "kept.tar", "kept.tar.gz", "kept.tgz"])
 def kept(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Path:
     path = tmp_path / request.param
     with archive.writing(path, {"version": 1}) as writer:

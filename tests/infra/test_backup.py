@@ -18,9 +18,9 @@ from pipelines import onnx_model
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
-from pipelines.registry import ledger, publish, reigns
+from pipelines.registry import ledger, publish, tenures
 from tests.conftest import write_env_file
-from tests.pipelines import bundles
+from tests.support import bundles
 
 SILENT = lambda _text: None  # noqa: E731 - a name for "say nothing"
 
@@ -60,14 +60,14 @@ def publish_here(here: Settings, weight: float) -> ledger.Version:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Path]]:
     """A stopped stack with two versions, and its backup, made while it ran."""
-    tmp_path = tmp_path_factory.mktemp("kept")
+    tmp_path = tmp_path_factory.mktemp("rejected")
     here = only_postgres(tmp_path, "first")
     try:
         local_stack.up(here, SILENT)
         for number, weight in enumerate((1.0, 2.0), 1):
             publish_here(here, weight)
             decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
-            ledger.promote(here.promoter_url, "churn", number, expected_epoch=number - 1, **decision)
+            ledger.promote(here.promoter_url, "churn", number, expected_revision=number - 1, **decision)
         said: list[str] = []
         command.backup(here, tmp_path / "kept.tar", said.append)
         assert "Not in it: MLflow at another host (http://mlflow.invalid), its database and artifacts." in said
@@ -91,7 +91,7 @@ def test_a_backup_comes_back_elsewhere_with_passwords_of_its_own(kept, tmp_path)
     try:
         local_stack.up(second, SILENT)
         versions = ledger.versions(second.promoter_url, "churn")
-        assert [(one.version, one.epoch, one.until is None) for one in reigns.read(second.watcher_url, "churn")] == [
+        assert [(one.version, one.revision, one.until is None) for one in tenures.read(second.watcher_url, "churn")] == [
             (1, 1, False),
             (2, 2, True),
         ]
@@ -100,7 +100,7 @@ def test_a_backup_comes_back_elsewhere_with_passwords_of_its_own(kept, tmp_path)
             assert onnx_model.load(folder, version.manifest).session is not None
             assert workspace.git(second.folder, "rev-parse", f"evergreen/churn/{version}") == version.git_commit
         # it is a ledger that works, and as guarded as the one before
-        ledger.promote(second.promoter_url, "churn", 1, expected_epoch=2, actor="tester", reason="back", verdict={})
+        ledger.promote(second.promoter_url, "churn", 1, expected_revision=2, actor="tester", reason="back", verdict={})
         for url, change in {
             second.evergreen_url: "delete from evergreen.promotions",
             second.scorer_url: "select * from evergreen.outcomes",
@@ -143,17 +143,17 @@ def test_the_whole_stack_comes_back_and_its_champion_scores_as_before(stack: Set
     here = replace(clone_with(tmp_path / "first", (stack.folder / ".env").read_text()), home=stack.home)
     release = bundles.write_release(tmp_path / "release", "restored")
     version = publish.publish_version(here.promoter_url, here.mlflow_tracking_uri, release)
-    ledger.promote(here.promoter_url, "restored", 1, expected_epoch=0, actor="tester", reason="first", verdict={})
+    ledger.promote(here.promoter_url, "restored", 1, expected_revision=0, actor="tester", reason="first", verdict={})
     publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, "restored")
     rows = bundles.held_out_rows()
     before = onnx_model.load(release.bundle, version.manifest).score(rows)
-    command.backup(here, tmp_path / "kept", print)
+    command.backup(here, tmp_path / "rejected", print)
     (tmp_path / "second").mkdir()
     write_env_file(tmp_path / "second")
     second = Settings.load_from(tmp_path / "second", {})
     workspace.git(second.folder, "init", "--quiet")
     shutil.rmtree(second.home, ignore_errors=True)
-    command.restore(second, tmp_path / "kept", print)
+    command.restore(second, tmp_path / "rejected", print)
     try:
         local_stack.up(second, print)
         champion = ledger.champion(second.scorer_url, "restored")

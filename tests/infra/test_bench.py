@@ -20,7 +20,7 @@ from pipelines.config.settings import NAMES, Settings
 from pipelines.data import split
 from pipelines.data.extract import Queries, pin
 from pipelines.training import backtest
-from tests.clones import REPOSITORY
+from tests.support.clones import REPOSITORY
 
 pytestmark = pytest.mark.slow
 

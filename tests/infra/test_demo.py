@@ -24,7 +24,7 @@ def tables(customers=300, months=24, seed=7, shifts=NO_SHIFTS):
     return {name: pa.concat_tables([chunk[name] for chunk in chunks]).to_pandas() for name in chunks[0]}
 
 
-def known_by(found, end):
+def available_by(found, end):
     """The rows known on a day, in a fixed order."""
     dates = {name: "recorded_at" if "recorded_at" in rows else "snapshot_date" for name, rows in found.items()}
     cut = {name: rows[rows[dates[name]] <= end] for name, rows in found.items()}
@@ -53,7 +53,7 @@ def test_another_seed_gives_others(quiet):
 def test_a_customer_is_the_same_among_few_and_among_many(quiet):
     among_many = {name: rows[rows.customer_id <= 300] for name, rows in tables(customers=5_200).items()}
     last = month_end(24).item()
-    assert_same(known_by(among_many, last), known_by(quiet, last))
+    assert_same(available_by(among_many, last), available_by(quiet, last))
 
 
 def test_customers_beyond_one_chunk_differ_from_the_first_ones():
@@ -64,16 +64,16 @@ def test_customers_beyond_one_chunk_differ_from_the_first_ones():
 
 def test_fewer_months_are_the_beginning_of_more(quiet):
     end = month_end(9).item()
-    assert_same(known_by(tables(months=9), end), known_by(quiet, end))
+    assert_same(available_by(tables(months=9), end), available_by(quiet, end))
 
 
 @pytest.mark.parametrize("shift", sorted(ALL_SHIFTS))
 def test_a_shift_leaves_the_months_before_it_alone(quiet, shift):
     shifted = tables(shifts=frozenset({shift}))
     before = month_end(SHIFT_BEGINS[shift] - 1).item()
-    assert_same(known_by(shifted, before), known_by(quiet, before))
+    assert_same(available_by(shifted, before), available_by(quiet, before))
     after = month_end(24).item()
-    changed = [name for name, rows in known_by(shifted, after).items() if not rows.equals(known_by(quiet, after)[name])]
+    changed = [name for name, rows in available_by(shifted, after).items() if not rows.equals(available_by(quiet, after)[name])]
     assert changed, f"{shift} does nothing"
 
 

@@ -10,7 +10,7 @@ from flows import ownership
 from infra.stack import deployments, programs
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
-from tests.clones import Clone, ask
+from tests.support.clones import Clone, ask
 
 TEMPLATE = Path(deployments.__file__).parents[1] / "prefect.yaml"
 OWN = [f"{flow}/{deployments.MODEL}" for flow in ("retrain", "score", "monitor", "backfill", "promote")]

@@ -43,8 +43,8 @@ def test_a_row_belongs_to_its_day_and_a_month_that_has_not_ended_is_left_out(stu
 def test_the_widening_is_seen_and_is_neither_a_broken_feed_nor_a_reason_to_retrain(studied):
     names, _, said = studied
     by_name = {names[one.month - 1]: one for one in said}
-    assert by_name["1997-05"].novelty.exceeds and by_name["1997-06"].alarm
-    assert {one.decision.action for one in said} <= {"nothing", "note"}
+    assert by_name["1997-05"].drift.above_limit and by_name["1997-06"].alarm
+    assert {one.decision.action for one in said} <= {"none", "info"}
 
 
 def test_the_page_has_a_row_a_window(studied):

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.app import app
-from pipelines.registry import ledger, reigns
-from tests.pipelines import bundles
+from pipelines.registry import ledger, tenures
+from tests.support import bundles
 
 TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
@@ -24,11 +24,11 @@ def ask(tmp_path, ledger_url, monkeypatch):
     for number in (1, 2):
         ledger.register_version(ledger_url, bundles.registration(bundles.write(tmp_path / f"{number}", {"strong": number})))
     said = {"actor": "tester"}
-    ledger.promote(ledger_url, "churn", 1, expected_epoch=0, reason="first", verdict={"finding": "first"}, **said)
-    ledger.record_kept(ledger_url, "churn", 2, epoch=1, reason="weak", verdict={"finding": "worse"}, **said)
-    ledger.promote(ledger_url, "churn", 2, expected_epoch=1, reason="asked", verdict={"finding": "by hand"}, **said)
-    back = {"finding": reigns.ROLLED_BACK}
-    ledger.promote(ledger_url, "churn", 1, expected_epoch=2, reason="bad", verdict=back, **said)
+    ledger.promote(ledger_url, "churn", 1, expected_revision=0, reason="first", verdict={"finding": "first"}, **said)
+    ledger.record_rejection(ledger_url, "churn", 2, revision=1, reason="weak", verdict={"finding": "worse"}, **said)
+    ledger.promote(ledger_url, "churn", 2, expected_revision=1, reason="asked", verdict={"finding": "by hand"}, **said)
+    back = {"finding": tenures.ROLLED_BACK}
+    ledger.promote(ledger_url, "churn", 1, expected_revision=2, reason="bad", verdict=back, **said)
 
     def ask(*words: str) -> str:
         done = CliRunner().invoke(app, list(words))
@@ -48,7 +48,7 @@ def test_each_decision_is_called_what_it_was(ask):
 
 
 def test_the_champion_of_a_day_is_told_and_before_the_first_there_was_none(ask):
-    assert "the champion of churn was v1: epoch 3" in ask("champion", "--at", TODAY)
+    assert "the champion of churn was v1: revision 3" in ask("champion", "--at", TODAY)
     said = ask("champion", "--at", "2025-03-31")
     assert f"churn had no champion at 2025-03-31 23:59 UTC: its first was v1, since {TODAY}" in said
     later = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"

@@ -58,7 +58,7 @@ def test_the_bound_of_a_rate_is_clopper_and_pearsons(hits, trials, bound):
 
 
 def test_the_page_says_what_was_measured():
-    quiet = [{"month": month, "kinds": ["suspicion"] * (month == 14), "action": "nothing"} for month in range(13, 23)]
+    quiet = [{"month": month, "kinds": ["warning"] * (month == 14), "action": "none"} for month in range(13, 23)]
     cells = [{"kind": kind.name, "size": size, "delay": 2} for kind in injected_shifts.KINDS for size in kind.sizes]
     held = [{"month": 14, "held": dict.fromkeys(power.COVERED, True), "error": 0.0}]
     faults = {fault.name: [[fault.about, fault.form]] if fault.form else [] for fault in injected_shifts.FAULTS}
@@ -79,7 +79,7 @@ def test_of_quiet_companies_few_raise_an_alarm_and_none_starts_a_retraining(comp
         alarmed += any(one.alarm for one in windows)
         said += windows
     assert len(said) == 36 and alarmed <= 1
-    assert {one.decision.action for one in said} <= {"nothing", "note"}
+    assert {one.decision.action for one in said} <= {"none", "info"}
 
 
 @pytest.mark.long
@@ -88,6 +88,6 @@ def test_the_shifts_of_the_story_lead_to_their_actions(company_url):
     world = worlds.months(company_url, PARAMS.data, customers=12_000, seed=104, shifts=shifts)
     version, months = replay.train(world, PARAMS), power.by_month(world)
     said = {one.month: one.decision.action for one in replay.watch(version, months, [version.count(rows) for rows in months])}
-    assert {said[17], said[18], said[19]} == {"block"}
+    assert {said[17], said[18], said[19]} == {"quarantine"}
     assert "retrain" in {said[22], said[23]}
     assert "retrain" not in {said[month] for month in range(13, 21)}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from monitoring import judge
-from monitoring.quiet import Novelty
+from monitoring.drift import Drift
 from pipelines import onnx_model
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
@@ -57,7 +57,7 @@ def test_the_same_model_stays_out_and_comes_in_where_no_gain_is_called_a_gain(tr
 
 def test_a_harmed_group_keeps_one_out_that_comes_in_where_groups_are_not_asked(trial: Trial, monkeypatch) -> None:
     assert trial.unfair().holds
-    nothing = {"attributes": {}, "harmed": [], "unproven": []}
+    nothing = {"attributes": {}, "harmed": [], "inconclusive": []}
     monkeypatch.setattr(gate, "harm_against_champion", lambda *_: nothing)
     assert not Trial(trial.params, trial.folder / "again", print).unfair().holds
 
@@ -91,7 +91,7 @@ def test_all_claims_hold_in_full() -> None:
     assert selftest.run(["promotion"], params.read(), said.append), "\n".join(said)
 
 
-CLEAN, RED = counting.Result(True, "not looked at"), {"attributes": {}, "harmed": [], "unproven": []}
+CLEAN, RED = counting.Result(True, "not looked at"), {"attributes": {}, "harmed": [], "inconclusive": []}
 TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {  # gate -> what decides in it, as it would be without the gate
     "validation": [
         (counting, "COUNTED", {name: (count, lambda *_: CLEAN) for name, (count, _) in counting.COUNTED.items()}),
@@ -100,7 +100,7 @@ TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {  # gate -> what decides in 
     "leakage": [(leakage, "judge", lambda *_: [])],
     "promotion": [(gate, "challenger_verdict", lambda *_, **__: Verdict("better", "whoever comes"))],
     "fairness": [(harm, "harms", lambda *_: [])],
-    "drift": [(judge, "look", lambda *_: judge.Look([], Novelty(None, 0.0, 1.0, [], 10), alarm=False))],
+    "drift": [(judge, "assess", lambda *_: judge.Assessment([], Drift(None, 0.0, 1.0, [], 10), alarm=False))],
     "integrity": [(onnx_model, "verify", lambda *_: None)],
 }
 

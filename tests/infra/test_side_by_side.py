@@ -11,7 +11,7 @@ from flows.execution import workspace
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
-from tests.pipelines import bundles
+from tests.support import bundles
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_what_was_decided_between_them_is_shown(here):
     for number, weight in enumerate((1.0, 2.0), 1):
         make(here, {"strong": weight}, None)
         decision = {"actor": "tester", "reason": f"reason {number}", "verdict": {}}
-        ledger.promote(here.evergreen_url, "churn", number, expected_epoch=number - 1, **decision)
+        ledger.promote(here.evergreen_url, "churn", number, expected_revision=number - 1, **decision)
     said = compare.compare(here, "churn", [1, 2])
     assert "v1 -> v2  promoted  reason 2" in said and "reason 1" not in said
     assert "to now" in said

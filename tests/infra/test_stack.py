@@ -24,8 +24,8 @@ from infra.stack import local as local_stack
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
-from tests.clones import kill_all
 from tests.conftest import write_env_file
+from tests.support.clones import kill_all
 
 SILENT: Callable[[str], None] = lambda _text: None  # noqa: E731 - a name for "say nothing"
 
@@ -116,12 +116,12 @@ def test_a_stack_of_an_earlier_version_gets_the_roles_that_are_new(small: Settin
     small.home.mkdir()
     earlier = {role: f"word-{role}" for role in postgres_server.ROLES if role not in postgres_server.LATER}
     lines = [f"{role.upper()}_PASSWORD={word}" for role, word in earlier.items()]
-    small.secrets_file.write_text("\n".join([*lines, "SOMETHING_ELSE='kept'\n"]))
+    small.secrets_file.write_text("\n".join([*lines, "SOMETHING_ELSE='rejected'\n"]))
     postgres_server.initialise(small.home / "postgres", earlier["postgres"])
     local_stack.up(small, SILENT)
     found = store.read_passwords(small)
     assert {role: found[role] for role in earlier} == earlier
-    assert "SOMETHING_ELSE='kept'\n" in small.secrets_file.read_text()
+    assert "SOMETHING_ELSE='rejected'\n" in small.secrets_file.read_text()
     assert set(found) >= set(postgres_server.ROLES)
     assert stat.S_IMODE(small.secrets_file.stat().st_mode) == 0o600
     for kind in postgres_server.LATER:

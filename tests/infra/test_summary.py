@@ -11,7 +11,7 @@ from cli import summary
 from flows import reports
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger, publish
-from tests.pipelines import bundles
+from tests.support import bundles
 
 NEWEST = {"from": "2024-10-31", "to": "2024-11-30", "rows": 80, "entities": 50, "positives": 9}
 ALL = {name: {"point": 0.8, "low": 0.7, "high": 0.9} for name in summary.SHOWN}
@@ -32,7 +32,7 @@ def champion(here: Settings, found: dict, newest: dict | None) -> str:
     (draft / "evaluation.json").write_text(json.dumps(evaluation))
     version = ledger.register_version(here.evergreen_url, bundles.registration(draft))
     draft.rename(draft.with_name(version.bundle_sha256))
-    ledger.promote(here.evergreen_url, "churn", 1, expected_epoch=0, actor="tester", reason="better", verdict={})
+    ledger.promote(here.evergreen_url, "churn", 1, expected_revision=0, actor="tester", reason="better", verdict={})
     return summary.champion(here, "churn")
 
 

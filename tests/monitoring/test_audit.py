@@ -13,7 +13,7 @@ from monitoring.stages import audit
 from pipelines.config.errors import EvergreenError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-NOTHING = {"harmed": [], "accepted": [], "unmatched": {}, "unproven": []}
+NOTHING = {"harmed": [], "accepted": [], "unmatched": {}, "inconclusive": []}
 
 
 def scored(group: str | None, positives: int, recall: float, negatives: int, fall_out: float) -> list[dict]:
@@ -75,7 +75,7 @@ def test_planted_recalls_are_found_and_proven(run):
     assert groups["m"]["rates"]["tpr"]["difference"]["point"] == pytest.approx(0.30 - 0.625)
     assert groups["m"]["rates"]["tpr"]["ratio"]["point"] == pytest.approx(0.30 / 0.625)
     assert found["gaps"]["gender"]["tpr"]["difference"]["point"] == pytest.approx(0.65)
-    assert found["verdict"]["attributes"] == {"gender": "proven"}
+    assert found["verdict"]["attributes"] == {"gender": "significant"}
     (harm,) = found["verdict"]["harmed"]
     assert (harm["group"], harm["measure"], harm["raw"], harm["limit"]) == (
         "m",
@@ -92,8 +92,8 @@ def test_equal_groups_are_shown_not_to_be_harmed_and_thin_ones_are_not(run):
     equal = scored("f", 400, 0.8, 600, 0.1) + scored("m", 400, 0.8, 600, 0.1)
     assert run(equal)["verdict"] == NOTHING | {"attributes": {"gender": "none"}, "hidden": ["gender"]}
     found = run(equal + scored("x", 10, 0.0, 30, 0.1))["verdict"]
-    assert found["attributes"] == {"gender": "unproven"}
-    assert found["unproven"] == [{"attribute": "gender", "group": "x", "why": "insufficient evidence"}]
+    assert found["attributes"] == {"gender": "inconclusive"}
+    assert found["inconclusive"] == [{"attribute": "gender", "group": "x", "why": "insufficient evidence"}]
 
 
 def test_false_alarms_are_judged_where_a_limit_is_set(run):

@@ -5,7 +5,7 @@ import pytest
 from pipelines.config import params
 from studies import replay
 from studies.replay import MATURE, Calendar
-from tests.monitoring import crisis
+from tests.support import crisis
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +33,8 @@ def of_crisis():
 
 def test_nothing_of_a_crisis_is_a_broken_feed(of_crisis):
     _, said = of_crisis
-    assert "block" not in {one.decision.action for one in said.values()}
-    assert not [found for one in said.values() for found in one.found if found.kind == "feed"]
+    assert "quarantine" not in {one.decision.action for one in said.values()}
+    assert not [found for one in said.values() for found in one.found if found.kind == "data_incident"]
 
 
 def test_it_is_retrained_for_within_two_windows_of_the_labels_that_show_it(of_crisis):
@@ -64,6 +64,8 @@ def test_a_quiet_table_of_three_years_is_never_retrained_and_hardly_alarms(seed,
     months = [crisis.month(number, seed, calls=calls, crisis=999, empty=999) for number in range(1, 49)]
     said = watched(months, retrains=False)
     assert len(said) == 36
-    assert not [one.month for one in said if one.decision.action in ("block", "review", "retrain") or one.decision.held]
+    assert not [
+        one.month for one in said if one.decision.action in ("quarantine", "review", "retrain") or one.decision.suppressed
+    ]
     assert sum(one.alarm for one in said) <= 2
-    assert sum(one.decision.action != "nothing" for one in said) <= 2
+    assert sum(one.decision.action != "none" for one in said) <= 2

@@ -7,9 +7,9 @@ import pytest
 
 from monitoring import performance
 from monitoring.decide import Past, asks, decide
-from monitoring.findings import Finding, of_novelty, of_window
+from monitoring.drift import FEW_ROWS, Drift
+from monitoring.findings import Finding, of_drift, of_window
 from monitoring.quarantine import Judged, lasting
-from monitoring.quiet import FEW_ROWS, Novelty
 from pipelines.config import params
 from pipelines.statistics.metrics import Interval
 
@@ -26,25 +26,25 @@ def found(*kinds):
 @pytest.mark.parametrize(
     ("kinds", "action"),
     [
-        ([], "nothing"),
-        (["suspicion"], "nothing"),
-        (["insufficient"], "nothing"),
-        (["drift"], "note"),
-        (["estimated_loss"], "note"),
+        ([], "none"),
+        (["warning"], "none"),
+        (["insufficient"], "none"),
+        (["drift"], "info"),
+        (["estimated_loss"], "info"),
         (["bias"], "review"),
         (["bias", "drift"], "review"),
         (["loss"], "retrain"),
         (["drift", "estimated_loss"], "retrain"),
         (["bias", "loss"], "retrain"),
-        (["suspicion", "estimated_loss"], "note"),
-        (["info"], "note"),
-        (["feed"], "block"),
-        (["feed", "drift", "estimated_loss", "bias"], "block"),
+        (["warning", "estimated_loss"], "info"),
+        (["info"], "info"),
+        (["data_incident"], "quarantine"),
+        (["data_incident", "drift", "estimated_loss", "bias"], "quarantine"),
     ],
 )
 def test_findings_lead_to_one_action(kinds, action):
     decision = decide(found(*kinds), NOTHING_YET, NOW, MONITOR)
-    assert (decision.action, decision.held) == (action, None)
+    assert (decision.action, decision.suppressed) == (action, None)
     assert decision.why
 
 
@@ -57,16 +57,16 @@ def test_a_hundred_triggers_start_one_retraining():
 
 
 @pytest.mark.parametrize(
-    ("past", "held"),
+    ("past", "suppressed"),
     [
         (Past([], running=True), "under way"),
         (Past([NOW - timedelta(days=1)], running=False), "the next may start on 2025-06-07"),
         (Past([NOW - timedelta(days=day) for day in (8, 15, 22, 29)], running=False), "4 retrainings within 30 days"),
     ],
 )
-def test_a_retraining_is_held_back_and_the_window_says_why(past, held):
+def test_a_retraining_is_held_back_and_the_window_says_why(past, suppressed):
     decision = decide(found("loss"), past, NOW, MONITOR)
-    assert decision.action == "note" and held in decision.held
+    assert decision.action == "info" and suppressed in decision.suppressed
 
 
 def test_old_retrainings_hold_nothing_back():
@@ -78,9 +78,13 @@ def test_every_finding_that_asks_for_something_is_said_and_named():
     decision = decide(found("loss", "bias"), NOTHING_YET, NOW, MONITOR)
     assert decision.action == "retrain" and "loss was seen. bias was seen." in decision.why
     assert asks(found("loss", "bias"), "retrain", None) == ["retrain", "review"]
-    held = decide(found("loss", "bias"), Past([], running=True), NOW, MONITOR)
-    assert held.action == "review" and held.held and asks(found("loss", "bias"), "review", held.held) == ["review", "retrain"]
-    assert asks(found("drift"), "note", None) == []
+    suppressed = decide(found("loss", "bias"), Past([], running=True), NOW, MONITOR)
+    assert (
+        suppressed.action == "review"
+        and suppressed.suppressed
+        and asks(found("loss", "bias"), "review", suppressed.suppressed) == ["review", "retrain"]
+    )
+    assert asks(found("drift"), "info", None) == []
 
 
 def test_a_sentence_says_which_window_it_is_of():
@@ -98,9 +102,9 @@ REVIEWED = MONITOR.model_copy(update={"escalate": "review"})
 
 
 def test_a_new_state_that_lasts_escalates_to_a_retraining_or_to_a_person():
-    broken = found("feed")
+    broken = found("data_incident")
     actions = [decide(broken, NOTHING_YET, NOW, MONITOR, BEFORE[:windows]).action for windows in range(4)]
-    assert actions == ["block", "block", "block", "retrain"]
+    assert actions == ["quarantine", "quarantine", "quarantine", "retrain"]
     decision = decide(broken, NOTHING_YET, NOW, MONITOR, BEFORE)
     assert decision.escalated and "has lasted for 4 windows" in decision.why
     asked = decide(broken, NOTHING_YET, NOW, REVIEWED, BEFORE)
@@ -109,24 +113,24 @@ def test_a_new_state_that_lasts_escalates_to_a_retraining_or_to_a_person():
 
 def test_mature_labels_of_the_new_state_that_show_a_loss_escalate_at_once():
     lost = of_window(found("loss"), "2025-01")
-    decision = decide([*found("feed"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
+    decision = decide([*found("data_incident"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
     assert (decision.action, decision.escalated) == ("retrain", True) and "2025-01: loss was seen." in decision.why
-    assert decide([*found("feed"), *lost], NOTHING_YET, NOW, REVIEWED, ["2025-01"]).action == "review"
+    assert decide([*found("data_incident"), *lost], NOTHING_YET, NOW, REVIEWED, ["2025-01"]).action == "review"
 
 
 def test_a_loss_of_the_sound_windows_before_waits_for_a_sound_one():
     lost = of_window(found("loss"), "2024-11")
-    decision = decide([*found("feed"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
-    assert decision.action == "block" and "the next one without" in decision.held and "2024-11: loss" in decision.why
+    decision = decide([*found("data_incident"), *lost], NOTHING_YET, NOW, MONITOR, ["2025-01"])
+    assert decision.action == "quarantine" and "the next one without" in decision.suppressed and "2024-11: loss" in decision.why
 
 
 def test_an_escalation_that_may_not_start_goes_on_as_a_quarantine_and_is_asked_for_again():
-    decision = decide(found("feed"), Past([], running=True), NOW, MONITOR, BEFORE)
-    assert (decision.action, decision.escalated) == ("block", False) and "under way" in decision.held
+    decision = decide(found("data_incident"), Past([], running=True), NOW, MONITOR, BEFORE)
+    assert (decision.action, decision.escalated) == ("quarantine", False) and "under way" in decision.suppressed
 
 
 def fault(about, form):
-    return Finding("feed", about, "", 1000, evidence={"form": form})
+    return Finding("data_incident", about, "", 1000, evidence={"form": form})
 
 
 def test_only_windows_in_a_row_that_share_a_fault_are_one_state():
@@ -137,13 +141,13 @@ def test_only_windows_in_a_row_that_share_a_fault_are_one_state():
 
 
 def test_a_suspicion_becomes_drift_when_it_is_confirmed():
-    novelty = Novelty(None, 5.2, 4.1, [("plan", "distribution", 5.2), ("age", "order", 2.0)], 12)
-    (first,), (second,) = of_novelty(novelty, False, 900), of_novelty(novelty, True, 900)
-    assert (first.kind, second.kind) == ("suspicion", "drift")
-    assert first.about == "plan" and "next window" in first.says and (second.value, second.threshold) == (5.2, 4.1)
-    assert of_novelty(Novelty(None, 3.0, 4.1, novelty.largest, 12), False, 900) == []
-    (few,) = of_novelty(Novelty(FEW_ROWS, float("nan"), float("nan"), [], 12), False, 40)
-    assert few.kind == "insufficient" and "40 rows" in few.says
+    drift = Drift(None, 5.2, 4.1, [("plan", "distribution", 5.2), ("age", "order", 2.0)], 12)
+    (first,), (second,) = of_drift(drift, False, 900), of_drift(drift, True, 900)
+    assert (first.kind, second.kind) == ("warning", "drift")
+    assert first.about == "plan" and "next window" in first.message and (second.value, second.threshold) == (5.2, 4.1)
+    assert of_drift(Drift(None, 3.0, 4.1, drift.largest, 12), False, 900) == []
+    (few,) = of_drift(Drift(FEW_ROWS, float("nan"), float("nan"), [], 12), False, 40)
+    assert few.kind == "insufficient" and "40 rows" in few.message
 
 
 def judge(now, **sizes):
@@ -156,13 +160,13 @@ def judge(now, **sizes):
 def test_a_loss_counts_when_its_whole_interval_lies_beyond_the_margin():
     assert judge(Interval(0.82, 0.80, 0.84)) == []
     (lost,) = judge(Interval(0.72, 0.70, 0.74))
-    assert lost.kind == "loss" and lost.value == pytest.approx(0.13 - np.hypot(0.01, 0.02)) and "0.130 worse" in lost.says
+    assert lost.kind == "loss" and lost.value == pytest.approx(0.13 - np.hypot(0.01, 0.02)) and "0.130 worse" in lost.message
     assert judge(Interval(0.72, 0.70, 0.74), estimated=True)[0].kind == "estimated_loss"
 
 
 def test_a_slim_loss_asks_for_a_second_window():
     slim = Interval(0.80, 0.78, 0.82)
-    assert judge(slim)[0].kind == "suspicion" and "the next window confirm" in judge(slim)[0].says
+    assert judge(slim)[0].kind == "warning" and "the next window confirm" in judge(slim)[0].message
     assert judge(slim, before=True)[0].kind == "loss"
 
 

@@ -1,120 +1,123 @@
-"""Statistics on counts: equal to Evidently's on the same bins, and within the stated bounds of the exact ones."""
+"""Thresholds from quiet blocks: a world of seasons and trends stays quiet, a step does not, and history is chosen well."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 from monitoring import drift
-from monitoring.histograms import Layout, count, learn_layout
+from monitoring.changes import compare
+from monitoring.histograms import count, learn_layout
+from pipelines.config import params
 
-RANDOM = np.random.default_rng(5)
-
-
-def samples(seed):
-    """Two samples of one of many shapes: smooth, heavy-tailed, with atoms, in few values, far apart, tiny."""
-    random = np.random.default_rng(seed)
-    shapes = [
-        lambda n: random.normal(random.normal(), random.uniform(0.1, 5), n),
-        lambda n: random.lognormal(0, random.uniform(0.2, 2), n),
-        lambda n: np.where(random.random(n) < 0.4, 0.0, random.exponential(3, n)),
-        lambda n: random.integers(0, random.integers(2, 60), n).astype(float),
-        lambda n: random.standard_t(2, n) * 10 + random.integers(-30, 30),
-    ]
-    pick = shapes[random.integers(len(shapes))]
-    return pick(int(random.integers(1, 800))), pick(int(random.integers(1, 800)))
+MONITOR = params.read().monitor
 
 
-def number(values, layout):
-    return count(pa.table({"x": values}).to_batches(), layout).numbers["x"]
-
-
-def binned(reference, current, bins):
-    layout = learn_layout(pa.table({"x": reference}), {}, bins=bins)
-    return number(reference, layout), number(current, layout), layout.edges["x"]
-
-
-@pytest.mark.parametrize(("ours", "name"), [(drift.psi, "psi"), (drift.jensen_shannon, "jensenshannon")])
-@pytest.mark.parametrize("seed", range(12))
-def test_psi_and_jensen_shannon_equal_evidentlys_on_its_bins(ours, name, seed):
-    import pandas as pd
-    from evidently.legacy.calculations.stattests import jensenshannon, psi
-    from evidently.legacy.core import ColumnType
-
-    theirs = {"psi": psi._psi, "jensenshannon": jensenshannon._jensenshannon}[name]
-    reference, current = RANDOM.normal(0, 1, 3000), RANDOM.standard_t(2 + seed, 1500) * (1 + seed / 5)
-    edges = np.histogram_bin_edges(np.concatenate([reference, current]), bins="sturges")
-    layout = Layout({"x": [*edges[:-1].tolist(), float(np.nextafter(edges[-1], np.inf))]}, {})
-    mine = ours(number(reference, layout).counts[1:-1], number(current, layout).counts[1:-1])
-    expected, _ = theirs(pd.Series(reference), pd.Series(current), ColumnType.Numerical, 0.1)
-    assert mine == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize(("ours", "name"), [(drift.psi, "psi"), (drift.jensen_shannon, "jensenshannon")])
-def test_categories_equal_evidentlys(ours, name):
-    import pandas as pd
-    from evidently.legacy.calculations.stattests import jensenshannon, psi
-    from evidently.legacy.core import ColumnType
-
-    theirs = {"psi": psi._psi, "jensenshannon": jensenshannon._jensenshannon}[name]
-    reference = RANDOM.choice(["a", "b", "c"], 4000, p=[0.9, 0.0999, 0.0001])
-    current = RANDOM.choice(["a", "b", "d"], 1000)
-    layout = Layout({}, {"x": ["a", "b", "c", "d"]})
-    one, other = (count(pa.table({"x": side}).to_batches(), layout).categories["x"] for side in (reference, current))
-    expected, _ = theirs(pd.Series(reference), pd.Series(current), ColumnType.Categorical, 0.1)
-    used = (one.counts + other.counts) > 0
-    assert ours(one.counts[used], other.counts[used]) == pytest.approx(expected, abs=1e-6)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5, 30, 200]))
-def test_kolmogorov_smirnov_bounds_the_exact_one(seed, bins):
-    reference, current = samples(seed)
-    one, other, _ = binned(reference, current, bins)
-    found, exact = drift.kolmogorov_smirnov(one, other), stats.ks_2samp(reference, current, method="asymp").statistic
-    assert found.low - 1e-12 <= exact <= found.high + 1e-12
-    widest = max(one.counts.max() / one.finite, other.counts.max() / other.finite)
-    assert found.high - found.low <= widest + 1e-12
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5, 30, 200]))
-def test_wasserstein_bounds_the_exact_one(seed, bins):
-    reference, current = samples(seed)
-    one, other, edges = binned(reference, current, bins)
-    found, exact = drift.wasserstein(one, other, edges), stats.wasserstein_distance(reference, current)
-    slack = 1e-9 * (1 + abs(exact))
-    assert found.low - slack <= exact <= found.high + slack
-
-
-def test_thirty_bins_come_close():
-    reference, current = RANDOM.normal(0, 1, 20_000), RANDOM.normal(0.3, 1.2, 20_000)
-    one, other, edges = binned(reference, current, 30)
-    assert drift.kolmogorov_smirnov(one, other).value == pytest.approx(
-        stats.ks_2samp(reference, current, method="asymp").statistic, abs=0.01
+def month(random, at, *, size=2000, shift=0.0, share=0.3, missing=0.02):
+    """A month of a world with a season, a slow trend and two columns that belong together."""
+    base = random.normal(size=size)
+    season, trend = 0.05 * np.sin(at * np.pi / 6), 0.01 * at
+    third = random.normal(season, 1, size)
+    third[random.random(size) < missing] = np.nan
+    return pa.table(
+        {
+            "first": base + trend + shift,
+            "second": base + random.normal(size=size),
+            "third": third,
+            "plan": random.choice(["basic", "fiber"], size, p=[1 - share, share]),
+        }
     )
-    assert drift.wasserstein(one, other, edges).value == pytest.approx(stats.wasserstein_distance(reference, current), rel=0.15)
 
 
-def test_nothing_is_apart_from_itself():
-    one, other, edges = binned(*[RANDOM.normal(size=500)] * 2, 30)
-    assert drift.psi(one.counts, other.counts) == drift.jensen_shannon(one.counts, other.counts) == 0
-    assert drift.kolmogorov_smirnov(one, other).value == drift.wasserstein(one, other, edges).value == 0
+def world(seed, months=20, first=None, **moved):
+    random = np.random.default_rng(seed)
+    tables = [month(random, at, **(moved if first is not None and at >= first else {})) for at in range(months)]
+    layout = learn_layout(pa.concat_tables(tables[:6]), {"plan": ["basic", "fiber"]}, bins=20)
+    return [count(table.to_batches(), layout) for table in tables]
 
 
-def test_a_window_without_values_has_no_figures_but_its_missing_share():
-    reference = pa.table({"x": RANDOM.normal(size=100)})
-    layout = learn_layout(reference, {}, bins=5)
-    empty = number(np.full(10, np.nan), layout)
-    found = drift.statistics(number(reference["x"].to_numpy(), layout), empty, layout, "x")
-    assert found["missing"] == 1 and found["missing_reference"] == 0
-    assert all(np.isnan(found[name]) for name in ("psi", "jensen_shannon", "kolmogorov_smirnov", "wasserstein"))
+def watch(blocks, start=12, monitor=MONITOR):
+    """Windows from `start` on: whether they exceed, and whether they alarm."""
+    moved, above_limit, alarmed = compare(blocks), [False] * start, [False] * start
+    for at in range(start, len(blocks)):
+        past = drift.baseline_past(above_limit, alarmed, monitor)
+        verdict = drift.judge(moved.of(range(at + 1)), blocks[at].rows, monitor, past)
+        above_limit.append(verdict.above_limit)
+        alarmed.append(drift.confirmed(above_limit, monitor))
+    return above_limit[start:], alarmed[start:]
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_quantiles_are_near_the_exact_ones(share):
-    values = RANDOM.lognormal(size=20_000)
-    one, _, edges = binned(values, values, 100)
-    assert drift.quantile(one, edges, share) == pytest.approx(np.quantile(values, share), rel=0.02)
+def test_a_quiet_world_hardly_ever_alarms():
+    alarms = [alarm for seed in range(12) for alarm in watch(world(seed))[1]]
+    assert np.mean(alarms) <= 0.05
+
+
+@pytest.mark.parametrize("moved", [{"shift": 0.4}, {"share": 0.45}, {"missing": 0.1}])
+def test_a_step_is_found_within_two_windows(moved):
+    found = [watch(world(seed, months=16, first=13, **moved))[1][2] for seed in range(6)]
+    assert np.mean(found) >= 0.8
+
+
+def test_a_change_is_that_to_the_nearest_block_before():
+    apart = np.ones((1, 4, 4))
+    apart[0, 3] = [0.5, 4, 9, 0]  # the season of the first block returns
+    assert np.exp(drift.nearest(apart))[0, -1] == pytest.approx(0.5)
+
+
+def test_the_shape_of_a_trending_column_is_not_judged_but_its_gaps_are():
+    channels = compare(world(1, months=3), trending=["first"]).channels
+    assert [kind for column, kind in channels if column == "first"] == ["missing"]
+
+
+@pytest.mark.parametrize(("rows", "months", "why"), [(100, 13, drift.FEW_ROWS), (2000, 5, drift.SHORT_HISTORY)])
+def test_too_little_evidence_is_said_and_exceeds_nothing(rows, months, why):
+    verdict = drift.judge(compare(world(1, months=months)), rows, MONITOR)
+    assert (verdict.evidence, verdict.above_limit) == (why, False)
+    assert "score" not in verdict.to_dict()
+
+
+def test_the_first_blocks_of_a_table_that_fills_up_are_left_out():
+    steps = np.random.default_rng(1).normal(size=(30, 12))
+    steps[:, 0] += 30
+    kept, scores = drift.in_control(steps, MONITOR)
+    assert kept.shape[1] == 11 and len(scores) == 11
+
+
+def test_the_bound_is_exceeded_as_often_as_it_says():
+    random = np.random.default_rng(2)
+    draws = random.normal(size=(4000, 11))
+    over = [last > drift.control_limit(history, 0.05) for *history, last in draws for history in [np.array(history)]]
+    assert np.mean(over) == pytest.approx(0.05, abs=0.012)
+
+
+def test_the_bound_is_never_below_the_conformal_one():
+    scores = np.append(np.zeros(37), [5.0, 5.0])
+    assert drift.control_limit(scores, 0.05) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("above_limit", "alarm"),
+    [([True], False), ([True, True], True), ([True, False], False), ([False, True], False), ([], False)],
+)
+def test_two_in_a_row_make_an_alarm(above_limit, alarm):
+    assert drift.confirmed(above_limit, MONITOR) is alarm
+
+
+@pytest.mark.parametrize(
+    ("above_limit", "alarmed", "blocks", "accepted"),
+    [
+        ("...x", "....", [0, 1, 2], []),  # still open
+        ("..x.", "....", [0, 1, 2, 3], []),  # not confirmed
+        ("..xx.", "...A.", [0, 1, 4], []),
+        (".xxxx", "..AAA", [0, 1, 2, 3, 4], [1, 2, 3, 4]),  # taken as it is
+    ],
+)
+def test_what_counts_as_quiet_history(above_limit, alarmed, blocks, accepted):
+    past = drift.baseline_past([one == "x" for one in above_limit], [one == "A" for one in alarmed], MONITOR)
+    assert (past.blocks, sorted(past.accepted)) == (blocks, accepted)
+
+
+def test_a_tables_very_first_window_is_compared_with_nothing():
+    (first,) = world(1, months=1)
+    past = drift.baseline_past([], [], MONITOR)
+    verdict = drift.judge(compare([first]), first.rows, MONITOR, past)
+    assert (verdict.evidence, verdict.above_limit, past.blocks) == (drift.SHORT_HISTORY, False, [])

@@ -11,7 +11,7 @@ from monitoring import feed
 from monitoring.histograms import Histograms, count, learn_layout
 from pipelines.config import params
 
-MONITOR = params.read().monitor.model_copy(update={"trending": [], "rates": {}})
+MONITOR = params.read().monitor.model_copy(update={"non_stationary_columns": [], "rates": {}})
 RANDOM = np.random.default_rng(4)
 
 
@@ -45,7 +45,7 @@ def check(table, monitor=MONITOR):
 
 
 def faults(table):
-    return [one for one in check(table) if one.kind == "feed"]
+    return [one for one in check(table) if one.kind == "data_incident"]
 
 
 def test_a_quiet_window_has_no_fault():
@@ -82,8 +82,8 @@ def test_a_quiet_window_has_no_fault():
 def test_a_fault_is_found_by_its_form_and_says_how_sure_it_is(table, about, said):
     found = check(table)
     assert about in {one.about for one in found}
-    assert any(said in one.says and "% sure)" in one.says for one in found if one.about == about), found
-    assert {one.kind for one in found} == {"feed"}
+    assert any(said in one.message and "% sure)" in one.message for one in found if one.about == about), found
+    assert {one.kind for one in found} == {"data_incident"}
     assert all(one.evidence["sure"] >= feed.SURE and one.evidence["form"] for one in found)
 
 
@@ -101,8 +101,8 @@ def test_a_fault_is_found_by_its_form_and_says_how_sure_it_is(table, about, said
 )
 def test_a_value_that_moves_turns_sign_or_is_new_and_another_volume_are_told_and_no_fault(table, about, said):
     found = check(table)
-    assert any(said in one.says for one in found if one.about == about), found
-    assert {one.kind for one in found} <= {"info", "suspicion"}
+    assert any(said in one.message for one in found if one.about == about), found
+    assert {one.kind for one in found} <= {"info", "warning"}
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,18 @@ def test_two_values_that_exchange_their_shares_are_no_fault():
 
 
 def test_a_rare_value_that_nobody_has_for_once_is_no_constant():
-    quiet = [counted(rows(tickets=(RANDOM.random(1000) < 0.003).astype(int))) for _ in range(4)]
+    baseline = [counted(rows(tickets=(RANDOM.random(1000) < 0.003).astype(int))) for _ in range(4)]
     now = counted(rows(tickets=np.zeros(1000, dtype=int)))
-    assert not [one for one in feed.check(now, quiet, LAYOUT, MONITOR) if one.kind == "feed"]
+    assert not [one for one in feed.check(now, baseline, LAYOUT, MONITOR) if one.kind == "data_incident"]
 
 
 def test_a_category_that_changes_every_month_is_not_broken_by_the_next_one():
-    quiet = [counted(rows(region=[name] * 1000)) for name in ("north", "south", "west")]
+    baseline = [counted(rows(region=[name] * 1000)) for name in ("north", "south", "west")]
     for value in ("east", "north", "unheard of"):
         assert not [
-            one for one in feed.check(counted(rows(region=[value] * 1000)), quiet, LAYOUT, MONITOR) if one.kind == "feed"
+            one
+            for one in feed.check(counted(rows(region=[value] * 1000)), baseline, LAYOUT, MONITOR)
+            if one.kind == "data_incident"
         ]
 
 
@@ -146,16 +148,16 @@ def test_counts_of_earlier_days_know_no_sizes_and_find_no_unit():
         del one["magnitudes"], one["negative"]
     old = Histograms.from_json(json.dumps(saved))
     found = feed.check(counted(rows(usage=RANDOM.lognormal(2, 1, 1000) * 1000)), [old], LAYOUT, MONITOR)
-    assert {one.kind for one in found} == {"suspicion"}
+    assert {one.kind for one in found} == {"warning"}
 
 
 def test_a_trending_column_may_leave_its_range():
     later = rows(tickets=[-1] * 100 + [0] * 600 + [1] * 300)
-    assert check(later, MONITOR.model_copy(update={"trending": ["tickets"]})) == []
+    assert check(later, MONITOR.model_copy(update={"non_stationary_columns": ["tickets"]})) == []
 
 
 def test_an_old_source_is_late_and_one_without_a_clock_is_not():
     (found,) = feed.check_age(date(2025, 3, 31), date(2025, 3, 1), MONITOR, 900)
-    assert found.value == 30 and "30 days before 2025-03-31" in found.says
+    assert found.value == 30 and "30 days before 2025-03-31" in found.message
     assert feed.check_age(date(2025, 3, 31), date(2025, 3, 30), MONITOR, 900) == []
     assert feed.check_age(date(2025, 3, 31), None, MONITOR, 900) == []

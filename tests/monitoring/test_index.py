@@ -11,8 +11,8 @@ from monitoring.reports import chart, index
 from monitoring.reports.marks import MARKS, mark
 from monitoring.timeline import Model, Move, Now, Window
 from pipelines.statistics.resampling import Interval
-from tests.monitoring.hostile import LONG, PAYLOADS, Page, assert_inert
 from tests.support.golden import assert_golden
+from tests.support.hostile import LONG, PAYLOADS, Page, assert_inert
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 API, SCHEDULES = "http://127.0.0.1:8000", "http://127.0.0.1:4200/api#churn"
@@ -31,14 +31,14 @@ def near(point):
     return Interval(point, point - 0.02, point + 0.02)
 
 
-def window(key="2025-01", action="nothing", **changes):
+def window(key="2025-01", action="none", **changes):
     values = {
         "key": key,
         "version": 1,
         "rows": 9381,
         "action": action,
         "why": f"why of {key}",
-        "held": None,
+        "suppressed": None,
         "judged_on": date(2025, 6, 1),
         "estimate": near(0.84),
         "performance": near(0.85),
@@ -60,7 +60,11 @@ def model(*windows, **changes):
         "windows": list(reversed(windows)),
         "moves": [Move(1, "promoted", "the first", "2025-01-14 09:00", "2024-12-31", "churn/v1/index.html")],
         "retrainings": [],
-        "next_command": {"block": "evergreen incident usage", "start": "evergreen monitor", "retrain": "evergreen retrain"},
+        "next_command": {
+            "quarantine": "evergreen incident usage",
+            "start": "evergreen monitor",
+            "retrain": "evergreen retrain",
+        },
         "now": NOW,
     }
     return Model(**values | changes)
@@ -85,18 +89,18 @@ def months(count):
 
 def test_the_page_is_as_it_was_looked_at():
     lost = window("2025-03", "retrain", also=["review"], because=[("2025-01", "roc_auc fell to 0.74.")], estimate=near(0.80))
-    unknown = window("2025-04", "note", version=2, performance=None, held="A retraining is under way already.")
+    unknown = window("2025-04", "info", version=2, performance=None, suppressed="A retraining is under way already.")
     told = model(
         window("2025-01"),
-        window("2025-02", "block"),
+        window("2025-02", "quarantine"),
         lost,
         unknown,
         champion=2,
         moves=[
-            Move(3, "kept", "too small a gain", "2025-06-20 09:00", "2025-04-30", "churn/v3/index.html"),
+            Move(3, "rejected", "too small a gain", "2025-06-20 09:00", "2025-04-30", "churn/v3/index.html"),
             Move(2, "promoted", "better", "2025-06-19 09:00", "2025-03-31", "churn/v2/index.html"),
         ],
-        retrainings=[("2025-03", "2025-04-30", "kept: v3"), ("", "2025-03-31", "promoted: v2")],
+        retrainings=[("2025-03", "2025-04-30", "rejected: v3"), ("", "2025-03-31", "promoted: v2")],
     )
     assert_golden("index.html", index.index([told], "2026-01-02 08:00 UTC", ANSWERS))
 
@@ -133,14 +137,14 @@ def test_while_a_retraining_runs_it_is_said_and_nobody_is_told_to_start_one():
 
 
 def test_it_opens_on_what_needs_attention_with_verdict_owner_and_command():
-    shown = card(window("2025-01"), window("2025-02", "block"), window("2025-03", "block"))
+    shown = card(window("2025-01"), window("2025-02", "quarantine"), window("2025-03", "quarantine"))
     assert shown["mark"].word == "quarantine"
     assert (shown["key"], shown["more"], shown["since"], shown["why"]) == ("2025-03", 1, "2025-02", "why of 2025-03")
     assert (shown["owner"], shown["command"]) == ("the churn team", "evergreen incident usage")
 
 
 def test_nothing_to_do_is_said_and_since_when():
-    shown = view(model(window("2025-01", "block"), window("2025-02"), window("2025-03", "note")))
+    shown = view(model(window("2025-01", "quarantine"), window("2025-02"), window("2025-03", "info")))
     (calm,) = shown["calm"]
     assert shown["cards"] == [] and calm["since"] == "2025-02"
     assert (calm["mark"].word, calm["newest"].key) == ("info", "2025-03")
@@ -148,12 +152,12 @@ def test_nothing_to_do_is_said_and_since_when():
 
 def test_a_retraining_that_has_not_been_shown_to_help_is_open_and_says_what_was_tried():
     lost = window("2025-03", "retrain", seen_from="2025-03-16", shown_in="2025-01")
-    tried = [("2025-03", "2025-03-31", "promoted: v2"), ("", "2025-03-01", "kept: v1")]
+    tried = [("2025-03", "2025-03-31", "promoted: v2"), ("", "2025-03-01", "rejected: v1")]
     shown = card(lost, window("2025-04", version=2, performance=None), champion=2, retrainings=tried)
     assert (shown["mark"], shown["version"]) == (MARKS["promoted"], 1)
     assert shown["tried"][0] == "Tried: retraining as of 2025-03-31, promoted: v2."
     assert "2025-01" in shown["tried"][-1] and "2025-03-16" in shown["tried"][-1]
-    early = card(lost, retrainings=[("2025-03", "2025-03-10", "kept: v2")])["tried"][0]
+    early = card(lost, retrainings=[("2025-03", "2025-03-10", "rejected: v2")])["tried"][0]
     assert early.startswith("Tried: retraining as of 2025-03-10, rejected: v2: before 2025-03-16")
 
 
@@ -169,7 +173,7 @@ def test_a_champion_below_its_promise_is_never_called_well():
     assert shown["calm"] == [] and [one["mark"] for one in shown["cards"]] == [MARKS["below"]]
     why = shown["cards"][0]["why"].replace("\xa0", " ")
     assert "0.740 [0.720, 0.760]" in why and "0.851 [0.831, 0.871]" in why
-    assert [row[1] for row in shown["models"][0]["windows"].rows] == [[mark("nothing")], [mark("below")], [mark("nothing")]]
+    assert [row[1] for row in shown["models"][0]["windows"].rows] == [[mark("none")], [mark("below")], [mark("none")]]
 
 
 def test_a_row_quotes_its_own_windows_figure_and_names_the_window_of_any_other():
@@ -181,8 +185,8 @@ def test_a_row_quotes_its_own_windows_figure_and_names_the_window_of_any_other()
 
 
 def test_several_models_are_one_list_the_newest_matter_first():
-    old = model(window("2025-01", "block", judged_on=date(2025, 2, 1)), name="first")
-    new = model(window("2025-02", "block", judged_on=date(2025, 3, 1)), name="second")
+    old = model(window("2025-01", "quarantine", judged_on=date(2025, 2, 1)), name="first")
+    new = model(window("2025-02", "quarantine", judged_on=date(2025, 3, 1)), name="second")
     calm = model(window("2025-02"), name="third")
     shown = view(old, calm, new)
     assert [one["model"] for one in shown["cards"]] == ["second", "first"]
@@ -198,11 +202,11 @@ def test_a_page_without_models_and_a_model_without_windows_say_how_to_begin():
 
 
 def test_a_suppressed_retraining_and_one_that_changed_nothing_say_why():
-    held = "A retraining is under way already."
-    assert card(window("2025-01", "note", held=held))["suppressed"] == held
-    kept = card(window("2025-01", "retrain"), retrainings=[("2025-01", "2025-01-31", "kept: gains too little")])
-    assert kept["mark"] == MARKS["kept"]
-    assert kept["tried"] == ["Tried: retraining as of 2025-01-31, rejected: gains too little."]
+    suppressed = "A retraining is under way already."
+    assert card(window("2025-01", "info", suppressed=suppressed))["suppressed"] == suppressed
+    rejected = card(window("2025-01", "retrain"), retrainings=[("2025-01", "2025-01-31", "rejected: gains too little")])
+    assert rejected["mark"] == MARKS["rejected"]
+    assert rejected["tried"] == ["Tried: retraining as of 2025-01-31, rejected: gains too little."]
 
 
 def test_a_row_a_window_newest_first_with_its_links():
@@ -223,7 +227,7 @@ def test_sixty_windows_unfold_and_the_page_stays_small():
 
 
 def test_words_of_the_ledger_are_read_as_the_fields():
-    rows = view(model(moves=[Move(2, "kept", "", "", None, ""), Move(1, "rolled back", "", "", None, "")]))["models"][0][
+    rows = view(model(moves=[Move(2, "rejected", "", "", None, ""), Move(1, "rolled back", "", "", None, "")]))["models"][0][
         "moves"
     ]
     assert [row[1].word for row in rows.rows] == ["rejected", "rolled back"]
@@ -255,7 +259,7 @@ def test_no_line_joins_two_versions():
 
 
 def test_actions_have_a_sign_and_a_word_and_not_only_a_colour():
-    shown = drawn(window("2025-01", "block"), window("2025-02", "note", held="budget"), window("2025-03"))
+    shown = drawn(window("2025-01", "quarantine"), window("2025-02", "info", suppressed="budget"), window("2025-03"))
     assert [(one["sign"], one["word"]) for one in shown["windows"]] == [("✕", "quarantine"), ("△", "suppressed"), ("·", "")]
 
 
@@ -269,7 +273,7 @@ def test_promotions_stand_between_the_windows_that_they_came_between():
     assert chart.border("timeless", keys) is None and chart.border(None, keys) is None
     (promotion,) = drawn(window("2025-01"), window("2025-02"))["promotions"]
     assert (promotion["x"], promotion["text"]) == (0.3, "v1 promoted")
-    for decision in ("kept", "rolled back", "awaits review"):
+    for decision in ("rejected", "rolled back", "awaits review"):
         assert drawn(window("2025-01"), moves=[Move(2, decision, "", "", "2025-01-31", "")])["promotions"] == []
 
 
@@ -307,7 +311,7 @@ def test_days_and_weeks_are_as_good_as_months():
 @pytest.mark.parametrize("attack", [*PAYLOADS, LONG, "javascript:alert(1)"])
 def test_texts_names_and_addresses_are_inert(attack):
     links = {attack: attack, "x": "javascript:x"}
-    hostile = window("2025-01", "review", why=attack, held=attack, known=attack, links=links, because=[(attack, attack)])
+    hostile = window("2025-01", "review", why=attack, suppressed=attack, known=attack, links=links, because=[(attack, attack)])
     other = replace(hostile, key="2025-02", action=attack)
     move = Move(1, attack, attack, attack, attack, attack)
     told = model(
@@ -319,7 +323,7 @@ def test_texts_names_and_addresses_are_inert(attack):
         champion_link=attack,
         moves=[move],
         retrainings=[("2025-01", attack, attack)],
-        next_command={"review": attack, "held": attack},
+        next_command={"review": attack, "suppressed": attack},
         now=replace(NOW, as_of=attack),
     )
     page = index.index([told], attack, {API: Answer(attack, "bad", attack)})

@@ -19,7 +19,7 @@ DATA = PARAMS.data.model_copy(update={"personal": ["email"], "protected": ["gend
 CONFIG = PARAMS.model_copy(
     update={
         "data": DATA,
-        "monitor": PARAMS.monitor.model_copy(update={"rates": {"total": "tenure"}, "trending": []}),
+        "monitor": PARAMS.monitor.model_copy(update={"per_unit_columns": {"total": "tenure"}, "non_stationary_columns": []}),
         "evaluate": PARAMS.evaluate.model_copy(update={"bootstrap": 100}),
         "features": PARAMS.features.model_copy(update={"exclude": ["gender"]}),
         "audit": PARAMS.audit.model_copy(update={"report_rows": 300}),

@@ -15,7 +15,7 @@ from monitoring.reports import bias
 from monitoring.reports import data as data_page
 from monitoring.reports.columns import Columns
 from monitoring.stages import audit, report
-from pipelines import inert
+from pipelines import sanitize
 from tests.support.golden import assert_golden
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -118,12 +118,12 @@ def test_the_bias_report_shows_who_is_within_the_capacity():
 
 def test_the_bias_report_says_who_accepted_what_and_splits_each_gap():
     value = {"point": 0.1, "low": 0.0, "high": 0.2}
-    one = {"attribute": "g", "group": "a", "measure": "m", "limit": 0.1, "finding": "proven"} | value
+    one = {"attribute": "g", "group": "a", "measure": "m", "limit": 0.1, "finding": "significant"} | value
     other = one | {"group": "b"}
     gap = {"attribute": "g", "group": "a", "rate": "TPR shortfall", "raw": value, "explained": None, "added": value}
     found = {"harm": [one, other], "split": [gap], "verdict": {"accepted": [one | {"reason": "agreed <b>with</b> all"}]}}
     table = bias.harm_table(found)
-    assert [row[-1] for row in table.rows] == [f"accepted: {inert.text('agreed <b>with</b> all')}", "significant"]
+    assert [row[-1] for row in table.rows] == [f"accepted: {sanitize.text('agreed <b>with</b> all')}", "significant"]
     assert bias.split_table(found).rows[0][3:] == ["+0.100 [+0.000, +0.200]", "none", "+0.100 [+0.000, +0.200]"]
     assert bias.split_table({"verdict": {}}).rows == []  # of a window of earlier days
 
@@ -233,4 +233,4 @@ def test_the_data_page_is_as_it_was_looked_at_and_its_bars_have_an_axis_of_their
 
 
 def test_values_that_would_look_alike_stay_apart():
-    assert inert.names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}
+    assert sanitize.names(["a<b", "a>b", "größe", ""]) == {"a<b": "a_b", "a>b": "a_b (2)", "größe": "größe", "": "(empty)"}

@@ -20,8 +20,8 @@ def test_a_season_is_no_drift(share):
 def test_a_new_share_is_a_suspicion_and_then_drift(share, side):
     now = (int(5000 * share), 5000)
     (first,), (second,) = target.judge(QUIET, now, False, MONITOR), target.judge(QUIET, now, True, MONITOR)
-    assert (first.kind, second.kind, second.about) == ("suspicion", "drift", "target")
-    assert (second.value > second.threshold) == (side == "high") and f"{share:.1%} of the mature labels" in second.says
+    assert (first.kind, second.kind, second.about) == ("warning", "drift", "target")
+    assert (second.value > second.threshold) == (side == "high") and f"{share:.1%} of the mature labels" in second.message
 
 
 def test_a_small_window_may_vary_more():
@@ -29,10 +29,10 @@ def test_a_small_window_may_vary_more():
     assert target.judge(QUIET, (450, 5250), False, MONITOR) != []
 
 
-@pytest.mark.parametrize(("quiet", "now"), [(QUIET, (5, 5000)), (QUIET, (40, 60)), (QUIET[:4], (300, 5000))])
-def test_too_little_evidence_is_said(quiet, now):
-    (found,) = target.judge(quiet, now, True, MONITOR)
-    assert found.kind == "insufficient" and "cannot be judged" in found.says
+@pytest.mark.parametrize(("baseline", "now"), [(QUIET, (5, 5000)), (QUIET, (40, 60)), (QUIET[:4], (300, 5000))])
+def test_too_little_evidence_is_said(baseline, now):
+    (found,) = target.judge(baseline, now, True, MONITOR)
+    assert found.kind == "insufficient" and "cannot be judged" in found.message
 
 
 def test_a_quiet_share_exceeds_as_often_as_alpha_says():
@@ -40,6 +40,6 @@ def test_a_quiet_share_exceeds_as_often_as_alpha_says():
     over = []
     for _ in range(600):
         counts = random.binomial(5000, 1 / (1 + np.exp(2.7 - random.normal(0, 0.12, 11))))
-        *quiet, now = [(int(count), 5000) for count in counts]
-        over.append(bool(target.judge(quiet, now, False, MONITOR)))
+        *baseline, now = [(int(count), 5000) for count in counts]
+        over.append(bool(target.judge(baseline, now, False, MONITOR)))
     assert np.mean(over) == pytest.approx(0.05, abs=0.03)

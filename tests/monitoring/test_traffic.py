@@ -16,8 +16,9 @@ from pipelines.data.postgres import connect
 from pipelines.registry.schema import query
 from pipelines.scoring.score import score
 from serving import records
-from tests.monitoring.test_watch import FIRST, LATER, LATEST, PEOPLE, url, watch, world
-from tests.pipelines import bundles
+from tests.support import bundles
+from tests.support.scoring import url
+from tests.support.watching import FIRST, LATER, LATEST, PEOPLE, watch, world
 
 __all__ = ["url", "watch", "world"]  # fixtures
 
@@ -56,7 +57,7 @@ def test_traffic_ends_in_verdicts_and_its_labels_are_measured(watch, world):
     for number, key in enumerate((FIRST, LATER, LATEST), start=12):
         ask(watch, world[number])
         verdict = look(watch, key)
-    assert [(one.action, one.row_count) for one in store.verdicts(watch.url, "churn")] == [("nothing", PEOPLE)] * 3
+    assert [(one.action, one.row_count) for one in store.verdicts(watch.url, "churn")] == [("none", PEOPLE)] * 3
     assert verdict.matured == FIRST
     (measured,) = store.performances(watch.url, "churn", groups=True)
     assert (measured.window_key, measured.labelled) == (FIRST, PEOPLE)
@@ -76,7 +77,7 @@ def test_where_a_window_has_a_batch_run_the_api_is_not_judged_beside_it(watch, w
     score(subject.source, watch.url, subject.version, subject.bundle, as_of=dt.date(2025, 1, 31), count=subject.count)
     ask(watch, world[12].slice(0, 600), shift=1.0)
     verdict = look(watch, FIRST)
-    assert (verdict.row_count, verdict.exceeded) == (PEOPLE, False)
+    assert (verdict.row_count, verdict.above_limit) == (PEOPLE, False)
     assert verdict.figures["runs"] == ["batch/v1/2025-01-31"]
 
 

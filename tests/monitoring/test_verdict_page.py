@@ -10,7 +10,7 @@ from tests.support.golden import assert_golden
 
 GAIN = Comparison("cost", "cost a row", 0.0123, 0.0101, 0.0145, 0.0)
 LOST = Comparison("ROC-AUC", "", -0.004, -0.012, 0.004, -0.01)
-EVIDENCE = {"rows": 33477, "entities": 4597, "positives": 1775, "use": 2, "detectable": 0.0061}
+EVIDENCE = {"rows": 33477, "entities": 4597, "positives": 1775, "reuse": 2, "minimum_detectable_effect": 0.0061}
 FAILED = Check("ROC-AUC not inferior", False, -0.012, -0.01, "the order of scores", "Look at both ROC curves.")
 HEADLINE = "The champion stays: the challenger is better, and fails 'ROC-AUC not inferior'."
 VERDICT = Verdict("not as good elsewhere", HEADLINE, [FAILED], EVIDENCE, [GAIN, LOST], "2025 abc", {"min_effect": 0.002})

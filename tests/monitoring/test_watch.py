@@ -3,132 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import pytest
 
-from monitoring import estimate, histograms, labels, performance, profiles, store, windows
-from monitoring.histograms import PREDICTION
-from monitoring.reference import FILE
-from monitoring.subject import Subject, Watch
+from monitoring import labels, store, windows
 from monitoring.watch import earlier, judge_window
-from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.data.postgres import connect
-from pipelines.promotion.gate import Bundle
-from pipelines.registry import ledger
 from pipelines.scoring import predictions
 from pipelines.scoring.score import score
-from tests.pipelines import bundles
-from tests.pipelines.test_score import DATA, change, crown, fetch, queried, url
+from tests.support.scoring import change, fetch, url
+from tests.support.watching import CONFIG, FIRST, LATER, LATEST, PEOPLE, publish, watch, world
 
-__all__ = ["url"]  # a fixture
-PEOPLE, MONTHS = 1500, 18  # of each month; January 2024 to June 2025
-WEIGHTS = {"strong": 1.5, "weak": 1.0}
-SCHEMA = {"numbers": list(WEIGHTS), "categories": {}}
-FIRST, LATER, LATEST = "2025-01", "2025-02", "2025-03"
-TRAINING = (
-    "select id as customer_id, day as snapshot_date, left_in as churned, strong, weak, gender from people where day = :as_of"
-)
-OUTCOMES = """
-select id as customer_id, day as snapshot_date, left_in as churned, known_at
-from people
-where day = any(cast(:score_days as date[])) and known_at <= :as_of
-    and day + cast(:horizon_days as int) + cast(:embargo_days as int) <= :as_of
-"""
-PARAMS = params.read()
-CONFIG = PARAMS.model_copy(
-    update={
-        "monitor": PARAMS.monitor.model_copy(update={"rates": {}, "trending": [], "min_positives": 20}),
-        "evaluate": PARAMS.evaluate.model_copy(update={"bootstrap": 200}),
-        "data": PARAMS.data.model_copy(update={"protected": ["gender"]}),
-    }
-)
-
-
-def month_end(number: int) -> dt.date:
-    """The last day of month 1 (January 2024) and on."""
-    return dt.date(2024 + number // 12, number % 12 + 1, 1) - dt.timedelta(days=1)
-
-
-def people(number: int) -> pa.Table:
-    """A month of a quiet world: everybody is new, and leaves as the model thinks."""
-    random = np.random.default_rng(number)
-    strong, weak = random.normal(size=PEOPLE), random.normal(size=PEOPLE)
-    left = random.random(PEOPLE) < bundles.sigmoid(1.5 * strong + weak)
-    return pa.table(
-        {
-            "id": np.arange(PEOPLE) + number * PEOPLE,
-            "day": [month_end(number)] * PEOPLE,
-            "strong": strong,
-            "weak": weak,
-            "gender": random.choice(["f", "m"], PEOPLE),
-            "left_in": left.astype(int),
-            "known_at": [month_end(number) + dt.timedelta(days=44)] * PEOPLE,
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def world() -> list[pa.Table]:
-    return [people(number) for number in range(1, MONTHS + 1)]
-
-
-def load(company_url, world) -> None:
-    change(
-        company_url,
-        "create table people (id int, day date, strong float8, weak float8, gender text, left_in int, known_at date)",
-    )
-    with connect(company_url) as connection, connection.cursor().copy("copy people from stdin (format csv)") as copy:
-        for month in world:
-            buffer = pa.BufferOutputStream()
-            pa.csv.write_csv(month, buffer, pa.csv.WriteOptions(include_header=False))
-            copy.write(buffer.getvalue().to_pybytes())
-
-
-def publish(url, folder, world, threshold=0.5) -> tuple[ledger.Version, Bundle]:
-    """A version that is right about the world, with the reference that its months of 2024 give."""
-    bundles.write(folder, WEIGHTS, threshold=threshold)
-    learnt = pa.concat_tables(world[:10])
-    scores = bundles.sigmoid(1.5 * learnt["strong"].to_numpy() + learnt["weak"].to_numpy())
-    shown = profiles.watched(learnt.append_column(PREDICTION, pa.array(scores)), scores, SCHEMA, {})
-    layout = histograms.learn_layout(shown, {}, bins=CONFIG.monitor.bins)
-    outcomes, entities = learnt["left_in"].to_numpy(), learnt["id"].to_numpy()
-    blocks = learnt["day"].cast(pa.string()).to_numpy(zero_copy_only=False)
-    calibration = estimate.learn(outcomes, scores, entities, blocks, 0.5, CONFIG.evaluate)
-    expected = estimate.expect(calibration, calibration.count(scores), CONFIG.evaluate)
-    measured = performance.measure(outcomes, scores, entities, 0.5, CONFIG.evaluate)
-    content = {
-        "rates": {},
-        "layout": json.loads(layout.to_json()),
-        "training": json.loads(histograms.count(shown.to_batches(), layout).to_json()),
-        "calibration": calibration.to_dict(),
-        "expected": {name: figure.to_dict() for name, figure in expected.items()},
-        "positives": [(str(month["day"][0]), sum(month["left_in"].to_pylist()), PEOPLE) for month in world[:10]],
-    }
-    (folder / FILE).write_text(json.dumps(content))
-    evaluated = {"candidates": {"lightgbm": {"metrics": {name: figure.to_dict() for name, figure in measured.items()}}}}
-    (folder / "evaluation.json").write_text(json.dumps(evaluated))
-    new = bundles.registration(folder)
-    version = ledger.register_version(url, new)
-    crown(url, version)
-    return version, Bundle(folder, new.manifest)
-
-
-@pytest.fixture
-def watch(company_url, url, tmp_path, world):
-    load(company_url, world)
-    version, bundle = publish(url, tmp_path / "bundle", world)
-    data = DATA.model_copy(update={"as_of": dt.date(2024, 12, 31), "protected": ["gender"]})
-    source = queried(company_url, tmp_path / "sql", TRAINING, "select date '2025-06-30'", data=data)
-    source.queries.outcomes.write_text(OUTCOMES)
-    subject = Subject(url, version, source, bundle)
-    return Watch(url, CONFIG, lambda number: {1: subject}[number])
+__all__ = ["url", "watch", "world"]  # fixtures
 
 
 def judged(watch, *keys, **values):
@@ -146,8 +35,8 @@ def kinds(verdict) -> set[str]:
 
 def test_quiet_windows_end_in_nothing_and_their_labels_are_measured(watch):
     verdict = judged(watch, FIRST, LATER, LATEST)
-    assert [one.action for one in store.verdicts(watch.url, "churn")] == ["nothing"] * 3
-    assert verdict.matured == FIRST and verdict.figures["novelty"]["blocks"] >= CONFIG.monitor.min_blocks
+    assert [one.action for one in store.verdicts(watch.url, "churn")] == ["none"] * 3
+    assert verdict.matured == FIRST and verdict.figures["drift"]["blocks"] >= CONFIG.monitor.min_baseline_windows
     (measured,) = store.performances(watch.url, "churn", groups=True)
     assert (measured.window_key, measured.judged_on, measured.labelled) == (FIRST, dt.date(2025, 3, 31), PEOPLE)
     assert measured.metrics["roc_auc"]["low"] < 0.85 < measured.metrics["roc_auc"]["high"] + 0.02
@@ -161,16 +50,16 @@ def test_immature_labels_are_not_negatives(watch):
 
 def test_a_changed_unit_blocks_and_its_labels_judge_nobody(watch, company_url):
     change(company_url, "update people set weak = weak * 1000 where day = '2025-01-31'")
-    assert judged(watch, FIRST).action == "block" and "feed" in kinds(store.verdicts(watch.url, "churn")[0])
+    assert judged(watch, FIRST).action == "quarantine" and "data_incident" in kinds(store.verdicts(watch.url, "churn")[0])
     later = judged(watch, LATER, LATEST)
-    assert later.action == "nothing" and later.matured == FIRST and kinds(later) == set()
+    assert later.action == "none" and later.matured == FIRST and kinds(later) == set()
     flagged = fetch(watch.url, "select distinct flagged from evergreen.latest_scores")
     assert flagged == [(False,)]  # March's, and not January's
 
 
 def test_a_fault_whose_labels_show_a_loss_escalates_and_is_the_baseline_from_then_on(watch, company_url):
     change(company_url, "update people set weak = weak * 1000 where day >= '2025-01-31'")
-    assert [judged(watch, key).action for key in (FIRST, LATER)] == ["block", "block"]
+    assert [judged(watch, key).action for key in (FIRST, LATER)] == ["quarantine", "quarantine"]
     verdict = judged(watch, LATEST)
     assert verdict.action == "retrain" and "its mature labels show a loss" in verdict.why
     assert {one.window for one in verdict.findings if one.kind == "loss"} == {FIRST}
@@ -178,7 +67,7 @@ def test_a_fault_whose_labels_show_a_loss_escalates_and_is_the_baseline_from_the
     assert verdict.figures["seen_from"] == {"window": FIRST, "day": "2025-03-16"}
     later = judged(watch, "2025-04")
     assert (
-        "feed" not in kinds(later) and later.action == "note" and later.held
+        "data_incident" not in kinds(later) and later.action == "info" and later.suppressed
     )  # the loss goes on, and the retraining is waited for
 
 
@@ -191,8 +80,8 @@ def test_a_fault_that_lasts_escalates_without_any_label(watch, company_url):
         watch, params=CONFIG.model_copy(update={"monitor": CONFIG.monitor.model_copy(update={"escalate": "review"})})
     )
     verdicts = [judged(asking, key) for key in keys]
-    assert [one.action for one in verdicts][:4] == ["block", "block", "block", "review"]
-    assert "has lasted for 4 windows" in verdicts[3].why and "feed" not in kinds(verdicts[4])
+    assert [one.action for one in verdicts][:4] == ["quarantine", "quarantine", "quarantine", "review"]
+    assert "has lasted for 4 windows" in verdicts[3].why and "data_incident" not in kinds(verdicts[4])
 
 
 def test_scores_of_a_broken_feed_are_flagged(watch, company_url):
@@ -203,17 +92,17 @@ def test_scores_of_a_broken_feed_are_flagged(watch, company_url):
 
 def test_a_shift_is_suspected_then_confirmed_and_noted_where_it_does_not_hurt(watch, company_url):
     change(company_url, "update people set weak = weak * 0.5 + 0.1 where day in ('2025-01-31', '2025-02-28')")
-    assert judged(watch, FIRST).action == "nothing" and "suspicion" in kinds(store.verdicts(watch.url, "churn")[0])
+    assert judged(watch, FIRST).action == "none" and "warning" in kinds(store.verdicts(watch.url, "churn")[0])
     later = judged(watch, LATER)
-    assert "drift" in kinds(later) and later.action == "note" and "weak" in later.why
+    assert "drift" in kinds(later) and later.action == "info" and "weak" in later.why
 
 
 def test_a_lost_relation_asks_for_one_retraining_when_its_labels_are_mature(watch, company_url):
     change(company_url, "update people set left_in = (random() < 0.5)::int where day >= '2025-01-31'")
-    assert judged(watch, FIRST, LATER).action == "nothing"
+    assert judged(watch, FIRST, LATER).action == "none"
     verdict = judged(watch, LATEST)
     assert verdict.action == "retrain" and verdict.matured == FIRST and "worse than the" in verdict.why
-    assert store.unanswered(watch.url, "churn") == verdict and store.untold(watch.url, "churn") == [verdict]
+    assert store.unanswered(watch.url, "churn") == verdict and store.pending(watch.url, "churn") == [verdict]
 
 
 @pytest.mark.long
@@ -228,11 +117,11 @@ def test_a_group_that_is_underestimated_is_found(watch, company_url):
     verdict = judged(watch, FIRST, LATER, LATEST)
     found = [one for one in verdict.findings if one.kind == "bias"]
     assert {one.about for one in found} == {"gender: f"}
-    assert any("underestimation of gender f" in one.says for one in found)
+    assert any("underestimation of gender f" in one.message for one in found)
 
 
 def test_late_labels_change_the_figures_and_what_was_known_stays(watch, company_url):
-    change(company_url, "update people set known_at = '2025-05-20' where day = '2025-01-31' and id % 2 = 0")
+    change(company_url, "update people set available_at = '2025-05-20' where day = '2025-01-31' and id % 2 = 0")
     judged(watch, FIRST, LATER, LATEST, "2025-04")
     assert [one.labelled for one in store.performances(watch.url, "churn", FIRST)] == [PEOPLE / 2]
     judged(watch, "2025-05")
@@ -250,7 +139,7 @@ def test_a_window_has_one_verdict_however_often_it_is_asked_for(watch):
 
 def test_a_window_of_every_day_is_the_sum_of_its_days(watch, company_url):
     change(company_url, "update people set day = day - 1 where day >= '2024-12-31' and id % 3 = 0")
-    every_day = CONFIG.monitor.model_copy(update={"of_window": "every day", "history": 1})
+    every_day = CONFIG.monitor.model_copy(update={"snapshot_policy": "every", "history": 1})
     daily = replace(watch, params=CONFIG.model_copy(update={"monitor": every_day}))
     subject, window = watch.subject_of(1), windows.named(FIRST, "month")
     for day in window.days[-2:]:
@@ -274,7 +163,7 @@ def test_another_judge_is_refused(watch):
 def test_a_table_without_outcomes_is_watched_without_labels(watch):
     watch.subject_of(1).source.queries.outcomes.unlink()
     verdict = judged(watch, FIRST, LATER, LATEST)
-    assert verdict.action == "nothing" and "outcomes.sql is missing" in verdict.why
+    assert verdict.action == "none" and "outcomes.sql is missing" in verdict.why
 
 
 def test_labels_of_an_earlier_champion_do_not_judge_this_one(watch, company_url, url, tmp_path, world):
@@ -286,7 +175,7 @@ def test_labels_of_an_earlier_champion_do_not_judge_this_one(watch, company_url,
     both = replace(watch, subject_of=lambda number: {1: watch.subject_of(1), 2: second}[number])
     score(second.source, url, version, bundle, as_of=dt.date(2025, 3, 31), count=second.count)
     verdict = judge_window(both, windows.named(LATEST, "month"), judged_on=dt.date(2025, 3, 31))
-    assert verdict.version == 2 and verdict.action == "nothing" and "scored by v1" in verdict.why
+    assert verdict.version == 2 and verdict.action == "none" and "scored by v1" in verdict.why
 
 
 def test_a_champion_that_has_not_seen_what_the_earlier_ones_labels_show_is_retrained(watch, company_url, url, tmp_path, world):
@@ -313,7 +202,7 @@ def test_of_every_day_a_window_takes_those_of_the_champion_that_it_ended_with(wa
     empty_run(second, 2)
     empty_run(second, 3)
     window = windows.named(FIRST, "month")
-    monitor = CONFIG.monitor.model_copy(update={"of_window": "every day"})
+    monitor = CONFIG.monitor.model_copy(update={"snapshot_policy": "every"})
     every_day = replace(watch, params=CONFIG.model_copy(update={"monitor": monitor}))
     assert [(run.version, run.as_of.day) for run in every_day.runs(window)] == [(2, 2), (2, 3)]
     assert [(run.version, run.as_of.day) for run in watch.runs(window)] == [(2, 3)]
@@ -334,30 +223,30 @@ def test_a_feed_that_was_mended_is_scored_anew_and_no_longer_blocked(watch, comp
     change(
         company_url, "create table kept as select * from people; update people set weak = weak * 1000 where day = '2025-01-31'"
     )
-    assert judged(watch, FIRST).action == "block"
+    assert judged(watch, FIRST).action == "quarantine"
     change(company_url, "update people set weak = kept.weak from kept where kept.id = people.id and kept.day = people.day")
     window, subject = windows.named(FIRST, "month"), watch.subject_of(1)
     score(subject.source, watch.url, subject.version, subject.bundle, as_of=window.last, force=True, count=subject.count)
-    assert judge_window(watch, window, judged_on=window.last, version=1, force=True).action == "nothing"
+    assert judge_window(watch, window, judged_on=window.last, version=1, force=True).action == "none"
     assert fetch(watch.url, "select distinct flagged from evergreen.latest_scores") == [(False,)]
 
 
 def test_what_a_version_was_trained_on_is_no_broken_feed_to_it(watch, company_url):
     change(company_url, "update people set weak = weak * 1000 where day >= '2025-01-31'")
-    assert {one.action for one in (judged(watch, FIRST), judged(watch, LATER))} == {"block"}
+    assert {one.action for one in (judged(watch, FIRST), judged(watch, LATER))} == {"quarantine"}
     data = watch.subject_of(1).source.data.model_copy(update={"as_of": dt.date(2025, 2, 28)})
     retrained = replace(watch.subject_of(1), source=replace(watch.subject_of(1).source, data=data))
     later = replace(watch, subject_of=lambda _: retrained)
     known = {one.window_key: one for one in store.verdicts(watch.url, "churn")}
     blocks = earlier(later, retrained, windows.named(LATEST, "month"), known)
     assert [block.broken for block in blocks[-2:]] == [False, False]
-    assert judged(later, LATEST).action != "block"
+    assert judged(later, LATEST).action != "quarantine"
 
 
 def test_a_month_without_rows_does_not_end_the_history(watch, company_url):
     change(company_url, "delete from people where day = '2024-11-30'")
     verdict = judged(watch, FIRST)
-    assert verdict.action == "nothing" and verdict.figures["novelty"]["blocks"] >= CONFIG.monitor.min_blocks
+    assert verdict.action == "none" and verdict.figures["drift"]["blocks"] >= CONFIG.monitor.min_baseline_windows
 
 
 def test_a_window_scored_long_before_its_end_says_so_and_blocks_nothing(watch, company_url):
@@ -365,7 +254,7 @@ def test_a_window_scored_long_before_its_end_says_so_and_blocks_nothing(watch, c
     subject = watch.subject_of(1)
     score(subject.source, watch.url, subject.version, subject.bundle, as_of=dt.date(2025, 1, 20), count=subject.count)
     verdict = judge_window(watch, windows.named(FIRST, "month"), judged_on=dt.date(2025, 1, 31))
-    assert verdict.action == "nothing" and "scored last on 2025-01-20, 11 days before its end" in verdict.why
+    assert verdict.action == "none" and "scored last on 2025-01-20, 11 days before its end" in verdict.why
 
 
 def test_a_window_without_a_row_is_judged_and_its_neighbours_go_on(watch, company_url):
@@ -374,9 +263,9 @@ def test_a_window_without_a_row_is_judged_and_its_neighbours_go_on(watch, compan
     empty = judge_window(
         watch, windows.named(LATER, "month"), judged_on=dt.date(2025, 2, 28)
     )  # nobody scored it: nobody was there
-    assert (empty.row_count, empty.action) == (0, "note") and "No row came." in empty.why
+    assert (empty.row_count, empty.action) == (0, "info") and "No row came." in empty.why
     later = judged(watch, LATEST)
-    assert later.action == "nothing" and later.matured == FIRST
+    assert later.action == "none" and later.matured == FIRST
     assert judged(watch, "2025-04").matured == LATER  # whose labels there are none of
 
 
@@ -389,7 +278,7 @@ def test_few_labels_a_month_are_judged_together(watch, company_url):
     verdict = judged(watch, FIRST, LATER, LATEST)
     assert verdict.matured == FIRST and "roc_auc cannot be judged" in verdict.why
     verdict = judged(watch, "2025-04")
-    assert "roc_auc of 2025-01 to 2025-02 together is" in str([one.says for one in verdict.findings])
+    assert "roc_auc of 2025-01 to 2025-02 together is" in str([one.message for one in verdict.findings])
     assert verdict.action == "retrain"
 
 
@@ -403,10 +292,10 @@ def test_labels_of_every_window_are_judged_also_when_one_was_left_out(watch, com
 
 
 def test_labels_that_all_are_late_are_no_figure_and_no_fault(watch, company_url):
-    change(company_url, "update people set known_at = '2026-01-01' where day = '2025-01-31'")
+    change(company_url, "update people set available_at = '2026-01-01' where day = '2025-01-31'")
     verdict = judged(watch, FIRST, LATER, LATEST)
     (measured,) = store.performances(watch.url, "churn")
-    assert (measured.labelled, measured.metrics, verdict.action) == (0, {}, "nothing")
+    assert (measured.labelled, measured.metrics, verdict.action) == (0, {}, "none")
     subject = watch.subject_of(1)
     frame = labels.with_groups(subject, subject.matured(watch.runs(windows.named(FIRST, "month")), dt.date(2025, 3, 31)))
     assert frame.empty and "group_gender" in frame
@@ -422,7 +311,7 @@ def test_very_many_labels_are_judged_by_a_sample_and_counted_whole(watch):
 
 @pytest.mark.long
 def test_a_window_that_is_judged_anew_knows_no_label_that_came_later(watch, company_url):
-    change(company_url, "update people set known_at = '2025-05-20' where day = '2025-01-31' and id % 2 = 0")
+    change(company_url, "update people set available_at = '2025-05-20' where day = '2025-01-31' and id % 2 = 0")
     before = judged(watch, FIRST, LATER, LATEST)
     judged(watch, "2025-04", "2025-05")
     again = judge_window(watch, windows.named(LATEST, "month"), judged_on=dt.date(2025, 3, 31), force=True)
@@ -433,8 +322,8 @@ def test_a_window_that_is_judged_anew_knows_no_label_that_came_later(watch, comp
 def test_a_retraining_that_is_asked_for_and_has_not_begun_counts_as_under_way(watch, company_url):
     change(company_url, "update people set left_in = (random() < 0.5)::int where day >= '2025-01-31'")
     assert judged(watch, FIRST, LATER, LATEST).action == "retrain"
-    held = judged(watch, "2025-04")
-    assert (held.action, held.held) == ("note", "A retraining is under way already.")
+    suppressed = judged(watch, "2025-04")
+    assert (suppressed.action, suppressed.suppressed) == ("info", "A retraining is under way already.")
 
 
 # retrainings that windows ask for
@@ -452,5 +341,8 @@ def test_a_retraining_that_was_killed_is_written_down_by_the_next_one(url):
     store.begin_retraining(url, "churn", "run-1", "2025-03", None)
     store.begin_retraining(url, "churn", "run-2", "2025-04", None)
     with suppress(EvergreenError):
-        store.end_retraining(url, "churn", "run-2", "kept", version=None)
-    assert [(one.run_id, one.outcome) for one in store.retrainings(url, "churn")] == [("run-2", "kept"), ("run-1", "failed")]
+        store.end_retraining(url, "churn", "run-2", "rejected", version=None)
+    assert [(one.run_id, one.outcome) for one in store.retrainings(url, "churn")] == [
+        ("run-2", "rejected"),
+        ("run-1", "failed"),
+    ]

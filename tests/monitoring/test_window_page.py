@@ -5,18 +5,17 @@ from datetime import date
 
 import pytest
 
-from monitoring.drift import statistics
 from monitoring.findings import Finding
-from monitoring.histograms import PREDICTION, TARGET, count, learn_layout
+from monitoring.histograms import PREDICTION, TARGET
 from monitoring.reports import window
 from monitoring.reports.window import Details, Judgement
 from monitoring.timeline import Window
 from pipelines.statistics.resampling import Interval
-from tests.monitoring.hostile import LONG, PAYLOADS, assert_inert
 from tests.support.golden import assert_golden
+from tests.support.hostile import LONG, PAYLOADS, assert_inert
 
 NAN = float("nan")
-NOVELTY = {
+DRIFT = {
     "evidence": None,
     "exceeds": True,
     "blocks": 11,
@@ -34,8 +33,7 @@ def near(point):
     return Interval(point, point - 0.02, point + 0.02)
 
 
-def line(psi):
-    return {"psi": psi, "jensen_shannon": 0.1, "missing": 0.031, "missing_reference": 0.0}
+MISSING = {"missing": 0.031, "missing_reference": 0.0}
 
 
 def details(**changes):
@@ -51,8 +49,8 @@ def details(**changes):
         "estimates": {"roc_auc": near(0.846), "pr_auc": near(0.33)},
         "performance": {"roc_auc": near(0.729)},
         "findings": [Finding("estimated_loss", TARGET, "It moved.", 9010, 0.099, 0.02)],
-        "statistics": {"age": line(NAN), "calls": line(0.3), "plan": line(0.1), PREDICTION: line(0.05)},
-        "novelty": NOVELTY,
+        "statistics": dict.fromkeys(["age", "calls", "plan", PREDICTION], MISSING),
+        "drift": DRIFT,
         "judgements": [
             Judgement(date(2025, 11, 14), 8410, 561, near(0.741)),
             Judgement(date(2025, 12, 1), 9010, 655, near(0.729)),
@@ -67,7 +65,7 @@ def view(**changes):
 
 def test_the_page_is_as_it_was_looked_at():
     told = replace(
-        details().window, because=[("2025-06", "roc_auc fell to 0.72.")], held="cooldown", links={"MLflow": "http://m"}
+        details().window, because=[("2025-06", "roc_auc fell to 0.72.")], suppressed="cooldown", links={"MLflow": "http://m"}
     )
     assert_golden("window.html", window.page(details(window=told), ["drift.html"]))
 
@@ -80,9 +78,9 @@ def test_its_verdict_is_of_its_own_window_and_names_any_other():
 
 
 def test_a_window_that_asks_for_nothing_gives_no_command():
-    calm = replace(details().window, action="nothing")
+    calm = replace(details().window, action="none")
     assert view()["command"] == "prefect deployment run retrain/churn" and view(window=calm)["command"] == ""
-    held = view(window=replace(calm, held="cooldown"))["verdict"]
+    held = view(window=replace(calm, suppressed="cooldown"))["verdict"]
     assert held["suppressed"] == "cooldown" and held["marks"][1].word == "retraining suppressed"
 
 
@@ -126,29 +124,18 @@ def test_late_and_corrected_labels_are_seen_as_what_was_known_when():
     assert view(judgements=few)["judgements"].rows[0] == ["2025-11-14", "0", "0", "–", "–", ""]
 
 
-def test_columns_are_sorted_by_their_change_then_by_psi():
-    rows = view()["statistics"].rows
-    assert [row[0] for row in rows] == ["plan", "score of the model", "calls", "age"]
-    assert rows[0][1:3] == ["+5.2", "0.100"] and rows[3][1:3] == ["–", "–"]
+def test_columns_are_sorted_by_their_change():
+    rows = view()["columns"].rows
+    assert [row[0] for row in rows] == ["plan", "score of the model", "age", "calls"]
+    assert rows[0] == ["plan", "+5.2", "3.1%", "0.0%"] and rows[3][1] == "–"
 
 
 def test_drift_says_its_control_limit_and_how_much_of_a_baseline_is_behind_it():
     assert "Drift score 5.21, above the control limit 3.92, which comes from 11 baseline windows." in view()["drift"]
-    few = NOVELTY | {"evidence": "not enough quiet history", "blocks": 1, "largest": []}
-    assert window.drift_sentence(few) == "Drift cannot be judged: not enough quiet history (1 baseline window)."
+    few = DRIFT | {"evidence": "not enough baseline windows", "blocks": 1, "largest": []}
+    assert window.drift_sentence(few) == "Drift cannot be judged: not enough baseline windows (1 baseline window)."
     assert window.drift_sentence(None) == "Drift was not judged."
     assert window.changes_of(few) == window.changes_of(None) == {}
-
-
-def test_statistics_are_those_of_monitoring_drift():
-    import pyarrow as pa
-
-    rows = pa.table({"calls": [float(at % 7) for at in range(200)], "plan": ["a", "b"] * 100})
-    layout = learn_layout(rows, {"plan": ["a", "b"]}, bins=5)
-    counted = count(rows.to_batches(), layout)
-    shown = {name: statistics(counted.column(name), counted.column(name), layout, name) for name in layout.columns}
-    calls = next(row for row in view(statistics=shown, novelty=None)["statistics"].rows if row[0] == "calls")
-    assert calls == ["calls", "–", "0.000", "0.000", "0.000", "0.000", "0.0%", "0.0%"]
 
 
 @pytest.mark.parametrize("attack", [*PAYLOADS, LONG])
@@ -165,8 +152,8 @@ def test_texts_names_and_addresses_are_inert(attack):
             reference={attack: near(0.5)},
             estimates={attack: near(0.5)},
             findings=[Finding("drift", attack, attack, 1)],
-            statistics={attack: line(0.1)},
-            novelty=NOVELTY | {"evidence": attack},
+            statistics={attack: MISSING},
+            drift=DRIFT | {"evidence": attack},
         )
     )
     assert_inert(page)

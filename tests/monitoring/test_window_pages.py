@@ -14,7 +14,7 @@ from monitoring.reports.window import Details
 from monitoring.stages import audit
 from monitoring.timeline import Window
 from pipelines.config import params as parameters
-from tests.monitoring.hostile import LONG, PAYLOADS
+from tests.support.hostile import LONG, PAYLOADS
 
 ATTACKS = [*PAYLOADS, LONG]
 COLUMN, GROUP = "</script><b onclick=alert(1)>usage", "<script>alert('x')</script>"
@@ -26,9 +26,9 @@ def params():
 
 
 def details():
-    shown = Window("2025-09", 3, 4000, "note", "It moved.", None, date(2025, 10, 1), None, None, "mature", {})
+    shown = Window("2025-09", 3, 4000, "info", "It moved.", None, date(2025, 10, 1), None, None, "mature", {})
     empty = {name: {} for name in ("reference", "estimates", "performance", "statistics")}
-    rest = {"findings": [], "novelty": None, "judgements": []}
+    rest = {"findings": [], "drift": None, "judgements": []}
     return Details("churn", "us", "roc_auc", shown, "../index.html", "", **empty, **rest)
 
 

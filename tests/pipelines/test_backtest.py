@@ -7,7 +7,7 @@ import pytest
 from pipelines.config import params
 from pipelines.data.row_weights import PAST, days_of
 from pipelines.training import backtest
-from tests.pipelines.customers import shifting
+from tests.support.customers import shifting
 
 CONFIG = params.read()
 

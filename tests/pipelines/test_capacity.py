@@ -13,7 +13,7 @@ from pipelines.evaluation.capacity import NAMES, Dates
 from pipelines.promotion import gains
 from pipelines.promotion.gains import Scored
 from pipelines.statistics.resampling import draw
-from tests.pipelines.bundles import EVALUATE, params
+from tests.support.bundles import EVALUATE, params
 
 
 def by_hand(labels, scores, codes, limit, share, counts):

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 
 from pipelines.evaluation import disparity
 from pipelines.statistics import fairness
-from tests.pipelines.bundles import EVALUATE, sigmoid
+from tests.support.bundles import EVALUATE, sigmoid
 
 ROWS = 12_000
 

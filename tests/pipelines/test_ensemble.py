@@ -27,8 +27,8 @@ from pipelines.training.candidates import lightgbm, linear
 from pipelines.training.fitting import folds
 from pipelines.training.fitting.calibration import Isotonic, Platt, Uncalibrated
 from pipelines.training.fitting.graph import Calibrations
-from tests.pipelines.candidates.tables import graph_of
-from tests.pipelines.customers import DATA, FOLDS, customers, learn_schema, shifting, write
+from tests.support.candidate_tables import graph_of
+from tests.support.customers import DATA, FOLDS, customers, learn_schema, shifting, write
 
 CONFIG = params.read()
 RANDOM = np.random.default_rng(3)

@@ -16,7 +16,7 @@ from pipelines.evaluation.evaluate import Judged
 from pipelines.stages import ensemble as ensemble_stage
 from pipelines.stages import evaluate as evaluate_stage
 from pipelines.stages import train as train_stage
-from tests.pipelines.customers import shifting, write
+from tests.support.customers import shifting, write
 
 CONFIG = params.read()
 JUDGING = CONFIG.evaluate.model_copy(update={"bootstrap": 100})

@@ -10,7 +10,7 @@ from sklearn.metrics import precision_score, roc_auc_score
 from monitoring.stages import audit
 from pipelines.config.errors import EvergreenError
 from pipelines.statistics import fairness
-from tests.pipelines.bundles import AUDIT, EVALUATE
+from tests.support.bundles import AUDIT, EVALUATE
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from pipelines.promotion import gains
 from pipelines.promotion.gains import Pair, Scored
 from pipelines.statistics.metrics import Interval
-from tests.pipelines.bundles import EVALUATE, customers, sigmoid
+from tests.support.bundles import EVALUATE, customers, sigmoid
 
 
 def pair(seed: int = 1):
@@ -40,13 +40,13 @@ def test_costs_are_those_of_the_params():
 
 def test_all_uses_together_err_no_more_than_one_interval():
     assert gains.error_of(1, 0.95) == pytest.approx(0.025)  # one end of a two-sided interval of 95%
-    spent = sum(gains.error_of(use, 0.95) for use in range(1, 100_000))
+    spent = sum(gains.error_of(reuse, 0.95) for reuse in range(1, 100_000))
     assert 0.0499 < spent < 0.05
 
 
 def test_the_first_use_keeps_the_interval_and_later_ones_widen_both_arms():
     interval = Interval(0.02, 0.01, 0.035)
-    first, second = (gains.widened(interval, use, 0.95) for use in (1, 2))
+    first, second = (gains.widened(interval, reuse, 0.95) for reuse in (1, 2))
     assert (first.low, first.high) == pytest.approx((0.01, 0.035))
     stretched = (second.point - second.low) / 0.01, (second.high - second.point) / 0.015
     assert stretched == pytest.approx((1.2214, 1.2214), abs=1e-3)  # quantiles of 1/120 and 1/40
@@ -55,10 +55,10 @@ def test_the_first_use_keeps_the_interval_and_later_ones_widen_both_arms():
 def test_nine_of_ten_comparisons_show_a_gain_that_is_called_detectable():
     """The whole way: normal estimates around the truth, against the rule that promotes."""
     random, error = np.random.default_rng(1), 0.004
-    for min_effect, use in [(0.0, 1), (0.0, 5), (0.02, 1)]:
-        truth = gains.detectable(error, min_effect, use, 0.95)
+    for min_effect, reuse in [(0.0, 1), (0.0, 5), (0.02, 1)]:
+        truth = gains.detectable(error, min_effect, reuse, 0.95)
         estimates = random.normal(truth, error, 100_000)
-        quantile = -gains.NORMAL.inv_cdf(gains.error_of(use, 0.95))
+        quantile = -gains.NORMAL.inv_cdf(gains.error_of(reuse, 0.95))
         promoted = (estimates - quantile * error > 0) & (estimates >= min_effect)
         assert promoted.mean() == pytest.approx(0.9, abs=0.005)
 

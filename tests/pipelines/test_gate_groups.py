@@ -11,11 +11,11 @@ from pipelines import onnx_model
 from pipelines.config.params import AuditParams, DataParams
 from pipelines.promotion import comparison, gate, group_checks
 from pipelines.promotion.group_checks import AGAINST_CHAMPION, APART
-from tests.pipelines import bundles
-from tests.pipelines.bundles import AUDIT, EVALUATE, FAIR, PROMOTION, evaluation, sigmoid
+from tests.support import bundles
+from tests.support.bundles import AUDIT, EVALUATE, FAIR, PROMOTION, evaluation, sigmoid
 
-HARM = {"measure": "TPR shortfall", "point": 0.6, "low": 0.5, "high": 0.7, "limit": 0.2, "finding": "proven"}
-UNFAIR = {"attributes": {"gender": "proven"}, "harmed": [{"attribute": "gender", "group": "f"} | HARM], "unproven": []}
+HARM = {"measure": "TPR shortfall", "point": 0.6, "low": 0.5, "high": 0.7, "limit": 0.2, "finding": "significant"}
+UNFAIR = {"attributes": {"gender": "significant"}, "harmed": [{"attribute": "gender", "group": "f"} | HARM], "inconclusive": []}
 
 
 @pytest.fixture
@@ -47,23 +47,23 @@ def judge(folder, held_out, params, weights, champion=None, **audit):
     made = bundles.write(folder / "challenger", weights)
     if audit:
         (made / "audit.json").write_text(json.dumps({"verdict": FAIR | audit}))
-    reigning = gate.Bundle(bundles.write(folder / "champion", champion or {"strong": 1.5}))
-    return gate.judge(gate.Bundle(made), reigning, held_out, {}, params)
+    current = gate.Bundle(bundles.write(folder / "champion", champion or {"strong": 1.5}))
+    return gate.judge(gate.Bundle(made), current, held_out, {}, params)
 
 
 def checks(verdict):
-    return {check.name: check.passed for check in verdict.checks if "proven" in check.name}
+    return {check.name: check.passed for check in verdict.checks if "significant" in check.name}
 
 
 def test_better_for_all_and_worse_for_one_group_is_blocked(tmp_path, held_out, params):
     """Its ROC-AUC is higher; women's scores are lowered, so that their leavers fall below the threshold."""
     params.promotion = params.promotion.model_copy(update={"metric": "roc_auc"})
     verdict = judge(tmp_path, held_out, params, {"strong": 1.5, "weak": 1.5, "low": -1.5})
-    assert (verdict.outcome, verdict.finding) == ("kept", "unfair")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "unfair")
     assert verdict.evidence["low"] > 0  # better it is
     assert "TPR loss of gender f" in verdict.headline
     assert checks(verdict)["no harm proven, against the champion"] is False
-    assert verdict.evidence["harm_proven"] == 1
+    assert verdict.evidence["significant_harm"] == 1
 
 
 def test_better_and_no_worse_for_any_group_is_promoted(tmp_path, held_out, params):
@@ -85,7 +85,7 @@ def test_a_small_group_is_unproven_is_said_so_and_does_not_block(tmp_path, held_
     verdict = judge(tmp_path, rows, params, {"strong": 1.5, "weak": 1.5, "low": -9.0})
     assert verdict.outcome == "promoted"
     assert checks(verdict)["groups unproven, against the champion"] is None
-    assert verdict.evidence["harm_unproven"] == 1
+    assert verdict.evidence["inconclusive_harm"] == 1
     assert "insufficient evidence: gender x" in verdict.markdown()
     assert "not asked" in verdict.markdown()
 
@@ -101,10 +101,10 @@ def test_the_champions_own_threshold_decides_for_the_champion(tmp_path, held_out
 
 def test_harm_that_the_audit_proved_blocks_the_first_and_every_later_one(tmp_path, held_out, params):
     first = comparison.first_verdict(evaluation(), UNFAIR, np.linspace(0.01, 0.9, 1000), PROMOTION)
-    assert (first.outcome, first.finding) == ("kept", "unfair")
+    assert (first.outcome, first.finding) == ("rejected", "unfair")
     assert "TPR shortfall of gender f +0.600 [+0.500, +0.700], at most 0.2" in first.headline
     later = judge(tmp_path, held_out, params, {"strong": 1.5, "weak": 1.5}, **UNFAIR)
-    assert (later.outcome, later.finding) == ("kept", "unfair")
+    assert (later.outcome, later.finding) == ("rejected", "unfair")
     assert checks(later) | {"groups unproven, against the champion": None} == {
         "no harm proven, against everybody else": False,
         "no harm proven, against the champion": True,
@@ -116,10 +116,10 @@ def test_unproven_harm_blocks_no_first_champion_and_stands_in_its_evidence():
     thin = [
         {"attribute": "gender", "group": f"<b>{number}|" + "y" * 90, "why": "insufficient evidence"} for number in range(12)
     ]
-    audit = {"attributes": {"gender": "unproven"}, "harmed": [], "unproven": thin}
+    audit = {"attributes": {"gender": "inconclusive"}, "harmed": [], "inconclusive": thin}
     verdict = comparison.first_verdict(evaluation(), audit, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert verdict.outcome == "promoted"
-    assert verdict.evidence["harm_unproven"] == 12
+    assert verdict.evidence["inconclusive_harm"] == 12
     page = verdict.markdown()
     assert "<b>" not in page and "y" * 61 not in page and "and 6 more" in page
 
@@ -131,10 +131,10 @@ def test_the_way_out_is_named_word_for_word_and_what_is_accepted_passes_with_its
     assert "take gender out of features.exclude" in check.next_step
     line, reason = "gender: f", "agreed with the works council"
     (harm,) = UNFAIR["harmed"]
-    accepted = {"attributes": {"gender": "accepted"}, "harmed": [], "unproven": [], "accepted": [harm | {"reason": reason}]}
+    accepted = {"attributes": {"gender": "accepted"}, "harmed": [], "inconclusive": [], "accepted": [harm | {"reason": reason}]}
     verdict = comparison.first_verdict(evaluation(), accepted, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert verdict.outcome == "promoted"
-    assert (verdict.evidence["harm_proven"], verdict.evidence["harm_accepted"]) == (0, 1)
+    assert (verdict.evidence["significant_harm"], verdict.evidence["accepted_harm"]) == (0, 1)
     assert any(check.passed and reason in str(check.observed) for check in verdict.checks)
     assert line in verdict.headline
 
@@ -166,10 +166,10 @@ def test_the_whole_of_a_gap_stands_beside_what_is_judged():
 
 
 def test_no_protected_attribute_asks_nothing():
-    nothing = {"attributes": {}, "harmed": [], "unproven": []}
+    nothing = {"attributes": {}, "harmed": [], "inconclusive": []}
     verdict = comparison.first_verdict(evaluation(), nothing, np.linspace(0.01, 0.9, 1000), PROMOTION)
     assert checks(verdict) == {}
-    assert "harm_proven" not in verdict.evidence
+    assert "significant_harm" not in verdict.evidence
 
 
 def test_a_capacity_decides_between_two_versions(tmp_path, held_out, params):

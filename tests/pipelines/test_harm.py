@@ -8,7 +8,7 @@ from pipelines.promotion import harm
 from pipelines.promotion.harm import Measure
 from pipelines.statistics import fairness
 from pipelines.statistics.fairness import Group
-from tests.pipelines.bundles import AUDIT
+from tests.support.bundles import AUDIT
 
 MASK = np.ones(1, dtype=bool)
 
@@ -24,10 +24,10 @@ def drawn(points, error=0.01, resamples=400, seed=0):
 
 def test_harm_is_proven_within_the_limit_or_open():
     found = harm.harms({"TPR shortfall": Measure(drawn([0.5, 0.2, 0.0]), 0.2)}, groups(3), 0.95)
-    assert [one["finding"] for one in found] == ["proven", "unproven", "none"]
+    assert [one["finding"] for one in found] == ["significant", "inconclusive", "none"]
     assert found[0] | {"low": 0, "high": 0} == {
         "attribute": "g", "group": "0", "measure": "TPR shortfall", "point": 0.5, "low": 0, "high": 0, "limit": 0.2,
-        "finding": "proven",
+        "finding": "significant",
     }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_of_many_equal_groups_none_is_harmed_by_chance():
         estimates = np.random.default_rng(1000 + seed).normal(scale=0.01, size=60)
         around = drawn(estimates, seed=seed)
         found = harm.harms({"m": Measure(around, 0.0)}, groups(60), 0.95)
-        accused["at once"] += any(one["finding"] == "proven" for one in found)
+        accused["at once"] += any(one["finding"] == "significant" for one in found)
         accused["pointwise"] += any(fairness.interval(column, 0.95)["low"] > 0 for column in around.T)
     assert accused["pointwise"] > 30
     assert accused["at once"] <= 6
@@ -108,19 +108,19 @@ def test_a_thin_group_makes_its_attribute_unproven_and_never_passed():
     found = harm.harms({"m": Measure(drawn([0.0]), 0.2)}, groups(1), 0.95)
     assert harm.summarise(found, groups(1), groups(1))["attributes"] == {"g": "none"}
     summary = harm.summarise(found, [*groups(1), thin], groups(1))
-    assert summary["attributes"] == {"g": "unproven"}
-    assert summary["unproven"] == [{"attribute": "g", "group": "few", "why": "insufficient evidence"}]
+    assert summary["attributes"] == {"g": "inconclusive"}
+    assert summary["inconclusive"] == [{"attribute": "g", "group": "few", "why": "insufficient evidence"}]
 
 
 def test_nobody_to_judge_and_nothing_to_judge_by_are_no_pass():
-    assert harm.summarise([], groups(1), [])["attributes"] == {"g": "unproven"}
+    assert harm.summarise([], groups(1), [])["attributes"] == {"g": "inconclusive"}
     assert harm.summarise([], groups(1), groups(1))["attributes"] == {"g": "not judged"}
 
 
 def test_what_a_person_accepts_harms_nobody_and_keeps_its_reason():
     found = harm.harms({"m": Measure(drawn([0.5, 0.5]), 0.2)}, groups(2), 0.95)
     one = harm.summarise(found, groups(2), groups(2), {"g: 0": "it is known why"})
-    assert one["attributes"] == {"g": "proven"}
+    assert one["attributes"] == {"g": "significant"}
     assert [harmed["group"] for harmed in one["harmed"]] == ["1"]
     assert [(agreed["group"], agreed["reason"]) for agreed in one["accepted"]] == [("0", "it is known why")]
     both = harm.summarise(found, groups(2), groups(2), {"g: 0": "it is known why", "g: 1": "it is known why"})

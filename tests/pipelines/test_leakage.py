@@ -186,8 +186,8 @@ def test_days_after_the_snapshot_are_blocked_where_a_column_counts_them() -> Non
 
 
 def test_a_column_that_is_declared_known_later_is_blocked_as_a_feature_only() -> None:
-    (found,) = failed(world(room=NOISE), config(known_after=["room", "never_read"]))
-    assert (found.type, found.column, found.severity) == ("known_after", "room", "critical")
+    (found,) = failed(world(room=NOISE), config(available_after=["room", "never_read"]))
+    assert (found.type, found.column, found.severity) == ("available_after", "room", "critical")
 
 
 def test_an_entity_on_both_sides_is_counted() -> None:

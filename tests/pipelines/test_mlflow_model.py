@@ -15,7 +15,7 @@ import pytest
 
 from pipelines import onnx_model
 from pipelines.registry import mlflow_model
-from tests.serving import versions
+from tests.support import served_versions as versions
 
 pytestmark = pytest.mark.slow
 

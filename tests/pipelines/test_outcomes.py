@@ -20,7 +20,7 @@ from pipelines.scoring import outcomes
 from pipelines.scoring.outcomes import Counts
 from pipelines.scoring.score import score
 from tests.conftest import _fresh_database
-from tests.pipelines.test_score import DATA, ROOT, champion, change, fetch, publish, queried, url
+from tests.support.scoring import DATA, ROOT, champion, change, fetch, publish, queried, url
 
 __all__ = ["champion", "url"]  # fixtures
 SCORED = dt.date(2024, 12, 31)
@@ -28,7 +28,8 @@ FINAL = dt.date(2025, 2, 13)  # 30 and 14 days later
 WINDOW = {"as_of_from": dt.date(2024, 12, 1), "as_of_to": SCORED}
 OUTCOMES = """
 select id as customer_id, score_day as snapshot_date, coalesce(left_on <= score_day + :horizon_days, false)::int as churned,
-    case when left_on <= score_day + :horizon_days then told_on else score_day + :horizon_days + :embargo_days end as known_at
+    case when left_on <= score_day + :horizon_days then told_on else score_day + :horizon_days + :embargo_days end
+        as available_at
 from people
 cross join unnest(cast(:score_days as date [])) as score_day
 where told_on is null or told_on <= :as_of
@@ -60,8 +61,8 @@ def leaves(source, person, left_on, told_on):
     change(source.url, f"update people set left_on = '{left_on}', told_on = '{told_on}' where id = {person}")
 
 
-def pull(source, url, known_by=FINAL):
-    return outcomes.pull(source, url, "churn", known_by=known_by)
+def pull(source, url, available_by=FINAL):
+    return outcomes.pull(source, url, "churn", available_by=available_by)
 
 
 def labels(url, judged_on=FINAL, **values):
@@ -88,11 +89,11 @@ def test_a_matured_prediction_comes_with_its_label(source, url):
     assert pull(source, url) == outcomes.Pulled(days=1, labels=10, recorded=10)
     with outcomes.matured(url, "churn", **WINDOW, judged_on=FINAL) as batches:
         rows = batches.read_all()
-    assert rows.column_names == ["version", "entity", "as_of", "score", "decision", "label", "known_at"]
+    assert rows.column_names == ["version", "entity", "as_of", "score", "decision", "label", "available_at"]
     found = {row["entity"]: row for row in rows.to_pylist()}
     assert len(found) == 10 == rows.num_rows
-    assert (found["1"]["label"], found["1"]["known_at"]) == (1, dt.date(2025, 1, 15))
-    assert (found["2"]["label"], found["2"]["known_at"], found["2"]["as_of"]) == (0, FINAL, SCORED)
+    assert (found["1"]["label"], found["1"]["available_at"]) == (1, dt.date(2025, 1, 15))
+    assert (found["2"]["label"], found["2"]["available_at"], found["2"]["as_of"]) == (0, FINAL, SCORED)
     assert found["2"]["score"] == pytest.approx(1 / (1 + 2.718281828 ** (-2 * 2)), abs=1e-4) and found["2"]["decision"]
     assert count(url) == Counts(immature=0, matured=10, labelled=10, positives=1, late=0)
 
@@ -100,7 +101,7 @@ def test_a_matured_prediction_comes_with_its_label(source, url):
 @pytest.mark.parametrize("days_before", [1, 14, 44])
 def test_the_immature_are_counted_and_never_judged(source, url, days_before):
     day = FINAL - dt.timedelta(days_before)
-    assert pull(source, url, known_by=day).days == 0
+    assert pull(source, url, available_by=day).days == 0
     pull(source, url)  # even when the labels are there
     assert labels(url, judged_on=day) == {}
     assert count(url, judged_on=day) == Counts(immature=10, matured=0, labelled=0, positives=0, late=0)
@@ -129,7 +130,7 @@ def test_a_late_churner_changes_a_past_window_and_both_views_can_be_asked(source
     pull(source, url)
     told_on = dt.date(2025, 3, 20)
     leaves(source, 2, "2025-01-20", told_on)
-    assert pull(source, url, known_by=told_on) == outcomes.Pulled(days=1, labels=10, recorded=1)
+    assert pull(source, url, available_by=told_on) == outcomes.Pulled(days=1, labels=10, recorded=1)
     assert positives(labels(url, judged_on=told_on)) == ["1", "2"]
     assert positives(labels(url, judged_on=FINAL)) == ["1"]
     assert len(labels(url, judged_on=told_on)) == len(labels(url, judged_on=FINAL)) == 10
@@ -144,18 +145,18 @@ def test_a_label_that_is_taken_back_is_known_since_it_was(source, url):
     pull(source, url)
     change(source.url, "update people set left_on = null, told_on = null where id = 1")
     later = dt.date(2025, 4, 1)
-    assert pull(source, url, known_by=later).recorded == 1
+    assert pull(source, url, available_by=later).recorded == 1
     assert [positives(labels(url, judged_on=day)) for day in (FINAL, later)] == [["1"], []]
 
 
 def test_a_late_label_that_is_taken_back_counts_as_long_as_it_stood(source, url):
     pull(source, url)
     leaves(source, 2, "2025-01-20", "2025-03-20")
-    pull(source, url, known_by=dt.date(2025, 3, 20))
+    pull(source, url, available_by=dt.date(2025, 3, 20))
     change(source.url, "update people set left_on = null, told_on = null where id = 2")
     back = dt.date(2025, 5, 5)
-    assert pull(source, url, known_by=back).recorded == 1
-    assert pull(source, url, known_by=back + dt.timedelta(30)).recorded == 0
+    assert pull(source, url, available_by=back).recorded == 1
+    assert pull(source, url, available_by=back + dt.timedelta(30)).recorded == 0
     seen = [positives(labels(url, judged_on=day)) for day in (FINAL, dt.date(2025, 4, 1), back)]
     assert seen == [["1"], ["1", "2"], ["1"]]
 
@@ -164,18 +165,18 @@ def test_what_we_had_not_heard_of_can_be_left_out(source, url):
     pull(source, url)
     ((heard,),) = fetch(url, "select clock_timestamp()")
     leaves(source, 2, "2025-01-20", "2025-02-01")  # in time, but we are told after our pull
-    pull(source, url, known_by=dt.date(2025, 3, 1))
+    pull(source, url, available_by=dt.date(2025, 3, 1))
     assert positives(labels(url, judged_on=dt.date(2025, 3, 1), recorded_by=heard)) == ["1"]
 
 
 def test_a_day_that_is_looked_at_later_is_seen_as_of_then(source, url):
     """A backfill pulls an earlier day after a later one."""
     leaves(source, 2, "2025-01-20", "2025-03-20")
-    pull(source, url, known_by=dt.date(2025, 3, 20))
+    pull(source, url, available_by=dt.date(2025, 3, 20))
     assert pull(source, url).recorded == 1
     assert positives(labels(url)) == ["1"]
     assert positives(labels(url, judged_on=dt.date(2025, 3, 20))) == ["1", "2"]
-    assert [pull(source, url, known_by=day).recorded for day in (FINAL, dt.date(2025, 3, 20))] == [0, 0]
+    assert [pull(source, url, available_by=day).recorded for day in (FINAL, dt.date(2025, 3, 20))] == [0, 0]
 
 
 @pytest.mark.parametrize("together", [0, 200_000])
@@ -183,15 +184,15 @@ def test_days_have_their_own_labels_whether_they_are_asked_for_together_or_alone
     monkeypatch.setattr(outcomes, "TOGETHER", together)
     later = dt.date(2025, 1, 12)  # after person 1 had left
     score(source, url, *champion, as_of=later)
-    known_by = FINAL + dt.timedelta(12)
-    assert pull(source, url, known_by=known_by) == outcomes.Pulled(days=2, labels=20, recorded=20)
-    told = fetch(url, "select as_of, known_at from evergreen.outcomes where entity = '2' order by as_of")
-    assert told == [(SCORED, FINAL), (later, known_by)]
+    available_by = FINAL + dt.timedelta(12)
+    assert pull(source, url, available_by=available_by) == outcomes.Pulled(days=2, labels=20, recorded=20)
+    told = fetch(url, "select as_of, available_at from evergreen.outcomes where entity = '2' order by as_of")
+    assert told == [(SCORED, FINAL), (later, available_by)]
 
 
 def test_a_day_that_was_not_asked_for_is_refused_among_several(source, url, champion):
     score(source, url, *champion, as_of=SCORED - dt.timedelta(1))
-    wrong = f"select customer_id, snapshot_date + 1 as snapshot_date, churned, known_at from ({OUTCOMES}) as everyone"
+    wrong = f"select customer_id, snapshot_date + 1 as snapshot_date, churned, available_at from ({OUTCOMES}) as everyone"
     source.queries.outcomes.write_text(wrong)
     with pytest.raises(EvergreenError, match="rows of a day that is not in :score_days"):
         pull(source, url)
@@ -228,7 +229,7 @@ def test_another_horizon_has_labels_of_its_own(source, url, tmp_path):
     score(longer, url, version, bundle, as_of=SCORED)
     leaves(source, 2, "2025-02-20", "2025-02-21")  # after 51 days
     judged_on = dt.date(2025, 6, 1)
-    pull(source, url, known_by=judged_on)
+    pull(source, url, available_by=judged_on)
     with outcomes.matured(url, "churn", **WINDOW, judged_on=judged_on) as batches:
         rows = batches.read_all().to_pylist()
     assert {row["version"]: row["label"] for row in rows if row["entity"] == "2"} == {1: 0, 2: 1}
@@ -236,7 +237,7 @@ def test_another_horizon_has_labels_of_its_own(source, url, tmp_path):
 
 def test_other_days_are_left_alone(source, url):
     first = SCORED + dt.timedelta(1)
-    assert outcomes.pull(source, url, "churn", known_by=FINAL, as_of_from=first) == outcomes.Pulled(0, 0, 0)
+    assert outcomes.pull(source, url, "churn", available_by=FINAL, as_of_from=first) == outcomes.Pulled(0, 0, 0)
 
 
 # wrong ones
@@ -253,10 +254,10 @@ def test_without_a_query_it_says_what_to_do(source, url):
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("select customer_id, snapshot_date, 2 as churned, known_at", "10 labels are neither 0 nor 1"),
-        ("select customer_id, snapshot_date, null::int as churned, known_at", "label is NULL in 10 rows"),
-        ("select customer_id, snapshot_date - 1 as snapshot_date, churned, known_at", "10 rows are of a day"),
-        ("select 1 as customer_id, snapshot_date, churned, known_at", "9 rows repeat the customer_id"),
+        ("select customer_id, snapshot_date, 2 as churned, available_at", "10 labels are neither 0 nor 1"),
+        ("select customer_id, snapshot_date, null::int as churned, available_at", "label is NULL in 10 rows"),
+        ("select customer_id, snapshot_date - 1 as snapshot_date, churned, available_at", "10 rows are of a day"),
+        ("select 1 as customer_id, snapshot_date, churned, available_at", "9 rows repeat the customer_id"),
     ],
 )
 def test_labels_that_are_wrong_are_refused_whole(source, url, expression, said):
@@ -283,7 +284,7 @@ from pipelines.config.params import DataParams
 from pipelines.scoring.score import Source
 company, url, queries, data = sys.argv[1:]
 source = Source(url=company, queries=Queries(Path(queries)), data=DataParams.model_validate_json(data))
-outcomes.pull(source, url, "churn", known_by=datetime.date(2025, 2, 13))
+outcomes.pull(source, url, "churn", available_by=datetime.date(2025, 2, 13))
 """
 
 
@@ -329,8 +330,8 @@ def test_churns_outcomes_are_the_labels_that_training_sees(company):
 def test_churns_outcomes_hold_nothing_that_was_not_known(company):
     found = read(company, CHURN.outcomes, score_days=[dt.date(2024, 11, 30), SCORED, dt.date(2025, 1, 1)])
     assert set(found.snapshot_date) == {dt.date(2024, 11, 30), SCORED}  # the third is final a day later
-    assert found.known_at.max() <= FINAL
-    assert (found.known_at[found.churned == 0] == found.snapshot_date[found.churned == 0] + dt.timedelta(44)).all()
+    assert found.available_at.max() <= FINAL
+    assert (found.available_at[found.churned == 0] == found.snapshot_date[found.churned == 0] + dt.timedelta(44)).all()
 
 
 def test_a_churner_who_reaches_the_books_late_is_a_0_until_then(company):
@@ -341,8 +342,8 @@ def test_a_churner_who_reaches_the_books_late_is_a_0_until_then(company):
         read(company, CHURN.outcomes, as_of=day, score_days=[SCORED]).set_index("customer_id").loc[late]
         for day in ("2025-02-19", "2025-02-20")
     )
-    assert (before.churned, before.known_at) == (0, FINAL)
-    assert (after.churned, after.known_at) == (1, dt.date(2025, 2, 20))
+    assert (before.churned, before.available_at) == (0, FINAL)
+    assert (after.churned, after.available_at) == (1, dt.date(2025, 2, 20))
 
 
 def _returned(url, statement):

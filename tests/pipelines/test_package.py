@@ -54,7 +54,7 @@ def made(tmp_path, monkeypatch):
     accepted = [
         {"attribute": "gender", "group": "f", "measure": "added TPR shortfall", "reason": "agreed with the union"} | FIGURE
     ]
-    verdict = {"attributes": {"gender": "unproven"}, "accepted": accepted}
+    verdict = {"attributes": {"gender": "inconclusive"}, "accepted": accepted}
     stage.write_json(Path("audit.json"), {"attributes": {"gender": [GROUP]}, "split": SPLIT, "verdict": verdict})
     Path("models/lightgbm").mkdir(parents=True)
     Path("models/lightgbm/model.onnx").write_bytes(b"graph")

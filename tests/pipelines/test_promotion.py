@@ -19,8 +19,8 @@ from pipelines.promotion import comparison, gate
 from pipelines.promotion.gains import Pair, Scored
 from pipelines.promotion.verdict import Check, Verdict
 from pipelines.registry.publish import bundle_digests
-from tests.pipelines import bundles
-from tests.pipelines.bundles import EVALUATE, FAIR, OLD_SPLIT, PROMOTION, SPLIT, customers, evaluation, sigmoid
+from tests.support import bundles
+from tests.support.bundles import EVALUATE, FAIR, OLD_SPLIT, PROMOTION, SPLIT, customers, evaluation, sigmoid
 
 
 def compare(labels, challenger, champion, entities, latencies=(), use=1, **changes):
@@ -45,7 +45,7 @@ GOOD_SCORES = np.linspace(0.01, 0.9, 1000)
 def test_a_good_first_model_becomes_champion():
     verdict = comparison.first_verdict(evaluation(), FAIR, GOOD_SCORES, PROMOTION)
     assert (verdict.outcome, verdict.finding, failed(verdict)) == ("promoted", "fit to serve", [])
-    assert verdict.evidence == {"rows": 1000, "entities": 400, "positives": 200, "harm_proven": 0, "harm_unproven": 0}
+    assert verdict.evidence == {"rows": 1000, "entities": 400, "positives": 200, "significant_harm": 0, "inconclusive_harm": 0}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_good_first_model_becomes_champion():
 )
 def test_each_floor_alone_blocks_a_first_champion(found, check):
     verdict = comparison.first_verdict(found, FAIR, GOOD_SCORES, PROMOTION)
-    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("kept", "unfit", [check])
+    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("rejected", "ineligible", [check])
     assert check in verdict.headline
 
 
@@ -76,7 +76,7 @@ def test_one_score_that_is_no_probability_blocks(value):
     broken = np.where(np.arange(len(scores)) == 7, value, scores)
     assert "probabilities" in failed(comparison.first_verdict(evaluation(), FAIR, broken, PROMOTION))
     verdict = compare(labels, broken, sigmoid(weak), entities)
-    assert (verdict.outcome, verdict.finding) == ("kept", "unfit")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "ineligible")
     assert "probabilities" in failed(verdict)
 
 
@@ -115,7 +115,7 @@ def test_a_gain_in_cost_at_a_loss_of_ranking_is_kept_out():
     champion = scores**1.7  # in the same order, and too low
     ranking_alone = {"max_calibration_error": 0.9, "max_calibration_loss": 0.9}
     verdict = compare(labels, flat + 1e-6 * strong, champion, entities, **ranking_alone)
-    assert (verdict.outcome, verdict.finding) == ("kept", "not as good elsewhere")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "not as good elsewhere")
     assert verdict.evidence["low"] > 0
     assert failed(verdict) == ["ROC-AUC not inferior"]
     assert "'ROC-AUC not inferior'" in verdict.headline
@@ -166,7 +166,7 @@ def test_every_use_of_the_same_rows_asks_for_more():
     assert [one.evidence["use"] for one in verdicts.values()] == [1, 2, 10, 10_000]
     lows = [one.evidence["low"] for one in verdicts.values()]
     assert lows == sorted(lows, reverse=True)
-    detectable = [one.evidence["detectable"] for one in verdicts.values()]
+    detectable = [one.evidence["minimum_detectable_effect"] for one in verdicts.values()]
     assert detectable == sorted(detectable)
     assert (verdicts[1].finding, verdicts[10_000].finding) == ("better", "insufficient evidence")
     assert "at use 10 of these rows" in next(check.why for check in verdicts[10].checks if check.name == "better beyond chance")
@@ -175,7 +175,7 @@ def test_every_use_of_the_same_rows_asks_for_more():
 def test_a_worse_challenger_is_called_worse():
     strong, weak, labels, entities = customers(1)
     verdict = compare(labels, sigmoid(1.5 * strong), sigmoid(1.5 * strong + weak), entities, max_calibration_error=5.0)
-    assert (verdict.outcome, verdict.finding) == ("kept", "worse")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "worse")
 
 
 def test_an_equal_challenger_is_kept_out():
@@ -200,13 +200,13 @@ def test_the_very_same_scores_are_insufficient_evidence():
 def test_a_real_gain_below_the_minimum_effect_is_not_worth_a_version():
     strong, weak, labels, entities = customers(1)
     verdict = compare(labels, sigmoid(1.5 * strong + weak), sigmoid(1.5 * strong), entities, min_effect=0.5)
-    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("kept", "too small a gain", ["worth a new version"])
+    assert (verdict.outcome, verdict.finding, failed(verdict)) == ("rejected", "too small a gain", ["worth a new version"])
 
 
 def test_an_uncalibrated_challenger_is_unfit_however_well_it_ranks():
     strong, weak, labels, entities = customers(1)
     verdict = compare(labels, sigmoid(1.5 * strong + weak) ** 3, sigmoid(weak), entities)
-    assert (verdict.outcome, failed(verdict)) == ("kept", ["calibrated"])
+    assert (verdict.outcome, failed(verdict)) == ("rejected", ["calibrated"])
 
 
 def test_a_customers_repeated_rows_are_no_new_evidence():
@@ -272,7 +272,7 @@ def test_cost_over_all_rows_is_watched_although_cost_on_the_newest_decides():
 def test_rows_of_one_class_are_insufficient_evidence(labels):
     scores = np.linspace(0.1, 0.9, len(labels))
     verdict = compare(labels, scores, scores, np.arange(len(labels)))
-    assert (verdict.outcome, verdict.finding) == ("kept", "insufficient evidence")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "insufficient evidence")
 
 
 def test_a_champion_without_numbers_is_an_error_and_no_promotion():
@@ -282,7 +282,9 @@ def test_a_champion_without_numbers_is_an_error_and_no_promotion():
 
 
 def test_a_verdict_is_finite_json_and_comes_back():
-    verdict = Verdict("unfit", "No.", [Check("a", False, math.nan, math.inf, "why", "next")], {"gain": math.nan, "rows": 3})
+    verdict = Verdict(
+        "ineligible", "No.", [Check("a", False, math.nan, math.inf, "why", "next")], {"gain": math.nan, "rows": 3}
+    )
     saved = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
     assert (saved["evidence"], saved["checks"][0]["observed"]) == ({"gain": None, "rows": 3}, None)
     assert Verdict.from_dict(saved).to_dict() == saved
@@ -317,7 +319,7 @@ def test_the_gate_promotes_the_better_file(tmp_path, held_out, params):
     champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
     challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
     assert gate.judge(challenger, champion, held_out, {}, params).finding == "better"
-    assert gate.judge(champion, challenger, held_out, {}, params).outcome == "kept"
+    assert gate.judge(champion, challenger, held_out, {}, params).outcome == "rejected"
 
 
 def test_the_gate_asks_the_floors_where_there_is_no_champion(tmp_path, held_out, params):
@@ -344,7 +346,7 @@ def test_the_champions_own_file_is_identical(tmp_path, held_out, params):
     champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
     again = write_bundle(tmp_path / "again", {"strong": 1.5}, split=SPLIT | {"salt": "other"})
     verdict = gate.judge(again, champion, held_out, {}, params)
-    assert (verdict.outcome, verdict.finding) == ("kept", "identical")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "identical")
 
 
 def test_a_champion_that_lacks_its_columns_is_not_comparable(tmp_path, held_out, params):
@@ -352,7 +354,7 @@ def test_a_champion_that_lacks_its_columns_is_not_comparable(tmp_path, held_out,
     challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5})
     as_text = held_out.set_column(2, "weak", held_out["weak"].cast("string"))
     verdict = gate.judge(challenger, champion, as_text, {}, params)
-    assert (verdict.outcome, verdict.finding) == ("kept", "not comparable")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "not comparable")
     assert verdict.checks[0].observed == "gone is missing; weak was a number and is string"
 
 
@@ -397,7 +399,7 @@ def test_a_champion_from_before_cross_fitting_is_compared_on_those_that_it_held_
     assert 0.4 < verdict.evidence["entities"] / 1000 < 0.6
     assert (verdict.finding, "fold_probabilities" in outputs(champion)) == ("better", False)
     back = gate.judge(champion, challenger, held_out, {}, params)  # rolled back to, it is judged in the same way
-    assert (back.outcome, back.evidence["rows"]) == ("kept", kept.sum())
+    assert (back.outcome, back.evidence["rows"]) == ("rejected", kept.sum())
 
 
 def outputs(bundle):
@@ -444,7 +446,7 @@ def test_a_challenger_of_the_new_world_wins_where_the_present_began_with_it(tmp_
     assert gate.judge(quick, champion, year, {}, timed).finding == "better"
     slow = write_bundle(tmp_path / "slow", NEW_WORLD, since=None)
     verdict = gate.judge(slow, champion, year, {}, timed)
-    assert (verdict.finding, verdict.outcome) == ("not as good elsewhere", "kept")
+    assert (verdict.finding, verdict.outcome) == ("not as good elsewhere", "rejected")
 
 
 def test_the_champions_present_draws_nothing(tmp_path, year, timed):
@@ -458,7 +460,7 @@ def test_a_challenger_that_is_better_on_last_years_rows_alone_cannot_win(tmp_pat
     champion = write_bundle(tmp_path / "champion", NEITHER, threshold=0.1)  # selects everybody
     challenger = write_bundle(tmp_path / "challenger", OLD_WORLD, since=since)
     verdict = gate.judge(challenger, champion, year, {}, timed)
-    assert (verdict.outcome, verdict.finding) == ("kept", "worse")
+    assert (verdict.outcome, verdict.finding) == ("rejected", "worse")
 
 
 def test_rows_over_all_are_drawn_by_what_they_counted_in_training(tmp_path, year, timed):

@@ -21,7 +21,7 @@ from pipelines.config import params, stage
 from pipelines.data import extract, postgres
 from pipelines.stages import validate as validate_stage
 from studies.tables import SHOWN, TABLES
-from tests.clones import Clone
+from tests.support.clones import Clone
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -153,16 +153,16 @@ def test_a_day_before_the_table_begins_has_nothing_to_score(hotel):
     assert reservations(url, as_of="2015-06-20", **SCORING).empty
 
 
-def outcomes(url, dataset, *days, known_by):
-    binds = BINDS[dataset] | {"score_days": [dt.date.fromisoformat(day) for day in days], "as_of": known_by}
+def outcomes(url, dataset, *days, available_by):
+    binds = BINDS[dataset] | {"score_days": [dt.date.fromisoformat(day) for day in days], "as_of": available_by}
     with postgres.snapshot(url) as source, source.batches(postgres.bind(queries(dataset).outcomes, binds)) as batches:
         return batches.read_all().to_pandas()
 
 
 @pytest.mark.parametrize(
-    ("known_by", "labels"), [("2016-03-19", []), ("2016-03-20", [1]), ("2016-04-02", [1]), ("2016-04-03", [1, 0])]
+    ("available_by", "labels"), [("2016-03-19", []), ("2016-03-20", [1]), ("2016-04-02", [1]), ("2016-04-03", [1, 0])]
 )
-def test_a_cancellation_is_known_on_its_day_and_a_stay_at_check_out(hotel, known_by, labels):
+def test_a_cancellation_is_known_on_its_day_and_a_stay_at_check_out(hotel, available_by, labels):
     made = {"booked": "2016-03-10", "arrives": "2016-04-01"}
     url = hotel(
         made | {"is_canceled": 1, "reservation_status_date": dt.date(2016, 3, 20)},
@@ -170,7 +170,7 @@ def test_a_cancellation_is_known_on_its_day_and_a_stay_at_check_out(hotel, known
         {"booked": "2016-03-10", "arrives": "2016-08-01", "is_canceled": 1, "reservation_status_date": dt.date(2016, 3, 11)},
         {"booked": "2016-03-11", "arrives": "2016-03-11"},
     )
-    found = outcomes(url, "hotel_bookings", "2016-03-10", known_by=known_by).sort_values("known_at")
+    found = outcomes(url, "hotel_bookings", "2016-03-10", available_by=available_by).sort_values("available_at")
     assert found.is_canceled.tolist() == labels
     assert set(found.snapshot_date) <= {dt.date(2016, 3, 10)}
     assert set(found.reservation_id) <= set(reservations(url).reservation_id)
@@ -180,9 +180,9 @@ def test_a_group_is_settled_with_its_last_room(hotel):
     group = {"booked": "2016-03-10", "arrives": "2016-04-01", "market_segment": "Groups"}
     gone = {"is_canceled": 1, "reservation_status_date": dt.date(2016, 3, 15)}
     url = hotel(group | gone, group | gone, group | {"reservation_status_date": dt.date(2016, 4, 2)})
-    assert outcomes(url, "hotel_bookings", "2016-03-10", known_by="2016-04-01").empty
-    (found,) = outcomes(url, "hotel_bookings", "2016-03-10", known_by="2016-04-02").to_dict("records")
-    assert (found["is_canceled"], found["known_at"]) == (1, dt.date(2016, 4, 2))
+    assert outcomes(url, "hotel_bookings", "2016-03-10", available_by="2016-04-01").empty
+    (found,) = outcomes(url, "hotel_bookings", "2016-03-10", available_by="2016-04-02").to_dict("records")
+    assert (found["is_canceled"], found["available_at"]) == (1, dt.date(2016, 4, 2))
 
 
 def test_a_booking_still_to_arrive_changes_neither_rows_nor_pin(hotel):
@@ -247,17 +247,17 @@ def test_lapsed_is_no_purchase_within_the_horizon(retail, day, lapsed):
     assert (found["lapsed"], found["recency_days"]) == (lapsed, 0)
 
 
-@pytest.mark.parametrize(("known_by", "labels"), [("2011-08-28", {}), ("2011-08-29", {1: 0, 2: 1})])
-def test_who_came_back_and_who_did_not_is_known_when_the_horizon_is_over(retail, known_by, labels):
+@pytest.mark.parametrize(("available_by", "labels"), [("2011-08-28", {}), ("2011-08-29", {1: 0, 2: 1})])
+def test_who_came_back_and_who_did_not_is_known_when_the_horizon_is_over(retail, available_by, labels):
     url = retail(
         ("1", "10001", 1, "2011-05-31T10:00", 1.0, 1),
         ("2", "10001", 1, "2011-08-29T10:00", 1.0, 1),
         ("3", "10001", 1, "2011-05-20T10:00", 1.0, 2),
         ("4", "10001", 1, "2011-06-01T10:00", 1.0, 3),
     )
-    found = outcomes(url, "online_retail", "2011-05-31", known_by=known_by)
+    found = outcomes(url, "online_retail", "2011-05-31", available_by=available_by)
     assert dict(zip(found.customer_id, found.lapsed, strict=True)) == labels
-    assert set(found.known_at) <= {dt.date(2011, 8, 29)}
+    assert set(found.available_at) <= {dt.date(2011, 8, 29)}
 
 
 def test_a_return_is_no_purchase(retail):
@@ -305,7 +305,7 @@ def test_what_came_later_changes_no_earlier_row(company_url, dataset):
 def test_outcomes_are_the_labels_of_training(company_url, dataset, days):
     load_real(company_url, dataset)
     month = dt.date.fromisoformat(DAY[dataset])
-    told = outcomes(company_url, dataset, *(str(month - dt.timedelta(day)) for day in range(days)), known_by="2017-08-31")
+    told = outcomes(company_url, dataset, *(str(month - dt.timedelta(day)) for day in range(days)), available_by="2017-08-31")
     trained = rows(company_url, dataset)
     entity, label = trained.columns[0], params.read(queries(dataset).folder / "params.yaml").data.target
     trained = trained[trained.snapshot_date == month].set_index(entity)[label].sort_index()

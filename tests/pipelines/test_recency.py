@@ -10,7 +10,7 @@ from pipelines.config import params
 from pipelines.data import row_weights
 from pipelines.stages import recency as recency_stage
 from pipelines.training import recency
-from tests.pipelines.customers import learn_schema, shifting, write
+from tests.support.customers import learn_schema, shifting, write
 
 pytestmark = pytest.mark.slow
 

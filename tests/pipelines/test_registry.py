@@ -25,9 +25,12 @@ from pipelines.config.errors import EvergreenError, TransientError
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, mlflow_registry, publish
 from serving.version import Served
-from tests.pipelines import bundles
-from tests.serving import versions
-from tests.serving.asking import Asking
+from tests.support import bundles
+from tests.support import served_versions as versions
+from tests.support.asking import Asking
+from tests.support.registry import client, model_of, release, runs_of, uri
+
+__all__ = ["client", "release", "uri"]  # fixtures
 
 BETTER = Verdict("better", "The challenger becomes champion.")
 WEAKER = Verdict("insufficient evidence", "The champion stays.")
@@ -40,7 +43,7 @@ url, uri, fields, verdict = json.loads(sys.argv[1])
 paths = {name: Path(fields[name]) for name in ("bundle", "params", "query")}
 release = publish.Release(**fields | paths | {"reports": ()})
 version = publish.publish_version(url, uri, release)
-publish.record_decision(url, version, Verdict.from_dict(verdict), epoch=0, actor="child")
+publish.record_decision(url, version, Verdict.from_dict(verdict), revision=0, actor="child")
 publish.reconcile(url, uri, version.model)
 """
 
@@ -49,30 +52,6 @@ publish.reconcile(url, uri, version.model)
 def url(ledger_url):
     ledger.migrate(ledger_url)
     return ledger_url
-
-
-@pytest.fixture
-def uri(stack):
-    return stack.mlflow_tracking_uri
-
-
-@pytest.fixture
-def client(uri):
-    with mlflow_registry._client(uri) as client:
-        yield client
-
-
-@pytest.fixture
-def release(tmp_path):
-    return bundles.write_release(tmp_path / "one", model=f"churn-{uuid.uuid4().hex[:8]}")
-
-
-def model_of(release: publish.Release) -> str:
-    return json.loads((release.bundle / "manifest.json").read_text())["model"]
-
-
-def runs_of(client, model: str):
-    return client.search_runs([client.get_experiment_by_name(model).experiment_id])
 
 
 def aliases_of(client, model: str) -> dict[str, str]:
@@ -145,7 +124,7 @@ def test_a_kill_then_a_rerun_leaves_one_version_and_one_champion(url, uri, clien
     assert (champion is not None) == (point == "promote:after")
     version = publish.publish_version(url, uri, release)
     if champion is None:
-        publish.record_decision(url, version, BETTER, epoch=0, actor="tester")
+        publish.record_decision(url, version, BETTER, revision=0, actor="tester")
     publish.reconcile(url, uri, model)
     assert [run.info.status for run in runs_of(client, model)] == ["FINISHED"]
     assert len(client.search_model_versions(f"name = '{model}'")) == 1
@@ -184,14 +163,14 @@ def test_a_changed_bundle_is_not_published(url, uri, release):
 def test_aliases_follow_the_ledger_and_are_repaired_from_it(url, uri, client, release, tmp_path):
     model = model_of(release)
     first = publish.publish_version(url, uri, release)
-    publish.record_decision(url, first, BETTER, epoch=0, actor="tester")
+    publish.record_decision(url, first, BETTER, revision=0, actor="tester")
     second = publish.publish_version(url, uri, bundles.write_release(tmp_path / "two", model, {"strong": 1.0}))
-    publish.record_decision(url, second, WEAKER, epoch=1, actor="tester")
+    publish.record_decision(url, second, WEAKER, revision=1, actor="tester")
     assert publish.reconcile(url, uri, model) == ["@champion: none -> 1", "@challenger: none -> 2"]
     assert aliases_of(client, model) == {"champion": "1", "challenger": "2"}
     client.set_registered_model_alias(model, "champion", "2")  # by hand, in MLflow's pages
     assert publish.reconcile(url, uri, model) == ["@champion: 2 -> 1"]
-    publish.record_decision(url, second, BETTER, epoch=1, actor="tester")
+    publish.record_decision(url, second, BETTER, revision=1, actor="tester")
     publish.reconcile(url, uri, model)
     assert aliases_of(client, model) == {"champion": "2"}
     assert publish.reconcile(url, uri, model) == []
@@ -217,7 +196,7 @@ def test_deciding_again_decides_nothing_new(url, uri, client, release, tmp_path,
     worse = publish.publish_version(url, uri, bundles.write_release(tmp_path / "three", model, {"strong": 1.5, "weak": 0.1}))
     assert [decide(better), decide(better), decide(worse), decide(worse)] == ["better", "better", "worse", "worse"]
     moves = [(row.decision, row.from_version, row.to_version) for row in ledger.history(url, model)]
-    assert moves == [("kept", 2, 3), ("promoted", 1, 2), ("promoted", None, 1)]
+    assert moves == [("rejected", 2, 3), ("promoted", 1, 2), ("promoted", None, 1)]
     assert aliases_of(client, model) == {"champion": "2", "challenger": "3"}
 
 
@@ -261,7 +240,7 @@ def test_an_mlflow_that_is_down_is_said_in_seconds_and_without_a_password(url, r
 def champion(url, uri, release, monkeypatch):
     """A version that is champion, and MLflow's own functions on its server."""
     version = publish.publish_version(url, uri, replace(release, site_url="http://site"))
-    publish.record_decision(url, version, BETTER, epoch=0, actor="tester")
+    publish.record_decision(url, version, BETTER, revision=0, actor="tester")
     publish.reconcile(url, uri, version.model)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return version
@@ -284,7 +263,7 @@ def test_of_numbers_and_texts_mlflow_batch_and_api_say_the_same(url, uri, releas
 
     bundle, model = with_texts(release.bundle, tmp_path / "texts"), model_of(release)
     version = publish.publish_version(url, uri, release)
-    publish.record_decision(url, version, BETTER, epoch=0, actor="tester")
+    publish.record_decision(url, version, BETTER, revision=0, actor="tester")
     publish.reconcile(url, uri, model)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     rows = [versions.ROW, versions.ROW | {"tenure_months": None, "plan": None}, versions.ROW | {"plan": "never seen"}]

@@ -11,8 +11,8 @@ from pipelines import onnx_model
 from pipelines.config.errors import EvergreenError
 from pipelines.registry import ledger, mlflow_registry, publish
 from pipelines.registry import mlflow_cleaning as cleaning
-from tests.pipelines import bundles
-from tests.pipelines.test_registry import model_of, runs_of
+from tests.support import bundles
+from tests.support.registry import model_of, runs_of
 
 LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.promotion.verdict import Comparison, Verdict
 from pipelines.registry import ledger, publish, reviews
-from tests.pipelines.test_ledger import DECISION, register
+from tests.support.ledgers import DECISION, register
 
 GATE = Verdict("better", "The challenger becomes champion: gain +1.", comparisons=[Comparison("cost", "", 1.0, 0.5, 1.5, 0.0)])
 
@@ -15,7 +15,7 @@ def url(ledger_url):
     ledger.migrate(ledger_url)
     for digit in "123":
         register(ledger_url, digit)
-    ledger.promote(ledger_url, "churn", 1, expected_epoch=0, **DECISION)
+    ledger.promote(ledger_url, "churn", 1, expected_revision=0, **DECISION)
     return ledger_url
 
 
@@ -23,22 +23,22 @@ def version(url, number=2):
     return ledger.version(url, "churn", number)
 
 
-def ask(url, number=2, epoch=1, hours=72.0) -> Verdict:
+def ask(url, number=2, revision=1, hours=72.0) -> Verdict:
     """As the gate does when it would promote."""
-    verdict = reviews.awaiting(url, version(url, number), GATE, epoch=epoch, hours=hours)
-    publish.record_decision(url, version(url, number), verdict, epoch=epoch, actor="gate")
+    verdict = reviews.awaiting(url, version(url, number), GATE, revision=revision, hours=hours)
+    publish.record_decision(url, version(url, number), verdict, revision=revision, actor="gate")
     return verdict
 
 
-def record(url, verdict, epoch=1, number=2):
-    publish.record_decision(url, version(url, number), verdict, epoch=epoch, actor="Ada")
+def record(url, verdict, revision=1, number=2):
+    publish.record_decision(url, version(url, number), verdict, revision=revision, actor="Ada")
 
 
 def test_what_waits_keeps_the_champion_and_holds_what_the_gate_saw(url):
     asked = ask(url)
-    assert (asked.outcome, asked.headline) == ("kept", "A person has the last word; the gate would promote it: gain +1.")
+    assert (asked.outcome, asked.headline) == ("rejected", "A person has the last word; the gate would promote it: gain +1.")
     (review,) = reviews.open_reviews(url, "churn")
-    assert (review.version, review.epoch, review.verdict.comparisons) == (2, 1, GATE.comparisons)
+    assert (review.version, review.revision, review.verdict.comparisons) == (2, 1, GATE.comparisons)
     assert ledger.champion(url, "churn").version == 1
 
 
@@ -67,20 +67,20 @@ def test_who_rejects_is_not_asked_again_against_the_same_champion(url):
     assert ask(url).finding == "rejected"
     assert reviews.open_reviews(url, "churn") == []
     assert len(ledger.history(url, "churn")) == 3
-    ledger.promote(url, "churn", 3, expected_epoch=1, **DECISION)
-    assert ask(url, epoch=2).finding == "awaits review"
+    ledger.promote(url, "churn", 3, expected_revision=1, **DECISION)
+    assert ask(url, revision=2).finding == "awaits review"
 
 
 def test_an_approval_against_a_champion_of_before_changes_nothing(url):
     ask(url)
     (review,) = reviews.open_reviews(url, "churn")
-    ledger.promote(url, "churn", 3, expected_epoch=1, **DECISION)
+    ledger.promote(url, "churn", 3, expected_revision=1, **DECISION)
     approved = reviews.answered(review, "approve", by="Ada", comment="good")
     with pytest.raises(ledger.ChampionMovedError):
         record(url, approved)
     late = reviews.moved(approved, ledger.champion(url, "churn"))
-    record(url, late, epoch=2)
-    assert "it is now v3 of epoch 2" in late.headline
+    record(url, late, revision=2)
+    assert "it is now v3 of revision 2" in late.headline
     assert ledger.champion(url, "churn").version == 3
     assert reviews.open_reviews(url, "churn") == []
 
@@ -96,5 +96,5 @@ def test_a_review_that_nobody_answered_is_over_and_may_be_asked_anew(url):
 
 def test_a_promotion_by_hand_closes_the_question(url):
     ask(url)
-    ledger.promote(url, "churn", 2, expected_epoch=1, **DECISION | {"verdict": {"finding": "by hand"}})
+    ledger.promote(url, "churn", 2, expected_revision=1, **DECISION | {"verdict": {"finding": "by hand"}})
     assert reviews.open_reviews(url, "churn") == []

@@ -19,7 +19,7 @@ from pipelines.data import postgres
 from pipelines.registry import ledger, roles, schema
 from pipelines.scoring import predictions
 from tests.conftest import free_ports
-from tests.pipelines.test_ledger import register
+from tests.support.ledgers import register
 
 PASSWORDS = {role: f"only-for-{role}" for role in postgres_server.ROLES}
 LIMITED = (*PARTS, "reader", "stranger")  # everybody but the owners; a stranger has what PUBLIC has
@@ -46,7 +46,7 @@ RELATIONS = {
     "evergreen.profiles": {"scorer": "si", "watcher": "si"},
     "evergreen.verdicts": {"watcher": "si"},
     "evergreen.current_verdicts": {"watcher": "s"},
-    "evergreen.notices": {"watcher": "si"},
+    "evergreen.notifications": {"watcher": "si"},
     "evergreen.performances": {"watcher": "si"},
     "evergreen.erasures": {},
     "evergreen.api_keys": {"scorer": "s"},
@@ -75,8 +75,8 @@ DATABASES = {  # connect, create, temporary
     "template1": {},
 }
 COLUMNS = {  # where a right is on some columns only
-    ("scorer", "evergreen.scoring_runs"): {"state", "row_count", "last_entity", "moved_at"},
-    ("scorer", "evergreen.log_segments"): {"sent_bytes", "moved_at"},
+    ("scorer", "evergreen.scoring_runs"): {"state", "row_count", "last_entity", "updated_at"},
+    ("scorer", "evergreen.log_segments"): {"sent_bytes", "updated_at"},
     ("promoter", "evergreen.retrainings"): {"ended_at", "outcome", "version"},
 }
 NEVER = [
@@ -95,7 +95,7 @@ NEVER = [
     "alter table evergreen.model_versions disable trigger append_only",
     "drop trigger append_only on evergreen.outcomes",
     "create or replace function evergreen.refuse_change() returns trigger language plpgsql as 'begin return old; end'",
-    "drop table evergreen.notices",
+    "drop table evergreen.notifications",
     "create table evergreen.mine (id int)",
     "create table public.mine (id int)",
     "create schema mine",
@@ -267,7 +267,7 @@ def test_other_databases_are_closed(server, role, database):
 def test_each_role_can_do_its_work(server):
     promoter, scorer, watcher = (server.url(role) for role in PARTS)
     version = register(promoter, "b", model="work")
-    ledger.promote(promoter, "work", 1, expected_epoch=0, actor="tester", reason="first", verdict={})
+    ledger.promote(promoter, "work", 1, expected_revision=0, actor="tester", reason="first", verdict={})
     plan = predictions.Plan(model="work", version=1, as_of=DAY, horizon_days=30, embargo_days=14, query_sha256="0" * 64)
     run = predictions.begin(scorer, plan)
     assert run.as_champion
@@ -281,7 +281,7 @@ def test_each_role_can_do_its_work(server):
         assert len(connection.execute("select * from evergreen.latest_scores where model = 'work'").fetchall()) == 2
         connection.execute((schema.FOLDER / "queries" / "stage_outcomes.sql").read_text())
         connection.execute("insert into arrived_outcomes values ('a', 1, '2025-03-01')")
-        values = {"model": "work", "as_of": DAY, "horizon_days": 30, "known_by": dt.date(2025, 4, 1)}
+        values = {"model": "work", "as_of": DAY, "horizon_days": 30, "available_by": dt.date(2025, 4, 1)}
         assert schema.query(connection, "record_outcomes", **values)[0]["recorded"] == 1
     with ledger.retraining_lock(promoter, "work"), pytest.raises(EvergreenError, match=r"already running \(by evergreen\)"):
         ledger.retraining_lock(watcher, "work").__enter__()
@@ -307,7 +307,7 @@ def test_one_role_for_two_kinds_of_work_has_the_rights_of_both(server):
         assert has == (True, True)
     finally:
         with postgres.connect(owner) as connection:
-            roles._execute(connection, "nothing", "stranger")
+            roles._execute(connection, "none", "stranger")
             connection.execute("revoke connect on database evergreen from stranger")
 
 
@@ -324,7 +324,7 @@ def test_settings_name_the_role_of_each_kind_of_work(tmp_path):
 def test_the_api_logs_and_knows_keys_by_the_role_that_scores(server, tmp_path):
     from serving import keys
     from serving.sender import Sender
-    from tests.serving.test_records import record, written
+    from tests.support.records import record, written
 
     key = keys.create(server.url("evergreen"), "somebody", ["predict"])
     register(server.url("promoter"), "c", model="logged")

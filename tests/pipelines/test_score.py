@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,33 +19,22 @@ import pytest
 
 from pipelines.config import stage
 from pipelines.config.errors import EvergreenError
-from pipelines.config.params import DataParams
-from pipelines.data.extract import Queries
 from pipelines.data.postgres import connect
-from pipelines.promotion.gate import Bundle
-from pipelines.registry import ledger, schema
+from pipelines.registry import schema
 from pipelines.scoring import predictions
-from pipelines.scoring.score import Source, day, score
-from tests.pipelines import bundles
-from tests.pipelines.test_ledger import at_once
+from pipelines.scoring.score import day, score
+from tests.support import bundles
+from tests.support.ledgers import at_once
+from tests.support.scoring import DATA, ROOT, champion, change, crown, fetch, publish, queried, url
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["champion", "url"]  # fixtures
+
 AS_OF = dt.date(2024, 12, 31)
 TIMED = """
 select id as customer_id, cast(:as_of as date) as snapshot_date, 0 as churned, strong, weak
 from people
 where cast(:history_days as int) + cast(:horizon_days as int) + cast(:embargo_days as int) = 0
 """
-DATA = DataParams(
-    dataset="churn", as_of=None, fingerprint=None, entity="customer_id", time="snapshot_date", target="churned",
-    protected=[], personal=[], history_days=366, horizon_days=30, embargo_days=14,
-)  # fmt: skip
-
-
-@pytest.fixture
-def url(ledger_url):
-    ledger.migrate(ledger_url)
-    return ledger_url
 
 
 @pytest.fixture
@@ -57,46 +45,6 @@ def source(company_url, tmp_path):
         "create table people as select i as id, sin(i) as strong, cos(i) as weak from generate_series(1, 1000) as i",
     )
     return queried(company_url, tmp_path / "sql", TIMED, "select date '2024-12-31'")
-
-
-def queried(company_url, folder, training_set, watermark=None, data=DATA) -> Source:
-    folder.mkdir(exist_ok=True)
-    (folder / "training_set.sql").write_text(training_set)
-    if watermark:
-        (folder / "watermark.sql").write_text(watermark)
-    return Source(url=company_url, queries=Queries(folder), data=data)
-
-
-def change(url, statement):
-    with connect(url) as connection:
-        connection.execute(statement)
-
-
-def fetch(url, statement):
-    with connect(url) as connection:
-        return connection.execute(statement).fetchall()
-
-
-def publish(url, folder: Path, weights=None, tiers=None) -> tuple[ledger.Version, Bundle]:
-    """A version of model churn, and its bundle."""
-    bundles.write(folder, weights or {"strong": 2.0, "weak": -1.0})
-    if tiers:
-        (folder / "serving.json").write_text(json.dumps({"tiers": tiers}))
-    new = bundles.registration(folder)
-    return ledger.register_version(url, new), Bundle(folder, new.manifest)
-
-
-def crown(url, version: ledger.Version) -> None:
-    reigning = ledger.champion(url, "churn")
-    epoch = reigning.epoch if reigning else 0
-    ledger.promote(url, "churn", version.version, expected_epoch=epoch, actor="tester", reason="test", verdict={})
-
-
-@pytest.fixture
-def champion(url, tmp_path):
-    published = publish(url, tmp_path / "bundle")
-    crown(url, published[0])
-    return published
 
 
 def latest(url):
@@ -468,7 +416,7 @@ def counted(url):
     return fetch(url, "select coalesce(sum((histograms ->> 'rows')::int), 0)::int from evergreen.profiles")[0][0]
 
 
-@pytest.mark.parametrize(("point", "kept"), [("score:copied", 0), ("score:moved", 0), ("score:chunk", 1000)])
+@pytest.mark.parametrize(("point", "rejected"), [("score:copied", 0), ("score:moved", 0), ("score:chunk", 1000)])
 def test_a_chunk_is_there_with_its_count_or_not_at_all(crowd, url, champion, point, kept):
     with begin_in_a_process(crowd, url, champion[1], EVERGREEN_FAULT=f"{point}:kill") as process:
         assert process.wait(60) == -signal.SIGKILL

@@ -33,7 +33,7 @@ def world(seed: int = 0, **newest) -> pa.Table:
             "highest": amount * random.uniform(1, 3, MONTHLY),
             "orders": np.where(random.random(MONTHLY) < 0.8, 0, random.integers(1, 9, MONTHLY)),
             "plan": random.choice(["basic", "fiber", "mobile"], MONTHLY),
-            "note": pa.array([None if one % 5 else f"note {one}" for one in range(MONTHLY)]),
+            "info": pa.array([None if one % 5 else f"note {one}" for one in range(MONTHLY)]),
         }
         parts.append(pa.table(columns | (newest if number == len(DAYS) - 1 else {})))
     return pa.concat_tables(parts, promote_options="permissive")
@@ -81,7 +81,7 @@ def test_the_same_world_passes() -> None:
         ({"amount": pa.nulls(MONTHLY, pa.float64())}, "nulls", "amount"),
         ({"plan": ["BASIC"] * 150 + ["fiber"] * 250}, "categories", "plan"),
         ({"plan": ["basic"] * 390 + ["fiber"] * 10}, "constant", "plan"),
-        ({"note": ["\u00c3\u00a9 note"] * MONTHLY}, "encoding", "note"),
+        ({"info": ["\u00c3\u00a9 note"] * MONTHLY}, "encoding", "info"),
         ({"left": np.zeros(MONTHLY, np.int32)}, "labels", "left"),
         ({"highest": np.zeros(MONTHLY)}, "rule", "highest, amount"),
     ],

@@ -22,8 +22,8 @@ from pipelines.training.candidates import Rows, lightgbm
 from pipelines.training.fitting import folds, outputs, tune
 from pipelines.training.fitting.calibration import Platt
 from pipelines.training.fitting.graph import float32_below
-from tests.pipelines.candidates.tables import graph_of
-from tests.pipelines.customers import DATA, FEATURES, customers, learn_schema, shifting, write
+from tests.support.candidate_tables import graph_of
+from tests.support.customers import DATA, FEATURES, customers, learn_schema, shifting, write
 
 CONFIG = params.read()
 NAMES = ["linear", "lightgbm"]

@@ -31,7 +31,7 @@ PACKAGES = ("flows", "infra", "monitoring", "pipelines", "serving")
 PARAMS = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("sql/*/params.yaml"))]
 # said of any dataset
 LONE = {
-    "expectations.yaml", "fingerprint.sql", "known_at.yaml", "left_out.sql", "outcomes.sql", "training_set.sql",
+    "expectations.yaml", "fingerprint.sql", "available_at.yaml", "left_out.sql", "outcomes.sql", "training_set.sql",
     "watermark.sql", "scoring_set.sql",
 }  # fmt: skip
 MADE = re.compile(r"reports/|data/|sql/subscribers/|<")  # by a run, or with a part to fill in

@@ -1,7 +1,7 @@
 import pytest
 
-from tests.serving import versions
-from tests.serving.asking import Asking
+from tests.support import served_versions as versions
+from tests.support.asking import Asking
 
 
 @pytest.fixture(scope="session")

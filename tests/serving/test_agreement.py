@@ -20,8 +20,8 @@ from pipelines.training.fitting.calibration import Platt
 from serving.columns import Columns
 from serving.decoding import Requests
 from serving.version import Served
-from tests.pipelines.candidates.tables import KNOWN, SCHEMA, graph_of, odd, planted
-from tests.serving import versions
+from tests.support import served_versions as versions
+from tests.support.candidate_tables import KNOWN, SCHEMA, graph_of, odd, planted
 
 pytestmark = pytest.mark.slow
 

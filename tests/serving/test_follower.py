@@ -12,7 +12,7 @@ from pipelines.data import postgres
 from pipelines.registry import ledger
 from serving import keys
 from serving.follower import STALE_SECONDS, Follower
-from tests.serving import versions
+from tests.support import served_versions as versions
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from serving.columns import LARGEST
-from tests.serving.asking import Asking
-from tests.serving.versions import KNOWN, ROW
+from tests.support.asking import Asking
+from tests.support.limits import LONGEST_ANSWER
+from tests.support.served_versions import KNOWN, ROW
 
 FEW, MANY_VALID, MANY_INVALID = 300, 10_000, 20_000
-LONGEST_ANSWER = 16_384
 TOGETHER = 100  # requests of one turn
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate], "database": None}
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.config.errors import EvergreenError
 from serving.version import Served
-from tests.serving import versions
+from tests.support import served_versions as versions
 
 MUTATIONS = 1000
 KINDS = ["flip", "truncate", "append", "empty", "missing", "added", "hidden", "link", "hard", "folder", "swapped"]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from serving.refusals import CODES
-from tests.serving import versions
-from tests.serving.asking import ADMIN, KEY, Asking
-from tests.serving.test_fuzz import LONGEST_ANSWER
-from tests.serving.versions import ROW
+from tests.support import served_versions as versions
+from tests.support.asking import ADMIN, KEY, Asking
+from tests.support.limits import LONGEST_ANSWER
+from tests.support.served_versions import ROW
 
 FEW, MANY = 60, 500
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate], "database": None}

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from serving import spool
-from tests.serving import versions
-from tests.serving.asking import ADMIN, Asking
-from tests.serving.versions import ROW
+from tests.support import served_versions as versions
+from tests.support.asking import ADMIN, Asking
+from tests.support.served_versions import ROW
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 

@@ -21,8 +21,8 @@ from pipelines.data import postgres
 from pipelines.registry import ledger
 from serving import keys
 from tests.conftest import free_ports
-from tests.serving import versions
-from tests.serving.versions import ROW
+from tests.support import served_versions as versions
+from tests.support.served_versions import ROW
 
 
 class Server:

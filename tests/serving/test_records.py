@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 
 import msgspec
 import pytest
@@ -17,12 +16,11 @@ from pipelines.config.errors import EvergreenError
 from pipelines.data import postgres
 from pipelines.registry import ledger
 from serving import records, sender, spool
-from serving.records import Record
 from serving.sender import Sender
 from serving.spool import Spool
-from tests.serving import versions
+from tests.support import served_versions as versions
+from tests.support.records import DAY, record, written
 
-DAY = int(dt.datetime(2025, 3, 31, 12, tzinfo=dt.UTC).timestamp() * 1e6)
 SENDING = """
 import sys
 from pathlib import Path
@@ -36,19 +34,6 @@ def url(ledger_url, tmp_path):
     ledger.migrate(ledger_url)
     versions.promote(ledger_url, tmp_path / "models", 0.0)
     return ledger_url
-
-
-def record(entity: str | None = None, *, at: int = DAY, score: float = 0.25, features: dict | None = None) -> Record:
-    identity = str(uuid.uuid4())
-    raw = msgspec.Raw(json.dumps(features or {"plan": "fiber"}).encode())
-    return Record(identity, at, 1, 30, 14, score, score >= 0.5, entity or identity, raw)
-
-
-def written(folder, *records_: Record) -> Spool:
-    """A spool whose segment is still open."""
-    made = Spool(folder)
-    made.write(b"".join(msgspec.json.encode(tuple(one)) + b"\n" for one in records_))
-    return made
 
 
 def rows(url: str, columns: str = "*") -> list[tuple]:

@@ -8,7 +8,7 @@ import pytest
 
 from serving import refusals
 from serving.refusals import MOST_FAULTS
-from tests.serving.versions import ROW
+from tests.support.served_versions import ROW
 
 CANARY = "canary-7f3a"
 

@@ -10,7 +10,7 @@ from pipelines import features
 from pipelines.config import params
 from pipelines.data import postgres
 from serving import explanation
-from tests.serving import versions
+from tests.support import served_versions as versions
 
 RULES = {"trim": True, "lower": True, "missing": {"plan": ["na", "?"]}}
 SQL = "select case when lower(trim(v)) in ('na', '?', '') then '' else lower(trim(v)) end from unnest(%s::text[]) as v"

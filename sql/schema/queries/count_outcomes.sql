@@ -6,20 +6,20 @@ with runs as (
 ),
 
 labels as (
-    select distinct on (as_of, horizon_days, entity) as_of, horizon_days, entity, label, known_at
+    select distinct on (as_of, horizon_days, entity) as_of, horizon_days, entity, label, available_at
     from evergreen.outcomes
     where
         model = %(model)s and as_of between %(as_of_from)s and %(as_of_to)s
-        and known_at <= %(judged_on)s
+        and available_at <= %(judged_on)s
         and recorded_at <= coalesce(%(recorded_by)s::timestamptz, 'infinity')
-    order by as_of, horizon_days, entity, known_at desc, sequence desc
+    order by as_of, horizon_days, entity, available_at desc, sequence desc
 ),
 
 judged as (
     select
         count(*) as labelled,
         count(*) filter (where labels.label = 1) as positives,
-        count(*) filter (where labels.known_at > runs.final_on) as late
+        count(*) filter (where labels.available_at > runs.final_on) as late
     from runs
     inner join evergreen.predictions
         on predictions.model = runs.model and predictions.run_key = runs.run_key and predictions.as_of = runs.as_of

@@ -1,5 +1,5 @@
 -- Grain: one row a decision, newest first.
-select sequence, model, epoch, decision, from_version, to_version, actor, reason, verdict, created_at
+select sequence, model, revision, decision, from_version, to_version, actor, reason, verdict, created_at
 from evergreen.promotions
 where model = %(model)s
 order by sequence desc

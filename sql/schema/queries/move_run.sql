@@ -2,6 +2,6 @@
 update evergreen.scoring_runs
 set
     row_count = row_count + %(new_rows)s, last_entity = coalesce(%(last_entity)s, last_entity), state = %(state)s,
-    moved_at = clock_timestamp()
+    updated_at = clock_timestamp()
 where model = %(model)s and run_key = %(run_key)s and row_count = %(row_count)s and state = 'running'
 returning *

@@ -2,7 +2,7 @@
 select *
 from evergreen.replaced_runs
 where
-    model = %(model)s and moved_at < %(before)s
+    model = %(model)s and updated_at < %(before)s
     and exists (
         select
         from evergreen.predictions

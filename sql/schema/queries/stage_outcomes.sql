@@ -2,5 +2,5 @@
 create temporary table arrived_outcomes (
     entity text collate "C" not null,
     label smallint not null,
-    known_at date not null
+    available_at date not null
 ) on commit drop

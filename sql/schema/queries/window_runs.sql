@@ -10,7 +10,7 @@ with runs as (
 
 select distinct on (as_of)
     model, run_key, sequence, version, as_of, source, as_champion, horizon_days, embargo_days, query_sha256, state, row_count,
-    last_entity, begun_at, moved_at
+    last_entity, started_at, updated_at
 from runs
 where source = 'batch' or not has_batch
 order by as_of, sequence desc

@@ -7,5 +7,5 @@ grant select on
     evergreen.current_outcomes, evergreen.current_verdicts
 to {role};
 grant select, insert on
-    evergreen.outcomes, evergreen.profiles, evergreen.verdicts, evergreen.notices, evergreen.performances
+    evergreen.outcomes, evergreen.profiles, evergreen.verdicts, evergreen.notifications, evergreen.performances
 to {role};

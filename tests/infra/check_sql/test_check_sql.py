@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.check_sql import clock, command, compare, known_at
+from cli.check_sql import available_at, clock, command, compare
 from cli.check_sql.scratch import PREFIX
 from infra.stack.postgres_server import on_database
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 from pipelines.data import postgres
-from tests.clones import bare_environment, wait_for
+from tests.support.clones import bare_environment, wait_for
 
 ROOT = Path(__file__).parents[3]
 AS_OF = dt.date(2024, 8, 31)
@@ -119,7 +119,7 @@ class Company:
 
     def write(self, query: str, known: str = KNOWN) -> None:
         (self.folder / "training_set.sql").write_text(query)
-        (self.folder / "known_at.yaml").write_text(known)
+        (self.folder / "available_at.yaml").write_text(known)
 
     def execute(self, *statements: str) -> None:
         with postgres.connect(self.source) as connection:
@@ -298,7 +298,7 @@ def test_a_column_filled_in_later_than_its_row_is_null_until_then(company):
         "alter table crm.customers add closed date, add reason text",
         "update crm.customers set closed = known + 120, reason = 'moved' where id % 2 = 0",
     )
-    known = KNOWN.replace("crm.customers: known", "crm.customers: {known_at: known, columns: {reason: closed}}")
+    known = KNOWN.replace("crm.customers: known", "crm.customers: {available_at: known, columns: {reason: closed}}")
     company.write(replaced("snapshot_date - population.known as age", "reason as age"), known)
     assert not company.check()
     assert re.search(
@@ -322,14 +322,14 @@ def test_corrections_of_the_past_may_change_it_where_that_is_said(company):
     company.write(replaced("< population.snapshot_date + 1", excluded), f"{KNOWN}crm.wrong_months: known\n")
     assert not company.check()
     assert "by rows of crm.wrong_months" in company.wrong
-    said = "crm.wrong_months: {known_at: known, corrects: a broken month counts for nobody}"
+    said = "crm.wrong_months: {available_at: known, corrects: a broken month counts for nobody}"
     company.write(replaced("< population.snapshot_date + 1", excluded), f"{KNOWN}{said}\n")
     assert company.check(), company.text
 
 
 def test_outcomes_are_checked_too(company):
     safe = (
-        "select id as customer_id, day as snapshot_date, 1 as churned, known as known_at from crm.departures, "
+        "select id as customer_id, day as snapshot_date, 1 as churned, known as available_at from crm.departures, "
         "unnest(cast(:score_days as date [])) as day where left_on > day and known <= cast(:as_of as date)"
     )
     (company.folder / "outcomes.sql").write_text(safe)
@@ -363,7 +363,7 @@ def test_a_day_that_is_none_is_refused(company):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("crm.plans: {timeless: ''}", "write known_at with a column, or timeless with a reason"),
+        ("crm.plans: {timeless: ''}", "write available_at with a column, or timeless with a reason"),
         ("crm.plans: null", "neither a column nor"),
         ("crm.plans: {known: x}", "known"),
         ("- crm.plans", "one line a table"),
@@ -371,9 +371,9 @@ def test_a_day_that_is_none_is_refused(company):
     ],
 )
 def test_a_file_that_is_wrong_says_where(tmp_path, text, match):
-    (tmp_path / "known_at.yaml").write_text(text)
+    (tmp_path / "available_at.yaml").write_text(text)
     with pytest.raises(EvergreenError, match=match):
-        known_at.read(tmp_path / "known_at.yaml")
+        available_at.read(tmp_path / "available_at.yaml")
 
 
 def test_a_view_over_closed_tables_is_named_itself(company):

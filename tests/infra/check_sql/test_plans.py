@@ -46,7 +46,7 @@ def test_the_demo_lacks_no_index_and_without_them_each_is_named(company_url):
     for table in ("invoices", "monthly_usage"):
         (line,) = (line for line in lines if f'"{table}"' in line)
         assert line.startswith(f'create index on "telecom"."{table}" ("customer_id"'), found
-    assert all("times" in one.says for one in found)
+    assert all("times" in one.message for one in found)
 
 
 def test_online_retail_is_read_as_a_whole_rightly_and_one_customer_is_not(company_url):
@@ -61,7 +61,7 @@ def test_online_retail_is_read_as_a_whole_rightly_and_one_customer_is_not(compan
     for options in ({}, {"analyze": True}):
         (found,) = slow(company_url, one, **options)
         assert found.index.startswith('create index on "retail"."invoice_lines" ("CustomerID"')
-        assert "%" in found.says
+        assert "%" in found.message
     with postgres.connect(company_url) as connection:
         connection.execute(found.index)
         connection.execute("analyze retail.invoice_lines")
@@ -71,7 +71,7 @@ def test_online_retail_is_read_as_a_whole_rightly_and_one_customer_is_not(compan
 def test_a_sort_that_goes_to_disk_is_said():
     node = {"Node Type": "Sort", "Plan Rows": 10_000_000, "Plan Width": 200, "Sort Key": ["a.id"]}
     (found,) = plans.warnings(node, {}, {})
-    assert (found.index, "1,907 MB" in found.says) == ("", True)
+    assert (found.index, "1,907 MB" in found.message) == ("", True)
     assert list(plans.warnings(node | {"Plan Rows": 1000}, {}, {})) == []
     spilled = node | {"Sort Space Type": "Disk", "Sort Space Used": 300 * 1024}
     assert len(list(plans.warnings(spilled, {}, {}, analyze=True))) == 1

@@ -235,7 +235,7 @@ def test_labels_that_are_still_to_come_are_noticed():
     shares = [30, 29, 31, 30, 28, 30, 12, 3]
     training = measure.TrainingSet(800, 193, (), tuple((day, 100, share) for day, share in zip(days, shares, strict=True)))
     (said,) = leaks.suspicious(plan(column("p")), training)
-    assert said.about == "--horizon" and "from 2024-07-28 on" in said.says
+    assert said.about == "--horizon" and "from 2024-07-28 on" in said.message
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_labels_that_are_still_to_come_are_noticed():
 )
 def test_doubts_are_told(found, said):
     (advice,) = columns.advice(found, Feature("x", "x", *clean(found)))
-    assert said in advice.says
+    assert said in advice.message
 
 
 RANDOM = random.Random(0)

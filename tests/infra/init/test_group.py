@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.data import postgres
-from tests.clones import Clone
+from tests.support.clones import Clone
 
 QUICK = {
     "evaluate.bootstrap": 100, "tune.trials": 0, "train.threads": 1,

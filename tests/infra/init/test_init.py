@@ -22,7 +22,7 @@ from pipelines.config.settings import Settings
 from pipelines.data import extract, postgres, split
 from pipelines.validation import validate
 from pipelines.validation.expectations import read_expectations
-from tests.infra.init import odd
+from tests.support import odd
 
 ROOT = Path(__file__).parents[3]
 BANK = ROOT.parent / "shared" / "cases" / "CLIENTNUM.csv"
@@ -117,7 +117,7 @@ def events(project):
 def test_every_odd_name_and_value_gives_rows_that_can_be_learnt_from(project):
     odd.create(project.url)
     said = project.init(
-        odd.TABLE, "will churn?", id="Customer No.", protected=("flag",), personal=("name",), known_after=("took",)
+        odd.TABLE, "will churn?", id="Customer No.", protected=("flag",), personal=("name",), available_after=("took",)
     )
     data = project.pin()
     rows = project.extract(data)
@@ -128,7 +128,7 @@ def test_every_odd_name_and_value_gives_rows_that_can_be_learnt_from(project):
     assert {*rows["字段"].to_pylist()} == {"是", "否", None}
     assert 250 < rows["as_text"].null_count < 350
     assert {"fold_", "price", "price_2"} < {*rows.column_names}
-    assert not {"took", "uuid", "as_json", "nothing", "only_blanks", "always", "again"} & {*rows.column_names}
+    assert not {"took", "uuid", "as_json", "none", "only_blanks", "always", "again"} & {*rows.column_names}
     assert "40 rows repeat another as a whole" in said
     assert read_expectations(project.folder / "sql/mine/expectations.yaml")
     assert len(project.score(None)) == 1500  # those without a label too
@@ -157,7 +157,7 @@ def test_values_of_its_own_in_several_lines_are_replaced_as_a_whole(customers):
 
 
 def test_limits_hold_for_every_pin_that_it_names(events):
-    said = events.init("crm.events", time="day", id="id", horizon=30, known_after=("at",), exclude=("who",))
+    said = events.init("crm.events", time="day", id="id", horizon=30, available_after=("at",), exclude=("who",))
     first = dt.date.fromisoformat(re.search(r"rows of a pin from (\S+) on", said)[1])
     suite = read_expectations(events.folder / "sql/mine/expectations.yaml")
     assert first < dt.date(2024, 6, 1) and events.params.validate_.min_rows < 300
@@ -236,10 +236,10 @@ def test_what_protected_does_is_told(customers):
 @pytest.mark.parametrize(
     "options",
     [
-        {"time": "day", "id": "id", "horizon": 30, "known_after": ("at",)},
-        {"time": "at", "id": "id", "known_after": ("day",)},
-        {"time": "day", "id": "who", "horizon": 60, "known_after": ("at", "id")},
-        {"time": "day", "horizon": 30, "known_after": ("at", "id", "who")},
+        {"time": "day", "id": "id", "horizon": 30, "available_after": ("at",)},
+        {"time": "at", "id": "id", "available_after": ("day",)},
+        {"time": "day", "id": "who", "horizon": 60, "available_after": ("at", "id")},
+        {"time": "day", "horizon": 30, "available_after": ("at", "id", "who")},
     ],
 )
 def test_what_it_writes_of_a_table_with_time_is_proven_time_safe(events, options):
@@ -253,7 +253,7 @@ def test_what_it_writes_of_a_table_with_time_is_proven_time_safe(events, options
 def test_the_tables_of_a_query_are_left_to_a_person(events):
     file = events.folder / "events.sql"
     file.write_text("select * from crm.events")
-    events.init(file, time="day", id="id", known_after=("at",))
+    events.init(file, time="day", id="id", available_after=("at",))
     here = Settings.load_from(events.folder, {"SOURCE_URL": events.url, "EVERGREEN_URL": events.url})
     with pytest.raises(EvergreenError, match=r"says nothing of crm\.events.*day, at, joined"):
         check_sql.run(here, events.params, events.queries.folder, check_sql.Request(), print)
@@ -312,7 +312,7 @@ def test_a_label_that_comes_later_leaves_the_pin_of_others_alone(customers):
 
 
 def test_rows_that_come_once_are_read_by_whole_months_and_scored_by_the_day(events):
-    events.init("crm.events", time="day", id="id", horizon=30, known_after=("at",), exclude=("who",))
+    events.init("crm.events", time="day", id="id", horizon=30, available_after=("at",), exclude=("who",))
     data = events.pin()
     rows = events.extract(data)
     assert (data.time, data.horizon_days, str(data.as_of)) == ("snapshot_date", 30, "2024-10-26")
@@ -326,9 +326,9 @@ def test_rows_that_come_once_are_read_by_whole_months_and_scored_by_the_day(even
 
 
 def test_the_gate_on_leaks_is_told_what_is_known_later_and_which_columns_count_days(events):
-    events.init("crm.events", time="day", id="id", horizon=30, known_after=("at",))
+    events.init("crm.events", time="day", id="id", horizon=30, available_after=("at",))
     leakage = events.params.leakage
-    assert (leakage.known_after, leakage.ages) == (["at"], ["joined"])
+    assert (leakage.available_after, leakage.ages) == (["at"], ["joined"])
 
 
 def test_expectations_are_learnt_without_the_newest_snapshots_and_the_rows_meet_them(events):
@@ -353,18 +353,18 @@ def test_outcomes_have_the_keys_and_labels_of_training(events):
     trained = {row["id"]: row["churn"] for row in events.extract(events.pin()).to_pylist()}
     assert [row["churn"] for row in outcomes] == [trained[row["id"]] for row in outcomes]
     assert {row["id"] for row in outcomes} == {row["id"] for row in events.score("2024-05-05")}
-    assert {(row["snapshot_date"], row["known_at"]) for row in outcomes} == {(dt.date(2024, 5, 5), dt.date(2024, 6, 4))}
+    assert {(row["snapshot_date"], row["available_at"]) for row in outcomes} == {(dt.date(2024, 5, 5), dt.date(2024, 6, 4))}
 
 
 def test_outcomes_have_the_keys_of_the_content_where_there_is_no_id(events):
-    events.init("crm.events", time="day", horizon=30, known_after=("at", "id", "who"))
+    events.init("crm.events", time="day", horizon=30, available_after=("at", "id", "who"))
     binds = {"score_days": ["2024-05-05"], "as_of": "2024-10-26", "horizon_days": 30, "embargo_days": 0}
     outcomes = events.rows(events.queries.outcomes, **binds)
     assert {row["row_id"] for row in outcomes} == {row["row_id"] for row in events.score("2024-05-05")} != set()
 
 
 def test_the_watermark_of_moments_is_the_day_before_the_newest(events):
-    events.init("crm.events", time="at", id="id", known_after=("day",))
+    events.init("crm.events", time="at", id="id", available_after=("day",))
     assert str(events.pin().as_of) == "2024-10-26"
     assert len(events.score("2024-10-25")) == 4
     with pytest.raises(EvergreenError, match="complete up to 2024-10-26 only"):
@@ -380,11 +380,11 @@ def test_what_comes_after_the_pin_does_not_change_it(events):
 
 def test_an_entity_of_many_days_keeps_its_days(events):
     events.execute("update crm.events set day = date '2024-01-31' + 30 * (id / 50)")
-    events.init("crm.events", time="day", id="who", horizon=60, known_after=("at", "id"))
+    events.init("crm.events", time="day", id="who", horizon=60, available_after=("at", "id"))
     rows = events.extract(events.pin())
     assert rows.num_rows == len({(row["who"], row["snapshot_date"]) for row in rows.to_pylist()}) > 900
     assert events.params.split.folds == 8  # of few rows
-    assert events.params.monitor.of_window == "every day"
+    assert events.params.monitor.snapshot_policy == "every"
 
 
 @pytest.mark.parametrize(
@@ -421,9 +421,9 @@ def test_a_query_takes_the_place_of_a_table(customers, tmp_path):
         select id, visits, 'a;\nb' as note, churn = 'yes' as churn -- end
         from crm.customers;"""
     (tmp_path / "q.sql").write_text(query)
-    customers.init(tmp_path / "q.sql", exclude=("note",))
+    customers.init(tmp_path / "q.sql", exclude=("info",))
     rows = customers.extract(customers.pin())
-    assert rows.num_rows == 540 and {*rows["note"].to_pylist()} == {"a;\nb"}
+    assert rows.num_rows == 540 and {*rows["info"].to_pylist()} == {"a;\nb"}
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_what_cannot_be_learnt_from_gets_a_sentence_and_no_file(customers, state
         ("select *, 1 as id from crm.customers", "two columns named id"),
         ("select * from crm.customers where churn = :as_of", "asks for :as_of"),
         ("-- nothing", "holds no query"),
-        ("select nothing from crm.customers", "nothing"),
+        ("select nothing from crm.customers", "none"),
     ],
 )
 def test_a_query_that_cannot_be_used_gets_a_sentence(customers, tmp_path, query, said):
@@ -485,7 +485,7 @@ def test_a_persons_files_are_not_overwritten_without_force(customers):
 
 
 @pytest.mark.parametrize(
-    ("change", "kept"),
+    ("change", "rejected"),
     [("  seed: 20240101\n", True), ("  as_of: null ", False), ("  fingerprint: null ", False)],
 )
 def test_the_demos_params_are_nobodys_until_they_are_changed(customers, change, kept):

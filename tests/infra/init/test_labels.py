@@ -8,7 +8,7 @@ import pytest
 from pipelines.data import postgres
 from pipelines.stages import extract as extract_stage
 from pipelines.validation import checks
-from tests.infra.init.tables import Clone
+from tests.support.init_tables import Clone
 
 
 @pytest.fixture

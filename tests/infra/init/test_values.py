@@ -10,7 +10,7 @@ from pipelines.config.errors import EvergreenError
 from pipelines.data import postgres
 from pipelines.validation import validate
 from pipelines.validation.expectations import Expectation, read_expectations
-from tests.infra.init.tables import CASES, Clone
+from tests.support.init_tables import CASES, Clone
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_proposal_that_does_not_hold_is_left_out_and_told(clone):
     right = wrong.model_copy(update={"kwargs": kwargs | {"max_value": 60}})
     kept, said = expectations.tried([wrong, right], pq.read_table(clone.folder / "rows.parquet"), 1.0, clone.params)
     assert kept == [right]
-    assert [str(one.says) for one in said] == [
+    assert [str(one.message) for one in said] == [
         "expect_column_values_to_be_between does not hold on the rows it was learnt from, and was left out."
     ]
 

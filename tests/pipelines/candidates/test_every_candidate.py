@@ -17,8 +17,8 @@ from pipelines.config import params
 from pipelines.config.errors import EvergreenError
 from pipelines.config.params import FeaturesParams
 from pipelines.training.fitting import folds, stopping
-from tests.pipelines.candidates.tables import auc, graph_of, graph_scores, odd, planted
-from tests.pipelines.customers import DATA, with_folds
+from tests.support.candidate_tables import auc, graph_of, graph_scores, odd, planted
+from tests.support.customers import DATA, with_folds
 
 pytestmark = pytest.mark.slow
 

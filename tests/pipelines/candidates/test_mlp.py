@@ -11,7 +11,7 @@ from pipelines.config.errors import EvergreenError
 from pipelines.training.candidates import Rows, mlp
 from pipelines.training.fitting import stopping
 from pipelines.training.fitting.networks import learn_encoding
-from tests.pipelines.candidates.tables import SCHEMA, auc, graph_of, graph_scores, odd, planted
+from tests.support.candidate_tables import SCHEMA, auc, graph_of, graph_scores, odd, planted
 
 QUICK = {"epochs": 4, "width": 32, "patience": 4, "learning_rate": 0.01, "dropout": 0.1, "bins": 8}
 PARAMS = params.read().candidate("mlp").model_copy(update=QUICK)

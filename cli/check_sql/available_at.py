@@ -1,4 +1,4 @@
-"""`sql/<dataset>/known_at.yaml`: for each source table, what says when a row became known.
+"""`sql/<dataset>/available_at.yaml`: for each source table, what says when a row became known.
 
 It stands beside the SQL and not in params.yaml, because it changes no model and no verdict: it only says what the SQL is
 checked against, so no stage depends on it.
@@ -18,17 +18,17 @@ class Known(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    known_at: str | None = None  # on that day the row was known, and not before
+    available_at: str | None = None  # on that day the row was known, and not before
     columns: dict[str, str] = {}  # columns that were filled in later than their row, and on which day: NULL until then
     timeless: str | None = None  # why the table needs no date: all of it was always known
     corrects: str | None = None  # why its rows may change how the past is seen: they count in features of earlier snapshots
 
     @model_validator(mode="after")
     def _says_when(self) -> Known:
-        if not (self.known_at or "").strip() and not (self.timeless or "").strip():
-            raise ValueError("write known_at with a column, or timeless with a reason")
-        if self.timeless and (self.known_at or self.columns or self.corrects):
-            raise ValueError("a timeless table has no known_at, columns or corrects")
+        if not (self.available_at or "").strip() and not (self.timeless or "").strip():
+            raise ValueError("write available_at with a column, or timeless with a reason")
+        if self.timeless and (self.available_at or self.columns or self.corrects):
+            raise ValueError("a timeless table has no available_at, columns or corrects")
         return self
 
 
@@ -53,7 +53,7 @@ def read(file: Path) -> dict[str, Known]:
 
 
 def _known(file: Path, table: str, value: object) -> Known:
-    given = {"known_at": value} if isinstance(value, str) else value
+    given = {"available_at": value} if isinstance(value, str) else value
     if not isinstance(given, dict):
         raise EvergreenError(f"{file}: {table}: {value!r} is neither a column nor {{timeless: why it needs none}}.")
     try:

@@ -10,7 +10,7 @@ from pipelines.config.errors import EvergreenError
 from pipelines.evaluation import latency
 from pipelines.promotion import gains, gate
 from pipelines.registry import ledger, publish
-from tests.pipelines import bundles
+from tests.support import bundles
 
 MOVED = 3  # exit code: another promoter was faster
 ROWS = bundles.held_out_rows().slice(0, 1500)

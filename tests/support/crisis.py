@@ -24,7 +24,7 @@ def settings(params: Params) -> Params:
     sections = {
         "data": params.data.model_copy(update=names),
         "features": params.features.model_copy(update={"exclude": []}),
-        "monitor": params.monitor.model_copy(update={"of_window": "every day", "rates": {}, "trending": []}),
+        "monitor": params.monitor.model_copy(update={"snapshot_policy": "every", "rates": {}, "non_stationary_columns": []}),
     }
     return params.model_copy(update=sections)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.execution import workspace
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger
-from tests.pipelines import bundles
+from tests.support import bundles
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from pipelines.config import params
 from pipelines.config.settings import Settings
 from pipelines.data import extract
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 CASES = ROOT.parent / "shared" / "cases"
 
 

@@ -10,7 +10,7 @@ from pipelines.config.settings import Settings
 from pipelines.data.extract import Pin
 from pipelines.promotion.gate import snapshot_of
 from pipelines.registry import ledger
-from tests.pipelines.test_ledger import DECISION, register
+from tests.support.ledgers import DECISION, register
 
 PIN = Pin("2024-12-31", "abc", rows=110_000, positives=6_000, entities=15_000, newest=(9_000, 4_500))
 
@@ -28,7 +28,7 @@ def config() -> params.Params:
 
 
 def test_a_first_pin_is_told_by_an_assumption_that_is_named(here, config):
-    said = summary.foreseen(here, PIN, config)
+    said = summary.minimum_detectable(here, PIN, config)
     assert said.startswith("4,500 entities of the newest snapshots decide; the next decision is use 1 of their rows.")
     assert "a gain in cost of 0." in said and "the assumption that two versions decide differently on 3% of rows" in said
 
@@ -36,17 +36,19 @@ def test_a_first_pin_is_told_by_an_assumption_that_is_named(here, config):
 def test_a_pin_that_was_decided_on_before_is_another_use(here, config):
     register(here.evergreen_url, "1")
     verdict = {"finding": "fit to serve", "snapshot": snapshot_of("2024-12-31", "abc"), "checks": []}
-    ledger.promote(here.evergreen_url, "churn", 1, expected_epoch=0, **DECISION | {"verdict": verdict})
-    assert "the next decision is use 2 of their rows" in summary.foreseen(here, PIN, config)
-    assert "is use 1 of" in summary.foreseen(here, Pin("2025-01-31", "def", 110_000, 6_000, 15_000, (9_000, 4_500)), config)
+    ledger.promote(here.evergreen_url, "churn", 1, expected_revision=0, **DECISION | {"verdict": verdict})
+    assert "the next decision is use 2 of their rows" in summary.minimum_detectable(here, PIN, config)
+    assert "is use 1 of" in summary.minimum_detectable(
+        here, Pin("2025-01-31", "def", 110_000, 6_000, 15_000, (9_000, 4_500)), config
+    )
 
 
 def test_a_pin_needs_no_ledger(tmp_path, config):
     """A source of one's own, and no stack."""
-    said = summary.foreseen(Settings.load_from(tmp_path, {}), PIN, config)
+    said = summary.minimum_detectable(Settings.load_from(tmp_path, {}), PIN, config)
     assert "is use 1 of" in said and "The ledger was not asked: No password for role" in said
 
 
 def test_a_table_without_dates_has_no_newest_snapshots(here, config):
     timeless = config.model_copy(update={"data": config.data.model_copy(update={"time": None})})
-    assert summary.foreseen(here, PIN, timeless).startswith("4,500 entities decide; the next decision is use 1")
+    assert summary.minimum_detectable(here, PIN, timeless).startswith("4,500 entities decide; the next decision is use 1")

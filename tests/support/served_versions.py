@@ -13,7 +13,7 @@ from pipelines.registry import ledger
 from pipelines.training.fitting.calibration import Uncalibrated
 from pipelines.training.fitting.graph import Calibrations, Graph, Trees
 from serving.version import Served
-from tests.pipelines import bundles
+from tests.support import bundles
 
 KNOWN = {"plan": ["basic", "fiber"], "contract type": ["month-to-month", "two year"]}
 SCHEMA = {
@@ -58,7 +58,7 @@ def write(folder: Path, *, model: str = "churn", shift: float = 0.0, threshold: 
         "candidates": {"lightgbm": {"metrics": {"roc_auc": FIGURE}}},
     }  # fmt: skip
     serving = {
-        "entity": "customer_id", "target": "churned", "max_rows": 100, "explain_orders": 32,
+        "entity": "customer_id", "target": "churned", "max_rows": 100, "explain_permutations": 32,
         "tiers": [["low", 0.0], ["high", threshold]],
     }  # fmt: skip
     files = {
@@ -87,7 +87,7 @@ def registration(folder: Path, model: str = "churn") -> ledger.Registration:
 
 
 def champion(folder: Path, version: int = 1) -> ledger.Champion:
-    fields = vars(registration(folder)) | {"version": version, "epoch": version, "sequence": version}
+    fields = vars(registration(folder)) | {"version": version, "revision": version, "sequence": version}
     return ledger.Champion(**fields, created_at=datetime(2025, 1, 1, tzinfo=UTC))
 
 
@@ -103,7 +103,7 @@ def promote(url: str, models: Path, shift: float, model: str = "churn") -> ledge
     version = ledger.register_version(url, registration(made, model))
     made.rename(models / version.bundle_sha256)
     now = ledger.champion(url, model)
-    epoch = now.epoch if now else 0
+    revision = now.revision if now else 0
     verdict = {"outcome": "promoted"}
-    ledger.promote(url, model, version.version, expected_epoch=epoch, actor="tester", reason="because", verdict=verdict)
+    ledger.promote(url, model, version.version, expected_revision=revision, actor="tester", reason="because", verdict=verdict)
     return version

@@ -1,5 +1,5 @@
 -- Grain: one row, or none where it was told before.
-insert into evergreen.notices (verdict)
+insert into evergreen.notifications (verdict)
 values (%(verdict)s)
 on conflict do nothing
 returning verdict

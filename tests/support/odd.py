@@ -32,7 +32,7 @@ COLUMNS = {
     "uuid": "uuid",
     "as json": "jsonb",
     "thousands": "varchar(40)",
-    "nothing": "text",
+    "none": "text",
     "only blanks": "text",
     "always": "text",
     "again": "integer",
@@ -112,7 +112,7 @@ def create_log(url: str, days: int = 305, a_day: int = 20) -> None:
                 select
                     n as "Order", date '2024-01-01' + n / {a_day} as "On Day", n * 7919 % 40 as "Größe %",
                     (array['a:b', ':as_of', '50%'])[1 + n * 31 % 3] as "Plan :x",
-                    date '2024-01-01' + n / {a_day} - n * 13 % 400 as "user",
+                    date '2024-01-01' + n / {a_day} - ('x' || substr(md5(n::text), 1, 6))::bit(24)::int % 400 as "user",
                     1 + ((n * 7919 % 40 + n * 104729 % 60) > 55)::int as "where"
                 from generate_series(0, {days * a_day - 1}) as n"""
         )

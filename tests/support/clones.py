@@ -24,7 +24,7 @@ from infra.stack import deployments
 from pipelines.config import params
 from pipelines.config.settings import NAMES, Settings
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 FOREIGN = (*NAMES, "PREFECT_", "MLFLOW_", "EVERGREEN_", "PYTHONPATH", "PYTEST_", "GIT_", "DVC_")
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 Found = TypeVar("Found")

@@ -13,10 +13,10 @@ ROLLED_BACK = "rolled back"  # the finding of a verdict that goes back
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reign:
+class Tenure:
     """A stretch during which one version was the champion; `until` is None for the one that is."""
 
-    epoch: int
+    revision: int
     version: int
     from_version: int | None
     actor: str
@@ -26,26 +26,26 @@ class Reign:
     until: datetime | None
 
 
-def read(url: str, model: str) -> list[Reign]:
-    """Every reign, oldest first: in the order of epochs, whatever the clocks said."""
+def read(url: str, model: str) -> list[Tenure]:
+    """Every reign, oldest first: in the order of revisions, whatever the clocks said."""
     with postgres.connect(url) as connection:
-        return [Reign(**row) for row in query(connection, "reigns", model=model)]
+        return [Tenure(**row) for row in query(connection, "tenures", model=model)]
 
 
-def at(reigns: Sequence[Reign], moment: datetime) -> Reign | None:
-    """Who was champion at a moment; where a clock was set back, the one of the higher epoch."""
-    return next((reign for reign in reversed(reigns) if reign.since <= moment), None)
+def at(tenures: Sequence[Tenure], moment: datetime) -> Tenure | None:
+    """Who was champion at a moment; where a clock was set back, the one of the higher revision."""
+    return next((tenure for tenure in reversed(tenures) if tenure.since <= moment), None)
 
 
-def line_of(reigns: Sequence[Reign]) -> list[int]:
+def line_of(tenures: Sequence[Tenure]) -> list[int]:
     """The champions that one goes back through, the reigning one last. Who was rolled back is not among them.
 
     v1, v2 and v3 were promoted and v3 rolled back: v1, v2. Of v2, which reigns again, the one before is v1.
     """
     line: list[int] = []
-    for reign in reigns:
-        if reign.finding == ROLLED_BACK and reign.version in line:
-            del line[len(line) - line[::-1].index(reign.version) :]
+    for tenure in tenures:
+        if tenure.finding == ROLLED_BACK and tenure.version in line:
+            del line[len(line) - line[::-1].index(tenure.version) :]
         else:
-            line.append(reign.version)
+            line.append(tenure.version)
     return line

@@ -20,14 +20,14 @@ def one_champion(url: str, uri: str, model: str, cache: Path) -> list[str]:
     if champion is None:
         return ["there is no champion"]
     moves = [row for row in reversed(ledger.history(url, model, 10_000)) if row.decision == "promoted"]
-    wrong = [] if [row.epoch for row in moves] == list(range(1, len(moves) + 1)) else ["epochs are not 1, 2, 3, ..."]
+    wrong = [] if [row.revision for row in moves] == list(range(1, len(moves) + 1)) else ["revisions are not 1, 2, 3, ..."]
     wrong += [
-        f"epoch {later.epoch} follows v{later.from_version}, and v{earlier.to_version} was champion"
+        f"revision {later.revision} follows v{later.from_version}, and v{earlier.to_version} was champion"
         for earlier, later in pairwise(moves)
         if later.from_version != earlier.to_version
     ]
-    if (champion.version, champion.epoch) != (moves[-1].to_version, moves[-1].epoch):
-        wrong.append(f"{champion} of epoch {champion.epoch} is not who the newest move made champion")
+    if (champion.version, champion.revision) != (moves[-1].to_version, moves[-1].revision):
+        wrong.append(f"{champion} of revision {champion.revision} is not who the newest move made champion")
     try:
         bundle = publish.fetch(uri, champion, cache)
         onnx_model.load(bundle.folder, champion.manifest)

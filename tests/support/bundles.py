@@ -28,7 +28,7 @@ PROMOTION = PromotionParams(
     max_calibration_error=0.25, max_calibration_loss=0.1, max_latency_factor=2, latency_allowance_us=1000,
     batch_allowance_us=20, max_tpr_loss=0.05, max_fpr_gain=0.1,
 )  # fmt: skip
-FAIR = {"attributes": {"gender": "none"}, "harmed": [], "unproven": []}
+FAIR = {"attributes": {"gender": "none"}, "harmed": [], "inconclusive": []}
 SPLIT = {"salt": "salt", "folds": 5}
 OLD_SPLIT = {"salt": "salt", "test_share": 0.3, "newest_snapshots": 0}  # of versions from before cross-fitting
 
