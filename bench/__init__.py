@@ -13,13 +13,13 @@ from pipelines.config.settings import Settings
 DRIFT_ROWS = 200_000
 
 
-def run(here: Settings, out: Path, *, rows: int, say: Callable[[str], None]) -> bool:
+def run(settings: Settings, out: Path, *, rows: int, say: Callable[[str], None]) -> bool:
     """Measure the project as it lies in the clone, print a table and write `out`; returns whether every goal was met.
 
     The clone's own stack, data and ledger are not touched.
     """
     figures = drift.measure(DRIFT_ROWS, say)
-    with place.own_stack(here, say) as own:
+    with place.own_stack(settings, say) as own:
         figures += [*extraction.measure(own, rows, say), *scoring.measure(own, rows // 10, say)]
         figures += serving.measure(own, say)
         figures += [*retraining.measure(own, say), *commands.measure(own, say)]

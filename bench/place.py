@@ -19,12 +19,12 @@ from pipelines.config.settings import NAMES, Settings
 
 
 @contextmanager
-def own_stack(here: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
+def own_stack(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
     """Settings of a clone in a temporary folder whose stack runs; nothing of either is left after the block."""
     with tempfile.TemporaryDirectory(prefix="evergreen-bench-") as scratch:
         folder = Path(scratch).resolve() / "clone"
-        workspace.git(here.folder, "clone", "--quiet", "--shared", "--no-checkout", str(here.folder), str(folder))
-        workspace.git(folder, "checkout", "--quiet", "-B", "bench", workspace.snapshot_commit(here.folder))
+        workspace.git(settings.folder, "clone", "--quiet", "--shared", "--no-checkout", str(settings.folder), str(folder))
+        workspace.git(folder, "checkout", "--quiet", "-B", "bench", workspace.snapshot_commit(settings.folder))
         (folder / ".env").write_text(_env_file(folder), encoding="utf-8")
         _choose_candidates(folder / "params.yaml")
         own = Settings.load_from(folder, {})

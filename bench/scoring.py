@@ -73,13 +73,13 @@ DATA = DataParams(
 )  # fmt: skip
 
 
-def measure(here: Settings, rows: int, say: Callable[[str], None]) -> list[Figure]:
+def measure(settings: Settings, rows: int, say: Callable[[str], None]) -> list[Figure]:
     """Measure in the source's database, by the role that may load; it is left as it was.
 
     Raises:
         EvergreenError: a schema `evergreen` is there already: that is somebody's ledger.
     """
-    url = here.load_url
+    url = settings.load_url
     with postgres.connect(url) as connection:
         if connection.execute("select to_regnamespace('evergreen')").fetchone()[0]:
             raise EvergreenError("The database of LOAD_URL holds a schema evergreen: the bench needs one of its own there.")

@@ -11,8 +11,8 @@ import typer
 from cli import keeping_commands, ledger_commands, run_commands
 from cli.check_sql.command import check_sql
 from cli.init.command import init
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import load as load_settings
 
 # plain help and errors: to decorate them, Typer would import Rich, which takes longer than all else together
 app = typer.Typer(
@@ -58,9 +58,9 @@ def up() -> None:
     from flows.execution import workspace
     from infra.stack import local
 
-    here = settings.load()
-    local.up(here, typer.echo)
-    workspace.configure_dvc(here.folder, here)
+    settings = load_settings()
+    local.up(settings, typer.echo)
+    workspace.configure_dvc(settings.folder, settings)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def down() -> None:
     """Stop what `up` started; data stays."""
     from infra.stack import local
 
-    local.down(settings.load(), typer.echo)
+    local.down(load_settings(), typer.echo)
 
 
 @app.command()
@@ -76,7 +76,7 @@ def status() -> None:
     """What runs, and where."""
     from infra.stack import local
 
-    for row in local.status(settings.load()):
+    for row in local.status(load_settings()):
         typer.echo(f"{row.program:<9} {row.state:<9} {row.address}" + (f", pid {row.pid}, log {row.log}" if row.pid else ""))
 
 
@@ -85,7 +85,7 @@ def doctor() -> None:
     """Look for what is wrong, and say what to do; exit with 1 when something is."""
     from infra.doctor import diagnose
 
-    findings = diagnose(settings.load())
+    findings = diagnose(load_settings())
     for finding in findings:
         typer.echo(f"{finding.what}\n  where: {finding.where}\n  next:  {finding.next}")
     if findings:
@@ -101,7 +101,7 @@ def deploy(
     from infra.stack import deployments
     from pipelines.config import params
 
-    deployments.deploy(settings.load(), params.read().model, typer.echo, take_over=take_over)
+    deployments.deploy(load_settings(), params.read().model, typer.echo, take_over=take_over)
 
 
 @app.command()
@@ -113,15 +113,15 @@ def pin(
     from pipelines.config import params
     from pipelines.data import extract
 
-    config, here = params.read(), settings.load()
+    config, settings = params.read(), load_settings()
     data = config.data
     queries = extract.Queries(Path("sql") / data.dataset)
-    found = extract.pin(here.source_url, queries, data, as_of, evaluate=config.evaluate)
+    found = extract.pin(settings.source_url, queries, data, as_of, evaluate=config.evaluate)
     params.write_pin(PARAMS, found.as_of, found.fingerprint)
     typer.echo(f"Pinned {found.as_of}, fingerprint {found.fingerprint}.")
     share = found.positives / found.rows
     typer.echo(f"`dvc repro` will read {found.rows:,} rows, {found.positives:,} of them positive ({share:.1%}).")
-    typer.echo(summary.minimum_detectable(here, found, config))
+    typer.echo(summary.minimum_detectable(settings, found, config))
 
 
 @app.command()
@@ -129,7 +129,7 @@ def publish() -> None:
     """Publish what `dvc repro` made in this clone, and let the gate decide."""
     from flows import manual
 
-    version, verdict = manual.publish(settings.load(), typer.echo)
+    version, verdict = manual.publish(load_settings(), typer.echo)
     typer.echo(f"{version.model} {version}: {verdict.outcome}. {verdict.headline}")
 
 
@@ -142,7 +142,7 @@ def checkout(
     from flows import manual
 
     typer.echo("Bringing its files in from the cache, or from the remote.")
-    stale = manual.checkout(settings.load(), ledger_commands.number_of(version), force=force)
+    stale = manual.checkout(load_settings(), ledger_commands.number_of(version), force=force)
     next_step = (
         f"`dvc repro` would run {', '.join(stale)}: code or SQL differ here" if stale else "`dvc repro` has nothing to do"
     )
@@ -202,7 +202,7 @@ def tables(
     """Load, retrain and compare the three real tables in clones of their own on this stack; write the figures."""
     from studies import tables
 
-    tables.run(settings.load(), data, folder, out, picture, typer.echo)
+    tables.run(load_settings(), data, folder, out, picture, typer.echo)
 
 
 @app.command()
@@ -214,7 +214,7 @@ def scores(
     from pipelines.config import params
     from pipelines.scoring import predictions
 
-    rows = predictions.export(settings.load().watcher_url, params.read().model, out, force=force)
+    rows = predictions.export(load_settings().watcher_url, params.read().model, out, force=force)
     typer.echo(f"{out} holds {rows:,} scores.")
 
 
@@ -231,7 +231,7 @@ def load(
     from cli.load import load_file
 
     options = load_file.Options(encoding, delimiter, load_file.named_types(types or []))
-    rows = load_file.load(settings.load().load_url, file, table, typer.echo, options, replace=replace)
+    rows = load_file.load(load_settings().load_url, file, table, typer.echo, options, replace=replace)
     typer.echo(f"{table} holds {rows:,} rows.")
 
 
@@ -249,7 +249,7 @@ def simulate(
     if unknown:
         raise EvergreenError(f"--without {', '.join(unknown)}: no such shift. Known: {', '.join(sorted(demo.ALL_SHIFTS))}.")
     shifts = demo.ALL_SHIFTS - set(without or [])
-    demo.load_demo(settings.load().load_url, customers=customers, months=months, seed=seed, shifts=shifts, say=typer.echo)
+    demo.load_demo(load_settings().load_url, customers=customers, months=months, seed=seed, shifts=shifts, say=typer.echo)
 
 
 @app.command()
@@ -261,7 +261,7 @@ def oracle(
     """Print the best ROC-AUC that anybody could reach on rows of the simulated company: its own probabilities'."""
     from cli import summary
 
-    typer.echo(summary.oracle(settings.load(), rows))
+    typer.echo(summary.oracle(load_settings(), rows))
 
 
 @app.command()
@@ -272,7 +272,7 @@ def demo(
     """From nothing to a champion: stack, data, deployments, first retraining, results in this clone, summary."""
     from examples.telecom import walkthrough
 
-    walkthrough.run(settings.load(), customers=customers, as_of=as_of, say=typer.echo)
+    walkthrough.run(load_settings(), customers=customers, as_of=as_of, say=typer.echo)
 
 
 @app.command()
@@ -283,7 +283,7 @@ def story(
     """After the demo: the year that follows, scored and judged window by window, with the retraining that it leads to."""
     from examples.telecom import walkthrough
 
-    walkthrough.story(settings.load(), start=start, end=end, say=typer.echo)
+    walkthrough.story(load_settings(), start=start, end=end, say=typer.echo)
 
 
 @app.command()
@@ -292,7 +292,7 @@ def windows() -> None:
     from cli import summary
     from pipelines.config import params
 
-    typer.echo(summary.windows(settings.load(), params.read().model))
+    typer.echo(summary.windows(load_settings(), params.read().model))
 
 
 @app.command()
@@ -300,11 +300,11 @@ def report(window: Annotated[str, typer.Argument(help="a window that was judged,
     """Render the reports of any window; those that need attention, and the newest, have theirs already."""
     from flows import reports, watching
 
-    here = settings.load()
+    settings = load_settings()
     typer.echo(f"Reading window {window}, the version that scored it, and a sample of its rows.")
-    with watching.watching(here, typer.echo) as watch:
-        page = reports.on_demand(here, watch, window)
-    typer.echo(f"{here.site_url}/{page}")
+    with watching.watching(settings, typer.echo) as watch:
+        page = reports.on_demand(settings, watch, window)
+    typer.echo(f"{settings.site_url}/{page}")
 
 
 key = typer.Typer(help="Keys of the API.", no_args_is_help=True, rich_markup_mode=None)
@@ -319,7 +319,7 @@ def create(
     """Make a key and print it: it is shown once and kept nowhere. A server knows it within seconds."""
     from serving import keys
 
-    typer.echo(keys.create(settings.load().evergreen_url, name, scope or ["predict"]))
+    typer.echo(keys.create(load_settings().evergreen_url, name, scope or ["predict"]))
 
 
 @key.command(name="list")
@@ -327,7 +327,7 @@ def list_keys() -> None:
     """Every key by its id, with what it may do."""
     from serving import keys
 
-    for one in keys.listed(settings.load().evergreen_url):
+    for one in keys.listed(load_settings().evergreen_url):
         ended = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
         typer.echo(f"{one.key_id}  {','.join(one.scopes):<14} made {one.created_at:%Y-%m-%d %H:%M}  {ended:<24} {one.name}")
 
@@ -337,7 +337,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="the id that `evergreen ke
     """End a key: servers refuse it within seconds."""
     from serving import keys
 
-    one = keys.revoke(settings.load().evergreen_url, key_id)
+    one = keys.revoke(load_settings().evergreen_url, key_id)
     typer.echo(f"{one.key_id} ({one.name}) is revoked.")
 
 
@@ -346,7 +346,7 @@ def show() -> None:
     """Print the key that the local stack made for itself."""
     from infra.stack import api_key
 
-    typer.echo(api_key.show(settings.load()))
+    typer.echo(api_key.show(load_settings()))
 
 
 @app.command(name="open")
@@ -354,7 +354,7 @@ def open_site() -> None:
     """Open the report site, which begins with what needs attention."""
     import webbrowser
 
-    address = settings.load().site_url
+    address = load_settings().site_url
     if not webbrowser.open(address):
         typer.echo(f"No browser was found. The reports are at {address}")
 
@@ -368,7 +368,7 @@ def bench(
     exit with 1 when one is missed."""
     import bench
 
-    if not bench.run(settings.load(), out, rows=rows, say=typer.echo):
+    if not bench.run(load_settings(), out, rows=rows, say=typer.echo):
         raise typer.Exit(1)
 
 

@@ -25,7 +25,7 @@ FINDERS = (
 Say = Callable[[str], None]
 
 
-def collect(here: Settings, *, delete: bool, clones: Sequence[Path], say: Say, now: float | None = None) -> None:
+def collect(settings: Settings, *, delete: bool, clones: Sequence[Path], say: Say, now: float | None = None) -> None:
     """Say what can go, and take it away where that is asked for. A retraining is refused meanwhile.
 
     Args:
@@ -35,13 +35,13 @@ def collect(here: Settings, *, delete: bool, clones: Sequence[Path], say: Say, n
     Raises:
         EvergreenError: params.yaml has no section gc, a clone is none, or a retraining is running.
     """
-    config = params.read(here.folder / "params.yaml")
+    config = params.read(settings.folder / "params.yaml")
     if config.gc is None:
         raise EvergreenError("params.yaml has no section `gc`, which says what is kept: copy it from sql/telco/params.yaml.")
     if wrong := [str(clone) for clone in clones if not (clone / ".git").exists()]:
         raise EvergreenError(f"--clone {', '.join(wrong)}: no clone is there. Nothing was taken away.")
-    with ledger.retraining_lock(here.promoter_url, config.model), ledger.keeping_lock(here.promoter_url):
-        at = garbage.ground(here, config.model, config.gc, now)
+    with ledger.retraining_lock(settings.promoter_url, config.model), ledger.keeping_lock(settings.promoter_url):
+        at = garbage.ground(settings, config.model, config.gc, now)
         say(f"Needed of {config.model}: {', '.join(f'v{number}' for number in sorted(at.kept)) or 'no version yet'}.")
         found = _found(at, clones, say)
         _tell(found, delete, say)

@@ -16,7 +16,7 @@ from pipelines.registry import ledger, tenures
 NOT_PARAMS = ("data.as_of", "data.fingerprint")  # they are the data's
 
 
-def compare(here: Settings, model: str, numbers: Sequence[int]) -> str:
+def compare(settings: Settings, model: str, numbers: Sequence[int]) -> str:
     """Decisions, figures, rows, columns, candidates, params, size and speed of two versions.
 
     Raises:
@@ -24,8 +24,8 @@ def compare(here: Settings, model: str, numbers: Sequence[int]) -> str:
     """
     if len(set(numbers)) < len(numbers):
         raise EvergreenError(f"v{numbers[0]} is named twice: name two versions. `evergreen history` lists them.")
-    url = here.promoter_url
-    both = [Facts.of(here, ledger.version(url, model, number)) for number in numbers]
+    url = settings.promoter_url
+    both = [Facts.of(settings, ledger.version(url, model, number)) for number in numbers]
     known, decisions = tenures.read(url, model), ledger.history(url, model)
     parts = [
         f"{model} {both[0].version} and {both[1].version}",

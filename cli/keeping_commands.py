@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import load as load_settings
 
 if TYPE_CHECKING:
     from flows.erasure import Forgotten
@@ -29,7 +29,7 @@ def gc(
     """Show what no version that is needed depends on any more, and take it away when asked to (section gc of params.yaml)."""
     from cli import collection
 
-    collection.collect(settings.load(), delete=delete, clones=clone or [], say=typer.echo)
+    collection.collect(load_settings(), delete=delete, clones=clone or [], say=typer.echo)
 
 
 @commands.command()
@@ -44,14 +44,14 @@ def forget(
     from flows import erasure
     from pipelines.config import params
 
-    here, config = settings.load(), params.read()
+    settings, config = load_settings(), params.read()
     who = f"{config.data.entity} {entity}"
     if not yes:
-        coming = erasure.preview(here, config.model, config.data, entity)
+        coming = erasure.preview(settings, config.model, config.data, entity)
         typer.echo(f"This would be erased of {who}, and nothing brings it back:")
         _show(coming)
         _confirm(f"Erase {who}?")
-    found = erasure.forget(here, config.model, config.data, entity, actor=getpass.getuser())
+    found = erasure.forget(settings, config.model, config.data, entity, actor=getpass.getuser())
     typer.echo(f"Erased of {who}:")
     _show(found)
     typer.echo("Kept: versions and decisions, the models that learnt from the rows, and figures and samples without a key.")
@@ -101,7 +101,7 @@ def backup(path: Annotated[Path, typer.Argument(help="a new folder, or a file th
     """Write ledger, MLflow, Prefect, artifacts, cache and git refs into a folder or file, while the stack runs."""
     from infra.backup import command as backing
 
-    backing.backup(settings.load(), path, typer.echo)
+    backing.backup(load_settings(), path, typer.echo)
 
 
 @commands.command()
@@ -109,4 +109,4 @@ def restore(path: Annotated[Path, typer.Argument(help="what `evergreen backup` w
     """Bring a backup into this clone's home, which must be empty; then `evergreen up` starts it."""
     from infra.backup import command as backing
 
-    backing.restore(settings.load(), path, typer.echo)
+    backing.restore(load_settings(), path, typer.echo)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import load as load_settings
 
 A_VERSION = "number of a published version, such as 3 or v3"
 commands = typer.Typer(rich_markup_mode=None)
@@ -44,15 +44,15 @@ def champion(
     ] = None,
 ) -> None:
     """The version that serves, with its figures; or who was champion at some time."""
-    here, model = settings.load(), model_here()
+    settings, model = load_settings(), model_here()
     if at is None:
         from cli import summary
 
-        typer.echo(summary.champion(here, model))
+        typer.echo(summary.champion(settings, model))
         return
     from pipelines.registry import tenures
 
-    moment, known = _moment(at), tenures.read(here.promoter_url, model)
+    moment, known = _moment(at), tenures.read(settings.promoter_url, model)
     found = tenures.at(known, moment)
     if found is None:
         first = f"its first was v{known[0].version}, since {known[0].since:%Y-%m-%d %H:%M} UTC" if known else "it has none yet"
@@ -72,7 +72,7 @@ def history(rows: Annotated[int, typer.Option(min=1, help="how many, newest firs
     from pipelines.registry import ledger
 
     model = model_here()
-    found = ledger.history(settings.load().promoter_url, model, rows)
+    found = ledger.history(load_settings().promoter_url, model, rows)
     if not found:
         typer.echo(f"No decision about {model} yet: `evergreen retrain` leads to the first.")
     for row in found:
@@ -89,7 +89,7 @@ def promote(
     """Make a version champion by hand, past the gate."""
     from flows import manual
 
-    manual.promote(settings.load(), number_of(version), actor=getpass.getuser(), reason=reason, say=typer.echo)
+    manual.promote(load_settings(), number_of(version), actor=getpass.getuser(), reason=reason, say=typer.echo)
     typer.echo(f"v{number_of(version)} is the champion now. `evergreen history` shows why.")
 
 
@@ -101,9 +101,9 @@ def rollback(
     """Go back to an earlier champion, at once."""
     from flows import rollback as back
 
-    here, number = settings.load(), number_of(version) if version else None
-    row = back.roll_back(here, model_here(), number, actor=getpass.getuser(), reason=reason)
-    back.tell_later(here, row)
+    settings, number = load_settings(), number_of(version) if version else None
+    row = back.roll_back(settings, model_here(), number, actor=getpass.getuser(), reason=reason)
+    back.tell_later(settings, row)
     typer.echo(
         f"{row.model} v{row.to_version} is the champion again (revision {row.revision}), instead of v{row.from_version}."
     )
@@ -118,7 +118,7 @@ def compare(
     """Two versions side by side: decisions, figures, rows, columns, candidates, params, size and speed."""
     from cli import compare
 
-    typer.echo(compare.compare(settings.load(), model_here(), [number_of(first), number_of(second)]))
+    typer.echo(compare.compare(load_settings(), model_here(), [number_of(first), number_of(second)]))
 
 
 @commands.command()
@@ -130,18 +130,18 @@ def trace(
     from flows import trace as tracing
     from pipelines.registry import ledger
 
-    here, steps = settings.load(), []
+    settings, steps = load_settings(), []
     if what.removeprefix("v").isdigit():
-        version = ledger.version(here.promoter_url, model_here(), number_of(what))
+        version = ledger.version(settings.promoter_url, model_here(), number_of(what))
     else:
-        step, version = tracing.of_prediction(here, model_here(), what)
+        step, version = tracing.of_prediction(settings, model_here(), what)
         steps.append(step)
     marks = {True: "holds", False: "BROKEN", None: ""}
-    for step in [*steps, *tracing.of_version(here, version)]:
+    for step in [*steps, *tracing.of_version(settings, version)]:
         typer.echo(f"{step.what:<11} {marks[step.holds]:<7} {step.message}")
         steps.append(step)
     if sql:
-        typer.echo(f"\n{tracing.sql_of(here, version)}")
+        typer.echo(f"\n{tracing.sql_of(settings, version)}")
     if any(step.holds is False for step in steps):
         raise typer.Exit(1)
 
@@ -151,7 +151,7 @@ def rebuild(version: Annotated[str, typer.Argument(help=A_VERSION)]) -> None:
     """Make a version once more, from the source, and compare it with what was published; exit with 1 when they differ."""
     from flows import rebuild as again
 
-    found = again.rebuild(settings.load(), model_here(), number_of(version), typer.echo)
+    found = again.rebuild(load_settings(), model_here(), number_of(version), typer.echo)
     began = "the source, which gives the same rows" if found.remade else "the snapshot in the cache"
     typer.echo(f"\n{found.version.model} {found.version} was rebuilt from {began}.")
     if not found.changed:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.config import settings
+from pipelines.config.settings import load as load_settings
 
 commands = typer.Typer(rich_markup_mode=None)
 AS_OF = Annotated[str | None, typer.Option(help="YYYY-MM-DD; by default the newest that the source has complete")]
@@ -49,7 +49,7 @@ def _run(flow: str, **parameters: Any) -> None:
 
     if parameters.get("as_of") not in {None, params.TIMELESS}:
         extract.day(parameters["as_of"])  # a slip is told before a worker is waited for
-    ended = follow.run(settings.load(), f"{flow}/{model_here()}", parameters, typer.echo)
+    ended = follow.run(load_settings(), f"{flow}/{model_here()}", parameters, typer.echo)
     typer.echo(ended.text())
     if not ended.is_completed:
         raise typer.Exit(1)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 SHOWN = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision", "recall")
 
 
-def champion(here: Settings, model: str) -> str:
+def champion(settings: Settings, model: str) -> str:
     """The champion's figures with their intervals, as text."""
-    current = ledger.champion(here.promoter_url, model)
+    current = ledger.champion(settings.promoter_url, model)
     if current is None:
         return f"{model} has no champion yet: `evergreen retrain`."
-    bundle = publish.fetch(here.mlflow_tracking_uri, current, here.home / "models").folder
+    bundle = publish.fetch(settings.mlflow_tracking_uri, current, settings.home / "models").folder
     evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     found = evaluation["candidates"][manifest["candidate"]]
@@ -46,18 +46,18 @@ def champion(here: Settings, model: str) -> str:
     beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
     lines += [f"  beside it: {name}, {metric} {_figure(_metric(evaluation, name))}" for name in beaten]
     lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
-    lines += [f"  {title + ':':<9}{address}" for title, address in results.links(here, current).items()]
+    lines += [f"  {title + ':':<9}{address}" for title, address in results.links(settings, current).items()]
     return "\n".join(lines)
 
 
-def minimum_detectable(here: Settings, pin: extract.Pin, config: params.Params) -> str:
+def minimum_detectable(settings: Settings, pin: extract.Pin, config: params.Params) -> str:
     """The smallest gain that a pin's newest snapshots could show, and where that figure comes from."""
     from pipelines.promotion import detection
     from pipelines.promotion.gate import snapshot_of
 
     note = ""
     try:
-        url, snapshot = here.promoter_url, snapshot_of(pin.as_of, pin.fingerprint)
+        url, snapshot = settings.promoter_url, snapshot_of(pin.as_of, pin.fingerprint)
         verdicts = [row.verdict for row in ledger.history(url, config.model)]
         current, newest = ledger.champion(url, config.model), ledger.versions(url, config.model)
         version, revision = (newest[0].version if newest else 0) + 1, current.revision if current else 0
@@ -69,12 +69,12 @@ def minimum_detectable(here: Settings, pin: extract.Pin, config: params.Params) 
     return detection.minimum_detectable_effect(verdicts, entities=entities, rows=rows, reuse=reuse, **settings).message + note
 
 
-def windows(here: Settings, model: str) -> str:
+def windows(settings: Settings, model: str) -> str:
     """One line a window that was judged: its verdict, and its performance where labels are mature."""
-    judged = store.verdicts(here.watcher_url, model)
+    judged = store.verdicts(settings.watcher_url, model)
     if not judged:
         return f"No window of {model} was judged yet: `evergreen score && evergreen monitor`."
-    known = {(one.window_key, one.version): one for one in reversed(store.performances(here.watcher_url, model))}
+    known = {(one.window_key, one.version): one for one in reversed(store.performances(settings.watcher_url, model))}
     lines = []
     for one in judged:
         measured = known.get((one.window_key, one.version))
@@ -86,7 +86,7 @@ def windows(here: Settings, model: str) -> str:
     return "\n".join(lines)
 
 
-def oracle(here: Settings, rows: Path) -> str:
+def oracle(settings: Settings, rows: Path) -> str:
     """The ROC-AUC of the simulated company's own probabilities on these rows, and how many rows that is."""
     import pyarrow.parquet as pq
 
@@ -95,7 +95,7 @@ def oracle(here: Settings, rows: Path) -> str:
     if not rows.exists():
         raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen checkout VERSION`.")
     table = pq.read_table(rows, columns=["customer_id", "snapshot_date", "churned"]).rename_columns({"churned": "label"})
-    auc = load.oracle_auc(here.load_url, rows=table)
+    auc = load.oracle_auc(settings.load_url, rows=table)
     return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"
 
 

@@ -18,8 +18,9 @@ from monitoring.store import Verdict
 from monitoring.subject import Watch
 from monitoring.timeline import ASKING
 from monitoring.windows import Window
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.registry import ledger
 
 POLL_S, BEGIN_S, END_S = 2.0, 240.0, 3600.0
@@ -37,40 +38,42 @@ def backfill(start: str, end: str, wait_for_retraining: bool = True) -> Any:
         wait_for_retraining: where a window asks for a retraining, go on when that has ended, so that the next window is
             scored by whoever is champion then.
     """
-    here, log = settings.load(), get_run_logger()
-    with watching.watching(here, log.info, str(flow_run.id)) as watch:
-        first, last = _stretch(start, end, watching.complete_through(here, watch))
+    settings, log = load_settings(), get_run_logger()
+    with watching.watching(settings, log.info, str(flow_run.id)) as watch:
+        first, last = _stretch(start, end, watching.complete_through(settings, watch))
         for window in windows.between(first, last, watch.params.monitor.window):
             if window.last > last:
                 break
             asked_before = store.unanswered(watch.url, watch.model)
             known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
-            number = known[window.key].version if window.key in known else champion_on(here, watch.model, window.last).version
-            write_scores(here, watch, window, number)
+            number = (
+                known[window.key].version if window.key in known else champion_on(settings, watch.model, window.last).version
+            )
+            write_scores(settings, watch, window, number)
             verdict = monitor.judged(watch, window, window.last, version=number)
             monitor.follow_up(watch, asked_before)
-            monitor.pages(here, watch, verdict, full=verdict.action in ASKING)
+            monitor.pages(settings, watch, verdict, full=verdict.action in ASKING)
             if verdict.action == "retrain" and wait_for_retraining and began(watch, verdict):
                 log.info("The retraining that %s asked for has ended: %s.", window.key, waited(watch, verdict))
         if newest := store.verdicts(watch.url, watch.model)[-1:]:
-            monitor.pages(here, watch, newest[0])
+            monitor.pages(settings, watch, newest[0])
         return ending.done(
-            f"The windows from {first} to {last} have their verdicts: `evergreen windows` lists them.", here.site_url
+            f"The windows from {first} to {last} have their verdicts: `evergreen windows` lists them.", settings.site_url
         )
 
 
-def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Version:
+def champion_on(settings: Settings, model: str, day: date) -> ledger.Version:
     """The newest champion that was trained as of an earlier day: whoever could have been champion on that one.
 
     Raises:
         EvergreenError: there is none.
     """
     pins = []
-    for row in ledger.history(here.watcher_url, model):
+    for row in ledger.history(settings.watcher_url, model):
         if row.decision != "promoted":
             continue
-        version = ledger.version(here.watcher_url, model, row.to_version)
-        as_of = workspace.data_at(here.folder, version.git_commit).as_of
+        version = ledger.version(settings.watcher_url, model, row.to_version)
+        as_of = workspace.data_at(settings.folder, version.git_commit).as_of
         if not isinstance(as_of, date) or as_of < day:
             return version
         pins.append(f"{version} as of {as_of}")
@@ -81,11 +84,11 @@ def champion_on(here: settings.Settings, model: str, day: date) -> ledger.Versio
 
 
 @task(task_run_name="score-{window.key}", **REPEATED)
-def write_scores(here: settings.Settings, watch: Watch, window: Window, version: int) -> None:
+def write_scores(settings: Settings, watch: Watch, window: Window, version: int) -> None:
     """The scores of every day that the window's verdict needs, by one version. A day without a row is no error: nobody came."""
     every_day = watch.params.monitor.snapshot_policy == "every"
     for day in window.days if every_day else [window.last]:
-        score.score_day(here.scorer_url, watch.subject_of(version), day, may_be_empty=True)
+        score.score_day(settings.scorer_url, watch.subject_of(version), day, may_be_empty=True)
 
 
 def _stretch(start: str, end: str, complete: date | None) -> tuple[date, date]:

@@ -29,9 +29,9 @@ def cache(at: Ground, others: Sequence[Path] = ()) -> Iterator[Garbage]:
     Raises:
         EvergreenError: a model of the ledger was published from a clone that is not named.
     """
-    clones = [at.here.folder, *(folder.resolve() for folder in others)]
+    clones = [at.settings.folder, *(folder.resolve() for folder in others)]
     require_all(at, clones)
-    stores = cached.stores(at.here)
+    stores = cached.stores(at.settings)
     roots = _marked(at, clones)
     held = [store.paths() for store in stores]
     marked = {md5 for store, paths in zip(stores, held, strict=True) for md5 in cached.walk(paths, store, roots)}
@@ -49,7 +49,7 @@ def cache(at: Ground, others: Sequence[Path] = ()) -> Iterator[Garbage]:
 
 def require_all(at: Ground, clones: Sequence[Path]) -> None:
     """Refuse while a version of the ledger was made in a clone that is not among these."""
-    url, missing = at.here.promoter_url, {}
+    url, missing = at.settings.promoter_url, {}
     for model in ledger.models(url):
         for version in ledger.versions(url, model):
             if not any(workspace.has_commit(clone, version.git_commit) for clone in clones):
@@ -64,7 +64,7 @@ def require_all(at: Ground, clones: Sequence[Path]) -> None:
 
 def _marked(at: Ground, clones: Sequence[Path]) -> set[str]:
     """MD5s that the clones' files, branches, tags and recent runs name; of this clone's versions those that are needed."""
-    own = at.here.folder
+    own = at.settings.folder
     marked: set[str] = set()
     for clone in clones:
         lock = clone / "dvc.lock"
@@ -83,7 +83,7 @@ def _commits(at: Ground, clone: Path) -> Iterator[str]:
 
     Those of this clone's model are needed for its versions alone, wherever their refs have been copied to.
     """
-    own, is_own_clone = {one.git_ref for one in at.versions(kept=False)}, clone == at.here.folder
+    own, is_own_clone = {one.git_ref for one in at.versions(kept=False)}, clone == at.settings.folder
     form = "--format=%(objectname) %(committerdate:unix) %(refname)"
     for line in workspace.git(clone, "for-each-ref", form, "refs/heads", "refs/tags", "refs/evergreen").splitlines():
         commit, changed, ref = line.split(" ", 2)

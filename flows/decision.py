@@ -14,7 +14,7 @@ from flows.execution import dvc, workspace
 from flows.execution.local import REPEATED, Ran, where_markdown
 from flows.execution.remote import OWN_POOL
 from flows.execution.workspace import Workspace
-from pipelines.config import settings
+from pipelines.config.settings import Settings
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger
 
@@ -37,26 +37,26 @@ def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
 
 
 @task(task_run_name="publish", **REPEATED)
-def publish(place: Workspace, here: settings.Settings, commit: str, ran: list[Ran]) -> ledger.Version:
+def publish(place: Workspace, settings: Settings, commit: str, ran: list[Ran]) -> ledger.Version:
     """One MLflow run and one registered version of the bundle, however often this runs."""
     where = {one.stage: one.text() for one in ran if one.pool != OWN_POOL}
-    version = results.publish_results(here, place.folder, git_commit=commit, git_ref=place.ref, ran=where)
+    version = results.publish_results(settings, place.folder, git_commit=commit, git_ref=place.ref, ran=where)
     workspace.tag(place.clone, version.model, version.version, version.git_ref)
     get_run_logger().info("Published as %s.", version)
     return version
 
 
 @task(task_run_name="decide", **REPEATED)
-def decide(place: Workspace, here: settings.Settings, version: ledger.Version) -> Verdict:
+def decide(place: Workspace, settings: Settings, version: ledger.Version) -> Verdict:
     """The gate, the ledger and the aliases."""
-    verdict = results.decide(here, place.folder, version, actor=_actor(place.run_id))
+    verdict = results.decide(settings, place.folder, version, actor=_actor(place.run_id))
     get_run_logger().info("%s: %s", verdict.outcome.upper(), verdict.headline)
     return verdict
 
 
 def show(
     place: Workspace,
-    here: settings.Settings,
+    settings: Settings,
     version: ledger.Version,
     verdict: Verdict,
     ran: list[Ran],
@@ -70,19 +70,19 @@ def show(
     try:
         wait_for_reports()
     except dvc.StageError as error:
-        pages(place, here, version, verdict, ran, missing=str(error))
+        pages(place, settings, version, verdict, ran, missing=str(error))
         raise dvc.StageError(
             f"{version.model} {version} is decided ({verdict.outcome}), and its reports are missing. {error}\nMend that and "
             "retrain by this commit and date: what is done is restored, and the reports are added."
         ) from error
     place.commit(f"Reports of run {place.run_id}", "dvc.lock")
     workspace.tag(place.clone, version.model, version.version, version.git_ref)
-    pages(place, here, version, verdict, ran)
+    pages(place, settings, version, verdict, ran)
 
 
 @task(task_run_name="pages", **REPEATED)
 def pages(
-    place: Workspace, here: settings.Settings, version: ledger.Version, verdict: Verdict, ran: list[Ran], missing: str = ""
+    place: Workspace, settings: Settings, version: ledger.Version, verdict: Verdict, ran: list[Ran], missing: str = ""
 ) -> None:
     """The version's pages and the links to them.
 
@@ -92,14 +92,14 @@ def pages(
     from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
     if verdict.finding == "awaits review":  # a person may have answered while the reports were made
-        decisions = ledger.history(here.promoter_url, version.model)
+        decisions = ledger.history(settings.promoter_url, version.model)
         verdict = next(Verdict.from_dict(row.verdict) for row in decisions if row.to_version == version.version)
     if not missing:
-        results.add_reports(here, place.folder, version)
+        results.add_reports(settings, place.folder, version)
     said = f"\n\n**The reports are missing.** {missing}" if missing else ""
-    results.write_pages(here, place.folder, version, verdict, place.run_id, where=where_markdown(ran) + said)
+    results.write_pages(settings, place.folder, version, verdict, place.run_id, where=where_markdown(ran) + said)
     create_markdown_artifact(verdict.markdown(), key=key_of(version.model, "verdict"), description=verdict.headline)
-    for name, address in results.links(here, version).items():
+    for name, address in results.links(settings, version).items():
         create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=key_of(version.model, name))
 
 
@@ -109,16 +109,16 @@ def _actor(run_id: str) -> str:
 
 
 @task(task_run_name="ask", **REPEATED)
-def ask(here: settings.Settings, version: ledger.Version) -> None:
+def ask(settings: Settings, version: ledger.Version) -> None:
     """Where a person has the last word: the flow run that waits for it, and word that it does."""
-    address = promote.begin(here, version)
+    address = promote.begin(settings, version)
     get_run_logger().warning("%s awaits a person's answer: %s", version, address)
 
 
 @task(task_run_name="tell", **REPEATED)
-def tell(here: settings.Settings, version: ledger.Version, cause: str) -> None:
+def tell(settings: Settings, version: ledger.Version, cause: str) -> None:
     """Emit `promoted` if this run made the version champion: one that was champion before is no news."""
-    decisions = ledger.history(here.promoter_url, version.model)
+    decisions = ledger.history(settings.promoter_url, version.model)
     promotion = next((row for row in decisions if row.decision == "promoted" and row.actor == _actor(flow_run.id)), None)
     if promotion:
         events.emit(version.model, "promoted", events.promotion(promotion) | {"cause": cause})

@@ -66,11 +66,11 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
 
 
-def decided(here: Settings, version: ledger.Version, verdict: Verdict) -> Any:
+def decided(settings: Settings, version: ledger.Version, verdict: Verdict) -> Any:
     """The end of a retraining whose version the gate has judged."""
     awaits = verdict.finding == "awaits review"
     name = "Awaiting review" if awaits else "Promoted" if verdict.outcome == "promoted" else "Rejected"
-    page = f"{here.site_url}/{version.model}/v{version.version}/index.html"
+    page = f"{settings.site_url}/{version.model}/v{version.version}/index.html"
     return Completed(name=name, message=f"{version.model} {version}, {name.lower()}: {verdict.headline} {page}")
 
 

@@ -49,28 +49,28 @@ class Forgotten:
     in_source: bool | None
 
 
-def preview(here: Settings, model: str, data: DataParams, entity: str) -> Forgotten:
+def preview(settings: Settings, model: str, data: DataParams, entity: str) -> Forgotten:
     """What `forget` would erase if it ran now. Nothing is changed."""
-    names = _names(here, model, data)
-    keys = {entity, *_row_keys(here, data, entity)}
-    with postgres.connect(here.evergreen_url, statement_timeout_s=LONG_S) as owner:
+    names = _names(settings, model, data)
+    keys = {entity, *_row_keys(settings, data, entity)}
+    with postgres.connect(settings.evergreen_url, statement_timeout_s=LONG_S) as owner:
         of_keys = [query(owner, "count_entity", model=model, entity=key)[0] for key in keys]
     counted = {name: sum(each[name] for each in of_keys) for name in of_keys[0]}
-    objects = list(_cached_rows(here, names, entity))
+    objects = list(_cached_rows(settings, names, entity))
     gone = {md5 for _, md5, _ in objects}  # of an object every copy holds the row
-    held = {md5 for store in cached.stores(here) for md5 in store.paths()}
-    own = [str(path) for path in _own_files(here, names, entity)]
+    held = {md5 for store in cached.stores(settings) for md5 in store.paths()}
+    own = [str(path) for path in _own_files(settings, names, entity)]
     return Forgotten(
         **counted,
-        logged=sum(_is_of(line, key) for line in spool.all_lines(_log(here, model)) for key in keys),
+        logged=sum(_is_of(line, key) for line in spool.all_lines(_log(settings, model)) for key in keys),
         files=(*(f"{store.name} {md5}" for store, md5, _ in objects), *own),
-        kept=tuple(path for path in _kept(here, names, entity) if path not in own),
-        lost=_lost(here, model, held - gone),
-        in_source=_is_in_source(here, data, entity),
+        kept=tuple(path for path in _kept(settings, names, entity) if path not in own),
+        lost=_lost(settings, model, held - gone),
+        in_source=_is_in_source(settings, data, entity),
     )
 
 
-def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: str) -> Forgotten:
+def forget(settings: Settings, model: str, data: DataParams, entity: str, *, actor: str) -> Forgotten:
     """Erase a person from what this clone's model keeps. Done twice, the second time finds nothing.
 
     Args:
@@ -79,33 +79,33 @@ def forget(here: Settings, model: str, data: DataParams, entity: str, *, actor: 
     Raises:
         EvergreenError: a retraining or a scoring run is going on, whose rows would come after; or a store is out of reach.
     """
-    url = here.evergreen_url
+    url = settings.evergreen_url
     with ledger.retraining_lock(url, model), ledger.keeping_lock(url), ExitStack() as held:
-        _hold_scoring(here, model, held)
-        keys = {entity, *_row_keys(here, data, entity)}
-        logged = sum(_erase_log(_log(here, model), key) for key in keys)
+        _hold_scoring(settings, model, held)
+        keys = {entity, *_row_keys(settings, data, entity)}
+        logged = sum(_erase_log(_log(settings, model), key) for key in keys)
         stage.fault("forget:log")
-        predictions, outcomes = map(sum, zip(*(_erase_rows(here, model, key) for key in keys), strict=True))
+        predictions, outcomes = map(sum, zip(*(_erase_rows(settings, model, key) for key in keys), strict=True))
         stage.fault("forget:rows")
-        names = _names(here, model, data)
-        files = [*_erase_cached(here, names, entity), *_erase_files(here, names, entity)]
+        names = _names(settings, model, data)
+        files = [*_erase_cached(settings, names, entity), *_erase_files(settings, names, entity)]
         stage.fault("forget:files")
-        lost, in_source = lost_versions(here, model), _is_in_source(here, data, entity)
-        kept = _kept(here, names, entity)
+        lost, in_source = lost_versions(settings, model), _is_in_source(settings, data, entity)
+        kept = _kept(settings, names, entity)
         if predictions or outcomes or logged or files:
-            _note(here, model, actor, predictions, outcomes, len(files), lost)
+            _note(settings, model, actor, predictions, outcomes, len(files), lost)
     return Forgotten(predictions, outcomes, logged, tuple(files), kept, lost, in_source)
 
 
-def lost_versions(here: Settings, model: str) -> tuple[int, ...]:
+def lost_versions(settings: Settings, model: str) -> tuple[int, ...]:
     """Versions whose rows neither cache nor remote holds any more; what was made in another clone is that clone's to know."""
-    return _lost(here, model, {md5 for store in cached.stores(here) for md5 in store.paths()})
+    return _lost(settings, model, {md5 for store in cached.stores(settings) for md5 in store.paths()})
 
 
-def _lost(here: Settings, model: str, held: set[str]) -> tuple[int, ...]:
+def _lost(settings: Settings, model: str, held: set[str]) -> tuple[int, ...]:
     lost = []
-    for version in ledger.versions(here.promoter_url, model):
-        rows = cached.outputs(here.folder, version.git_commit).get(ROWS)
+    for version in ledger.versions(settings.promoter_url, model):
+        rows = cached.outputs(settings.folder, version.git_commit).get(ROWS)
         if rows is not None and rows not in held:
             lost.append(version.version)
     return tuple(sorted(lost))
@@ -127,16 +127,16 @@ def holds(file: Any, names: frozenset[str], entity: str) -> bool:
     return False
 
 
-def _row_keys(here: Settings, data: DataParams, entity: str) -> set[str]:
+def _row_keys(settings: Settings, data: DataParams, entity: str) -> set[str]:
     """Keys of the person's rows, by which scores and log lines are kept where an entity has several and there is no clock: of
     the rows that the source and the tables of the cache and of this clone hold."""
     if data.row_key is None:
         return set()
-    stored = (store.files.open(path, "rb") for store in cached.stores(here) for path in store.paths().values())
-    files = chain(stored, (path.open("rb") for path in _results(here)))
+    stored = (store.files.open(path, "rb") for store in cached.stores(settings) for path in store.paths().values())
+    files = chain(stored, (path.open("rb") for path in _results(settings)))
     found = {key for file in files for key in _keys_in(file, data.entity, data.row_key, entity)}
-    queries, binds = extract.Queries(here.folder / "sql" / data.dataset), dict.fromkeys(data.binds, 0) | {"as_of": None}
-    with suppress(EvergreenError), postgres.snapshot(here.source_url) as source:
+    queries, binds = extract.Queries(settings.folder / "sql" / data.dataset), dict.fromkeys(data.binds, 0) | {"as_of": None}
+    with suppress(EvergreenError), postgres.snapshot(settings.source_url) as source:
         rows = postgres.bind(queries.training_set, binds)
         key, name = postgres.identifier(data.row_key), postgres.identifier(data.entity)
         wanted = f"select coalesce(array_agg({key}::text), '{{}}') from ({rows}) as rows"
@@ -159,13 +159,13 @@ def _keys_in(file: Any, entity_column: str, key_column: str, entity: str) -> set
         return {*theirs[key_column].cast("string").to_pylist()}
 
 
-def _hold_scoring(here: Settings, model: str, held: ExitStack) -> None:
+def _hold_scoring(settings: Settings, model: str, held: ExitStack) -> None:
     """Nobody writes a score of the model meanwhile: a run that goes on would bring the person back."""
-    with postgres.connect(here.evergreen_url) as owner:
+    with postgres.connect(settings.evergreen_url) as owner:
         running = query(owner, "running_runs", model=model)
     for run in running:
         name = f"evergreen/score/{model}/v{run['version']}/{run['as_of']}"
-        held.enter_context(schema.locked(here.evergreen_url, name, f"The scoring run {run['run_key']} is going on"))
+        held.enter_context(schema.locked(settings.evergreen_url, name, f"The scoring run {run['run_key']} is going on"))
 
 
 def _erase_log(folder: Path, entity: str) -> int:
@@ -177,8 +177,8 @@ def _erase_log(folder: Path, entity: str) -> int:
     return count
 
 
-def _log(here: Settings, model: str) -> Path:
-    return here.home / "serving" / model / "log"
+def _log(settings: Settings, model: str) -> Path:
+    return settings.home / "serving" / model / "log"
 
 
 def _is_of(line: bytes, entity: str) -> bool:
@@ -186,61 +186,61 @@ def _is_of(line: bytes, entity: str) -> bool:
     return record is not None and record.entity == entity
 
 
-def _erase_rows(here: Settings, model: str, entity: str) -> tuple[int, int]:
+def _erase_rows(settings: Settings, model: str, entity: str) -> tuple[int, int]:
     """Scores and outcomes, in one transaction. A part of the log that is on its way arrives before, or is read anew after."""
-    with postgres.connect(here.evergreen_url, statement_timeout_s=LONG_S) as owner:
+    with postgres.connect(settings.evergreen_url, statement_timeout_s=LONG_S) as owner:
         owner.execute("lock table evergreen.log_segments in access exclusive mode")
         erased = query(owner, "erase_entity", model=model, entity=entity)[0]
     return erased["predictions"], erased["outcomes"]
 
 
-def _names(here: Settings, model: str, data: DataParams) -> frozenset[str]:
+def _names(settings: Settings, model: str, data: DataParams) -> frozenset[str]:
     """What the entity's column is or was called."""
-    versions = ledger.versions(here.promoter_url, model)
-    known = [one.git_commit for one in versions if workspace.has_commit(here.folder, one.git_commit)]
-    return frozenset({data.entity, *(workspace.data_at(here.folder, commit).entity for commit in known)})
+    versions = ledger.versions(settings.promoter_url, model)
+    known = [one.git_commit for one in versions if workspace.has_commit(settings.folder, one.git_commit)]
+    return frozenset({data.entity, *(workspace.data_at(settings.folder, commit).entity for commit in known)})
 
 
-def _erase_cached(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
+def _erase_cached(settings: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
     """Objects of cache and remote that hold a row of the person: a table cannot lose a row and keep its name."""
-    for store, md5, path in _cached_rows(here, names, entity):
+    for store, md5, path in _cached_rows(settings, names, entity):
         store.remove(path)
         yield f"{store.name} {md5}"
 
 
-def _cached_rows(here: Settings, names: frozenset[str], entity: str) -> Iterator[tuple[Store, str, str]]:
-    for store in cached.stores(here):
+def _cached_rows(settings: Settings, names: frozenset[str], entity: str) -> Iterator[tuple[Store, str, str]]:
+    for store in cached.stores(settings):
         for md5, path in store.paths().items():
             if not md5.endswith(cached.FOLDER) and holds(store.files.open(path, "rb"), names, entity):
                 yield store, md5, path
 
 
-def _erase_files(here: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
-    for path in _own_files(here, names, entity):
+def _erase_files(settings: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
+    for path in _own_files(settings, names, entity):
         path.unlink()
         yield str(path)
 
 
-def _own_files(here: Settings, names: frozenset[str], entity: str) -> Iterator[Path]:
+def _own_files(settings: Settings, names: frozenset[str], entity: str) -> Iterator[Path]:
     """Results with a row of the person that lie in this clone, and in workspaces that killed runs left."""
-    return (path for path in _results(here) if holds(path.open("rb"), names, entity))
+    return (path for path in _results(settings) if holds(path.open("rb"), names, entity))
 
 
-def _kept(here: Settings, names: frozenset[str], entity: str) -> tuple[str, ...]:
-    return tuple(str(path) for path in _others(here) if holds(path.open("rb"), names, entity))
+def _kept(settings: Settings, names: frozenset[str], entity: str) -> tuple[str, ...]:
+    return tuple(str(path) for path in _others(settings) if holds(path.open("rb"), names, entity))
 
 
-def _results(here: Settings) -> Iterator[Path]:
-    lock = here.folder / "dvc.lock"
-    outs = [here.folder / path for path in cached.outputs_of(lock.read_text(encoding="utf-8"))] if lock.exists() else []
-    return _files([*outs, here.home / "runs"])
+def _results(settings: Settings) -> Iterator[Path]:
+    lock = settings.folder / "dvc.lock"
+    outs = [settings.folder / path for path in cached.outputs_of(lock.read_text(encoding="utf-8"))] if lock.exists() else []
+    return _files([*outs, settings.home / "runs"])
 
 
-def _others(here: Settings) -> Iterator[Path]:
+def _others(settings: Settings) -> Iterator[Path]:
     """Tables that are not ours to delete: published ones, whose digests the ledger holds, and what people put there."""
-    published = [here.home / "models", here.home / "mlflow", here.home / "site"]
-    passed = {here.home, here.folder / ".venv", here.folder / ".git", here.folder / ".dvc"}
-    own = [path for path in here.folder.iterdir() if path not in passed]
+    published = [settings.home / "models", settings.home / "mlflow", settings.home / "site"]
+    passed = {settings.home, settings.folder / ".venv", settings.folder / ".git", settings.folder / ".dvc"}
+    own = [path for path in settings.folder.iterdir() if path not in passed]
     yield from (path for path in _files([*published, *own]) if path.suffix == ".parquet")
 
 
@@ -250,11 +250,11 @@ def _files(roots: Sequence[Path]) -> Iterator[Path]:
         yield from (path for path in every if path.is_file() and not path.is_symlink())
 
 
-def _is_in_source(here: Settings, data: DataParams, entity: str) -> bool | None:
+def _is_in_source(settings: Settings, data: DataParams, entity: str) -> bool | None:
     """Whether the training query, as of now, still gives a row of the person."""
-    queries = extract.Queries(here.folder / "sql" / data.dataset)
+    queries = extract.Queries(settings.folder / "sql" / data.dataset)
     try:
-        with postgres.snapshot(here.source_url, data.timezone) as source:
+        with postgres.snapshot(settings.source_url, data.timezone) as source:
             binds = data.model_copy(update={"as_of": extract.watermark(source, queries)}).binds
             rows, name = postgres.bind(queries.training_set, binds), postgres.identifier(data.entity)
             wanted = postgres.literal(entity)
@@ -263,8 +263,10 @@ def _is_in_source(here: Settings, data: DataParams, entity: str) -> bool | None:
         return None
 
 
-def _note(here: Settings, model: str, actor: str, predictions: int, outcomes: int, files: int, versions: Sequence[int]) -> None:
+def _note(
+    settings: Settings, model: str, actor: str, predictions: int, outcomes: int, files: int, versions: Sequence[int]
+) -> None:
     """That something was erased, and by whom; not who."""
     values = {"model": model, "kind": "entity", "actor": actor, "files": files, "versions": list(versions)}
-    with postgres.connect(here.evergreen_url) as owner:
+    with postgres.connect(settings.evergreen_url) as owner:
         query(owner, "record_erasure", **values, predictions=predictions, outcomes=outcomes)

@@ -32,13 +32,13 @@ class Facts:
     clone: Path
 
     @classmethod
-    def of(cls, here: Settings, version: Version) -> Facts:
+    def of(cls, settings: Settings, version: Version) -> Facts:
         """Those of a version; the bundle is exactly what the ledger says.
 
         Raises:
             EvergreenError: the bundle is neither whole here nor to be had from MLflow.
         """
-        return cls(version, publish.fetch(here.mlflow_tracking_uri, version, here.home / "models"), here.folder)
+        return cls(version, publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models"), settings.folder)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

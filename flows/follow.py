@@ -32,16 +32,16 @@ class Ended:
         return f"{self.name}: {self.message or 'without a word.'}\nThe run: {self.address}"
 
 
-def run(here: Settings, deployment: str, parameters: Mapping[str, Any], say: Say) -> Ended:
+def run(settings: Settings, deployment: str, parameters: Mapping[str, Any], say: Say) -> Ended:
     """Start a run of a deployment of this clone, such as `retrain/churn`, and wait until it has ended.
 
     Raises:
         EvergreenError: there is no such deployment, it is another clone's, or Prefect is out of reach.
     """
     given = {name: value for name, value in parameters.items() if value is not None}
-    with events.client(f"run {deployment}", here.prefect_api_url) as prefect:
-        made = prefect.create_flow_run_from_deployment(_own(prefect, here, deployment), parameters=given)
-        address = f"{here.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
+    with events.client(f"run {deployment}", settings.prefect_api_url) as prefect:
+        made = prefect.create_flow_run_from_deployment(_own(prefect, settings, deployment), parameters=given)
+        address = f"{settings.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
         say(f"{deployment} is run {made.name}: {address}")
         try:
             state = _Follower(prefect, made.id, say).follow()
@@ -51,14 +51,16 @@ def run(here: Settings, deployment: str, parameters: Mapping[str, Any], say: Say
     return Ended(state.name or state.type.value, state.message or "", state.is_completed(), address)
 
 
-def _own(prefect: Any, here: Settings, name: str) -> UUID:
+def _own(prefect: Any, settings: Settings, name: str) -> UUID:
     from prefect.exceptions import ObjectNotFound
 
     try:
         found = prefect.read_deployment_by_name(name)
     except ObjectNotFound:
-        raise EvergreenError(f"Prefect at {here.prefect_api_url} has no deployment {name}: run `evergreen deploy`.") from None
-    if (owner := ownership.read(found.tags)) != ownership.of(here):
+        raise EvergreenError(
+            f"Prefect at {settings.prefect_api_url} has no deployment {name}: run `evergreen deploy`."
+        ) from None
+    if (owner := ownership.read(found.tags)) != ownership.of(settings):
         raise EvergreenError(
             f"{name} works in {owner}, not in this clone: run it there, or make it this one's: `evergreen deploy --take-over`."
         )

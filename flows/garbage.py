@@ -41,7 +41,7 @@ class Garbage:
 class Ground:
     """What is looked through, and by which rules; `now` in seconds since 1970."""
 
-    here: Settings
+    settings: Settings
     model: str
     params: GcParams
     now: float
@@ -52,13 +52,13 @@ class Ground:
 
     def versions(self, *, kept: bool) -> list[Version]:
         """Those that are needed, or the others."""
-        every = ledger.versions(self.here.promoter_url, self.model)
+        every = ledger.versions(self.settings.promoter_url, self.model)
         return [one for one in every if (one.version in self.kept) == kept]
 
 
-def ground(here: Settings, model: str, params: GcParams, now: float | None = None) -> Ground:
+def ground(settings: Settings, model: str, params: GcParams, now: float | None = None) -> Ground:
     """Where to look, by a time; by default it is now."""
-    return Ground(here, model, params, time.time() if now is None else now, needed(here.promoter_url, model, params))
+    return Ground(settings, model, params, time.time() if now is None else now, needed(settings.promoter_url, model, params))
 
 
 def needed(url: str, model: str, params: GcParams) -> frozenset[int]:
@@ -72,17 +72,21 @@ def needed(url: str, model: str, params: GcParams) -> frozenset[int]:
 
 def workspaces(at: Ground) -> Iterator[Garbage]:
     """Of killed runs: the caller holds the model's retraining lock, so nobody works in one of this clone's."""
-    listed = workspace.git(at.here.folder, "worktree", "list", "--porcelain").splitlines()
+    listed = workspace.git(at.settings.folder, "worktree", "list", "--porcelain").splitlines()
     ours = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
     for folder in ours:
-        if folder.parent == at.here.home / "runs" and folder.exists() and at.is_old(_newest(folder), at.params.workspace_days):
-            yield _folder("workspaces of killed runs", folder, lambda folder=folder: _remove_workspace(at.here, folder))
+        if (
+            folder.parent == at.settings.home / "runs"
+            and folder.exists()
+            and at.is_old(_newest(folder), at.params.workspace_days)
+        ):
+            yield _folder("workspaces of killed runs", folder, lambda folder=folder: _remove_workspace(at.settings, folder))
 
 
 def refs(at: Ground) -> Iterator[Garbage]:
     """Git refs of runs that published nothing. Those of versions stay: their SQL and params are known by them alone."""
-    folder = at.here.folder
-    published = {one.git_ref for model in ledger.models(at.here.promoter_url) for one in _all(at, model)}
+    folder = at.settings.folder
+    published = {one.git_ref for model in ledger.models(at.settings.promoter_url) for one in _all(at, model)}
     lines = workspace.git(folder, "for-each-ref", "--format=%(refname) %(committerdate:unix)", "refs/evergreen/runs")
     for line in lines.splitlines():
         ref, _, changed = line.rpartition(" ")
@@ -94,7 +98,7 @@ def refs(at: Ground) -> Iterator[Garbage]:
 
 def pages(at: Ground) -> Iterator[Garbage]:
     """Pages of runs that stopped, and of versions that nobody needs; those of windows are bounded by monitor.keep_reports."""
-    site = at.here.home / "site" / at.model
+    site = at.settings.home / "site" / at.model
     for folder in (site / "red").glob("*"):
         if at.is_old(folder.stat().st_mtime, at.params.report_days):
             yield _folder("pages of runs that stopped", folder)
@@ -107,14 +111,14 @@ def pages(at: Ground) -> Iterator[Garbage]:
 def local_bundles(at: Ground) -> Iterator[Garbage]:
     """Verified copies of versions that MLflow still holds."""
     for version in at.versions(kept=False):
-        folder = at.here.home / "models" / version.bundle_sha256
+        folder = at.settings.home / "models" / version.bundle_sha256
         if folder.exists():
             yield _folder("local copies of bundles", folder)
 
 
 def runs(at: Ground) -> Iterator[Garbage]:
     """Runs in MLflow that failed, and the heavy reports of versions that nobody needs; never a bundle."""
-    uri, url = at.here.mlflow_tracking_uri, at.here.promoter_url
+    uri, url = at.settings.mlflow_tracking_uri, at.settings.promoter_url
     before = datetime.fromtimestamp(at.now, UTC) - timedelta(days=at.params.run_days)
     known = {one.mlflow_run_id for one in ledger.versions(url, at.model)}
     for run_id in cleaning.failed_runs(uri, at.model, before):
@@ -131,7 +135,7 @@ def runs(at: Ground) -> Iterator[Garbage]:
 def scores(at: Ground) -> Iterator[Garbage]:
     """Scores of runs that were given up, or replaced by a later run of their version and day; their rows of the ledger stay."""
     before = datetime.fromtimestamp(at.now, UTC) - timedelta(days=at.params.superseded_days)
-    with postgres.connect(at.here.evergreen_url) as owner:
+    with postgres.connect(at.settings.evergreen_url) as owner:
         replaced = query(owner, "replaced_runs", model=at.model, before=before)
     for run in replaced:
         what = f"{run['run_key']}, {run['row_count']:,} rows"
@@ -140,22 +144,22 @@ def scores(at: Ground) -> Iterator[Garbage]:
 
 def erase_run(at: Ground, run_key: str) -> None:
     """Take the scores of one replaced run away, as the owner of the tables may, and note that."""
-    with postgres.connect(at.here.evergreen_url) as owner:
+    with postgres.connect(at.settings.evergreen_url) as owner:
         erased = query(owner, "erase_run", model=at.model, run_key=run_key)[0]["erased"]
         noted = {"kind": "garbage_collection", "actor": f"gc of {run_key}", "outcomes": 0, "files": 0, "versions": []}
         query(owner, "record_erasure", model=at.model, predictions=erased, **noted)
 
 
 def _all(at: Ground, model: str) -> list[Version]:
-    return ledger.versions(at.here.promoter_url, model)
+    return ledger.versions(at.settings.promoter_url, model)
 
 
 def _drop(folder: Path, ref: str) -> None:
     workspace.git(folder, "update-ref", "-d", ref)
 
 
-def _remove_workspace(here: Settings, folder: Path) -> None:
-    workspace.remove(workspace.at(here, folder.name))
+def _remove_workspace(settings: Settings, folder: Path) -> None:
+    workspace.remove(workspace.at(settings, folder.name))
 
 
 def _folder(kind: str, folder: Path, remove: Callable[[], None] | None = None) -> Garbage:

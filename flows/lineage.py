@@ -17,7 +17,7 @@ from pipelines.scoring.score import Source
 
 
 @contextmanager
-def source(here: Settings, version: Version) -> Iterator[Source]:
+def source(settings: Settings, version: Version) -> Iterator[Source]:
     """The source as a version reads it: with the queries it was trained by, whatever the clone's are by now.
 
     Only outcomes.sql may be the clone's, where the version has none: it can be written when the first scores are due.
@@ -27,21 +27,21 @@ def source(here: Settings, version: Version) -> Iterator[Source]:
     """
     with tempfile.TemporaryDirectory(prefix="evergreen-sql-") as scratch:
         queries = Queries(Path(scratch))
-        _require(here, version)
-        data = workspace.data_at(here.folder, version.git_commit)
+        _require(settings, version)
+        data = workspace.data_at(settings.folder, version.git_commit)
         folder = f"sql/{data.dataset}/"
-        listed = workspace.git(here.folder, "ls-tree", "--name-only", version.git_commit, folder).splitlines()
+        listed = workspace.git(settings.folder, "ls-tree", "--name-only", version.git_commit, folder).splitlines()
         for name in (name for name in listed if name.endswith(".sql")):
-            text = workspace.git(here.folder, "show", f"{version.git_commit}:{name}")
+            text = workspace.git(settings.folder, "show", f"{version.git_commit}:{name}")
             (queries.folder / Path(name).name).write_text(text + "\n", encoding="utf-8")
-        own = here.folder / folder / queries.outcomes.name
+        own = settings.folder / folder / queries.outcomes.name
         if not queries.outcomes.exists() and own.exists():
             shutil.copyfile(own, queries.outcomes)
-        yield Source(url=here.source_url, queries=queries, data=data)
+        yield Source(url=settings.source_url, queries=queries, data=data)
 
 
-def _require(here: Settings, version: Version) -> None:
-    if not workspace.has_commit(here.folder, version.git_commit):
+def _require(settings: Settings, version: Version) -> None:
+    if not workspace.has_commit(settings.folder, version.git_commit):
         raise EvergreenError(
             f"{version.model} {version} was made in another clone, and its ref is not in this one, so its SQL is not known. "
             f"Fetch it from there: `git fetch CLONE {version.git_ref}:{version.git_ref}`, then try again."

@@ -17,46 +17,46 @@ from pipelines.registry import ledger
 from pipelines.registry import publish as publishing
 
 
-def publish(here: Settings, say: Callable[[str], None]) -> tuple[ledger.Version, Verdict]:
+def publish(settings: Settings, say: Callable[[str], None]) -> tuple[ledger.Version, Verdict]:
     """Publish the clone's bundle, with all files that made it kept on a ref, and let the gate judge it.
 
     Raises:
         EvergreenError: the results are not those of the files as they are now.
     """
-    if stale := _stale(here):
+    if stale := _stale(settings):
         raise EvergreenError(f"What lies here was not made from these files and params: {', '.join(stale)}. Run `dvc repro`.")
     say("Publishing: MLflow run, version and ledger.")
-    bundle = stage.sha256(here.folder / results.BUNDLE / "manifest.json")
-    commit, ref = workspace.snapshot_commit(here.folder), f"refs/evergreen/runs/by-hand-{bundle[:12]}"
-    workspace.git(here.folder, "update-ref", ref, commit)
-    model = params.read(here.folder / "params.yaml").model
-    with ledger.retraining_lock(here.promoter_url, model):
-        before = ledger.history(here.promoter_url, model, 1)
-        version = results.publish_results(here, here.folder, git_commit=commit, git_ref=ref)
-        workspace.tag(here.folder, version.model, version.version, version.git_ref)
+    bundle = stage.sha256(settings.folder / results.BUNDLE / "manifest.json")
+    commit, ref = workspace.snapshot_commit(settings.folder), f"refs/evergreen/runs/by-hand-{bundle[:12]}"
+    workspace.git(settings.folder, "update-ref", ref, commit)
+    model = params.read(settings.folder / "params.yaml").model
+    with ledger.retraining_lock(settings.promoter_url, model):
+        before = ledger.history(settings.promoter_url, model, 1)
+        version = results.publish_results(settings, settings.folder, git_commit=commit, git_ref=ref)
+        workspace.tag(settings.folder, version.model, version.version, version.git_ref)
         say(f"{version} is published. The gate compares it with the champion.")
-        verdict = results.decide(here, here.folder, version, actor="evergreen publish")
+        verdict = results.decide(settings, settings.folder, version, actor="evergreen publish")
     say(f"Decided: {verdict.outcome}. Its reports and pages:")
-    results.add_reports(here, here.folder, version)
-    results.write_pages(here, here.folder, version, verdict)
+    results.add_reports(settings, settings.folder, version)
+    results.write_pages(settings, settings.folder, version, verdict)
     if verdict.finding == "awaits review":
         from flows import promote as review
 
-        say(f"{version} awaits a person's answer: {review.begin(here, version)}")
-    _tell(here, model, before, say)
+        say(f"{version} awaits a person's answer: {review.begin(settings, version)}")
+    _tell(settings, model, before, say)
     return version, verdict
 
 
-def promote(here: Settings, number: int, *, actor: str, reason: str, say: Callable[[str], None]) -> None:
+def promote(settings: Settings, number: int, *, actor: str, reason: str, say: Callable[[str], None]) -> None:
     """Make a published version champion because a person says so: a way out, and the way back.
 
     Raises:
         EvergreenError: there is no such version, it is the champion, or its bundle is not what was published.
     """
-    url, uri = here.promoter_url, here.mlflow_tracking_uri
-    version = ledger.version(url, params.read(here.folder / "params.yaml").model, number)
+    url, uri = settings.promoter_url, settings.mlflow_tracking_uri
+    version = ledger.version(url, params.read(settings.folder / "params.yaml").model, number)
     say(f"Checking the files of {version}: what cannot be loaded must not serve.")
-    publishing.fetch(uri, version, here.home / "models")
+    publishing.fetch(uri, version, settings.home / "models")
     current, before = ledger.champion(url, version.model), ledger.history(url, version.model, 1)
     verdict = Verdict("by hand", f"{actor}: {reason}")
     publishing.record_decision(url, version, verdict, revision=current.revision if current else 0, actor=actor)
@@ -66,25 +66,25 @@ def promote(here: Settings, number: int, *, actor: str, reason: str, say: Callab
     from flows import reports
 
     say("The first page of the report site, and the event:")
-    reports.write_index(here)
-    _tell(here, version.model, before, say)
+    reports.write_index(settings)
+    _tell(settings, version.model, before, say)
 
 
-def _tell(here: Settings, model: str, before: list[ledger.Promotion], say: Callable[[str], None]) -> None:
+def _tell(settings: Settings, model: str, before: list[ledger.Promotion], say: Callable[[str], None]) -> None:
     """Emit `promoted` if the ledger's newest row is a promotion that was not there before.
 
     The ledger needs no Prefect: without a server the promotion stands, and `say` tells that nobody was told.
     """
-    newest = ledger.history(here.promoter_url, model, 1)
+    newest = ledger.history(settings.promoter_url, model, 1)
     if newest == before or newest[0].decision != "promoted":
         return
     try:
-        events.emit(model, "promoted", events.promotion(newest[0]), api=here.prefect_api_url)
+        events.emit(model, "promoted", events.promotion(newest[0]), api=settings.prefect_api_url)
     except EvergreenError as error:
         say(f"The promotion stands, and nobody was told of it: {error}")
 
 
-def checkout(here: Settings, number: int, *, force: bool) -> list[str]:
+def checkout(settings: Settings, number: int, *, force: bool) -> list[str]:
     """Bring the params.yaml, dvc.lock and outputs of a version into the clone.
 
     Returns:
@@ -97,35 +97,35 @@ def checkout(here: Settings, number: int, *, force: bool) -> list[str]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    model = params.read(here.folder / "params.yaml").model
-    version = ledger.version(here.promoter_url, model, number)
-    if not force and "params.yaml" in workspace.changed_files(here.folder):
+    model = params.read(settings.folder / "params.yaml").model
+    version = ledger.version(settings.promoter_url, model, number)
+    if not force and "params.yaml" in workspace.changed_files(settings.folder):
         raise EvergreenError("params.yaml has uncommitted changes, which this would overwrite: commit them, or pass --force.")
-    files = {here.folder / name: _file(here, version, name) for name in ("params.yaml", "dvc.lock")}
+    files = {settings.folder / name: _file(settings, version, name) for name in ("params.yaml", "dvc.lock")}
     before = {path: path.read_text(encoding="utf-8") if path.exists() else None for path in files}
     _write(files)
-    workspace.configure_dvc(here.folder, here)
+    workspace.configure_dvc(settings.folder, settings)
     try:
-        with Repo(str(here.folder)) as repo:
+        with Repo(str(settings.folder)) as repo:
             repo.fetch()
             repo.checkout(force=True)
-            _remove_others(here.folder / results.MODELS, params.read(here.folder / "params.yaml").enabled)
+            _remove_others(settings.folder / results.MODELS, params.read(settings.folder / "params.yaml").enabled)
     except DvcException as error:
         _write(before)
         raise EvergreenError(
             f"DVC could not bring {version} in: {error}. params.yaml and dvc.lock are as they were. Where `evergreen gc` or "
             f"`evergreen forget` took its rows away, `evergreen rebuild {version}` makes it once more from the source."
         ) from None
-    return _stale(here)
+    return _stale(settings)
 
 
-def _stale(here: Settings) -> list[str]:
+def _stale(settings: Settings) -> list[str]:
     """Stages whose results are not those of the files as they lie here."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
-        with Repo(str(here.folder)) as repo:
+        with Repo(str(settings.folder)) as repo:
             return sorted(repo.status())
     except DvcException as error:
         raise EvergreenError(f"DVC does not read this project: {error}") from None
@@ -147,10 +147,10 @@ def _write(files: dict[Path, str | None]) -> None:
             write_text(path, text)
 
 
-def _file(here: Settings, version: ledger.Version, name: str) -> str:
+def _file(settings: Settings, version: ledger.Version, name: str) -> str:
     """What a file said in the run that made a version."""
     try:
-        return workspace.git(here.folder, "show", f"{version.git_ref}:{name}") + "\n"
+        return workspace.git(settings.folder, "show", f"{version.git_ref}:{name}") + "\n"
     except EvergreenError:
         raise EvergreenError(
             f"{version.model} {version} was made in another clone, and its ref is not in this one. "

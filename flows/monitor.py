@@ -18,8 +18,9 @@ from monitoring.store import Verdict
 from monitoring.subject import Watch
 from monitoring.watch import is_empty, judge_window
 from monitoring.windows import Window
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.registry import ledger
 
 
@@ -43,24 +44,24 @@ def monitor(window: str | None = None, force: bool = False) -> Any:
         EvergreenError: the window has not ended, or nobody scored it; or the source is late, and the schedule began the run:
             who begins one himself reads it at the end of the verdict.
     """
-    here, log = settings.load(), get_run_logger()
-    with watching.watching(here, log.info, str(flow_run.id)) as watch:
+    settings, log = load_settings(), get_run_logger()
+    with watching.watching(settings, log.info, str(flow_run.id)) as watch:
         today = flow_run.scheduled_start_time.date()
-        complete = watching.complete_through(here, watch) or today
+        complete = watching.complete_through(settings, watch) or today
         chosen, verdicts = _chosen(watch, window, complete), []
         for one in chosen:
             if one != chosen[-1] and _was_left_out(watch, one):
                 log.warning("%s was never scored, and has no verdict.", one.key)
                 continue
             asked_before = store.unanswered(watch.url, watch.model)
-            version = score_anew(here, watch, one) if force else None
+            version = score_anew(settings, watch, one) if force else None
             verdict = judged(watch, one, one.last if window or one != chosen[-1] else complete, version=version, force=force)
             verdicts.append(verdict)
             follow_up(watch, asked_before)
-            pages(here, watch, verdict)
+            pages(settings, watch, verdict)
         late = "" if window else _lateness(feed.check_age(today, complete, watch.params.monitor, 0), is_scheduled())
         said = " ".join(f"{one.window_key}: {one.action}. {one.why}{_held(one)}" for one in verdicts)
-        return ending.done(f"{said}{late}", reports.address(here, watch.model, verdicts[-1].window_key))
+        return ending.done(f"{said}{late}", reports.address(settings, watch.model, verdicts[-1].window_key))
 
 
 def is_scheduled() -> bool:
@@ -108,12 +109,12 @@ def _chosen(watch: Watch, name: str | None, complete: date) -> list[Window]:
     return missed[-watch.params.monitor.history :] or [newest]
 
 
-def score_anew(here: settings.Settings, watch: Watch, window: Window) -> int:
+def score_anew(settings: Settings, watch: Watch, window: Window) -> int:
     """Score the window's days once more, by the version that did; its number."""
     known = {one.window_key: one.version for one in store.verdicts(watch.url, watch.model)}
     runs = watch.runs(window, known.get(window.key))
     for run in runs:
-        score.score_day(here.scorer_url, watch.subject_of(run.version), run.as_of, force=True)
+        score.score_day(settings.scorer_url, watch.subject_of(run.version), run.as_of, force=True)
     return runs[-1].version
 
 
@@ -126,9 +127,9 @@ def judged(watch: Watch, window: Window, judged_on: date, *, version: int | None
 
 
 @task(task_run_name="pages-{verdict.window_key}", **REPEATED)
-def pages(here: settings.Settings, watch: Watch, verdict: Verdict, *, full: bool = True) -> None:
+def pages(settings: Settings, watch: Watch, verdict: Verdict, *, full: bool = True) -> None:
     """Its pages and the first one: a step of its own, since Evidently's reports take long."""
-    reports.write(here, watch, verdict, full=full)
+    reports.write(settings, watch, verdict, full=full)
 
 
 def follow_up(watch: Watch, asked_before: Verdict | None) -> None:

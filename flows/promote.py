@@ -19,8 +19,10 @@ from pydantic import Field
 from flows import events, results
 from flows.ending import explained
 from flows.execution.local import REPEATED
-from pipelines.config import params, settings
+from pipelines.config import params
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, publish, reviews
 from pipelines.registry.reviews import Review
@@ -52,26 +54,28 @@ def promote(review: int | None = None) -> Any:
     Raises:
         EvergreenError: it was approved, and another version had become champion meanwhile.
     """
-    here, log = settings.load(), get_run_logger()
-    model = params.read(here.folder / "params.yaml").model
-    expire_reviews(here, model)
-    asked = next((one for one in reviews.open_reviews(here.promoter_url, model) if review in (None, one.sequence)), None)
+    settings, log = load_settings(), get_run_logger()
+    model = params.read(settings.folder / "params.yaml").model
+    expire_reviews(settings, model)
+    asked = next((one for one in reviews.open_reviews(settings.promoter_url, model) if review in (None, one.sequence)), None)
     if asked is None:
-        publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, model)  # a kill after the answer leaves them behind
+        publish.reconcile(
+            settings.promoter_url, settings.mlflow_tracking_uri, model
+        )  # a kill after the answer leaves them behind
         return Completed(message="Nothing awaits an answer: it was given, or came too late. `evergreen history` shows which.")
     seconds = max(1, round(asked.seconds_left(datetime.now(UTC))))
-    given = suspend_flow_run(wait_for_input=_form(here, model, asked), timeout=seconds, key=f"review-{asked.sequence}")
-    verdict = settle(here, model, asked, given.answer, given.name, given.comment)
+    given = suspend_flow_run(wait_for_input=_form(settings, model, asked), timeout=seconds, key=f"review-{asked.sequence}")
+    verdict = settle(settings, model, asked, given.answer, given.name, given.comment)
     log.info("%s: %s", verdict.outcome.upper(), verdict.headline)
-    show(here, model, asked.version, verdict)
+    show(settings, model, asked.version, verdict)
     if verdict.finding == "champion moved":
         raise EvergreenError(verdict.headline)
     if verdict.outcome == "promoted":
-        tell(here, model, asked.version)
+        tell(settings, model, asked.version)
     return Completed(message=verdict.headline)
 
 
-def begin(here: settings.Settings, version: ledger.Version) -> str:
+def begin(settings: Settings, version: ledger.Version) -> str:
     """Start the flow run that asks about a version which awaits review, and tell people; its address. Twice is once.
 
     Raises:
@@ -80,8 +84,8 @@ def begin(here: settings.Settings, version: ledger.Version) -> str:
     from prefect.exceptions import ObjectNotFound
 
     model = version.model
-    asked = next(one for one in reviews.open_reviews(here.promoter_url, model) if one.version == version.version)
-    with events.client(f"ask a person about {model} {version}", here.prefect_api_url) as client:
+    asked = next(one for one in reviews.open_reviews(settings.promoter_url, model) if one.version == version.version)
+    with events.client(f"ask a person about {model} {version}", settings.prefect_api_url) as client:
         try:
             deployment = client.read_deployment_by_name(f"promote/{model}")
         except ObjectNotFound:
@@ -91,20 +95,20 @@ def begin(here: settings.Settings, version: ledger.Version) -> str:
             ) from None
         key = f"review-{model}-{asked.sequence}"
         made = client.create_flow_run_from_deployment(deployment.id, parameters={"review": asked.sequence}, idempotency_key=key)
-    address = f"{here.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
+    address = f"{settings.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
     payload = {
         "version": str(version.version),
         "message": f"v{version.version} awaits approval",
         "why": asked.verdict.headline,
         "next": f"Open {address} and press Resume: approve or reject within {asked.verdict.review['hours']:g} hours.",
     }
-    events.emit(model, "review", payload, api=here.prefect_api_url)
+    events.emit(model, "review", payload, api=settings.prefect_api_url)
     return address
 
 
-def expire_reviews(here: settings.Settings, model: str) -> None:
+def expire_reviews(settings: Settings, model: str) -> None:
     """Enter into the ledger that nobody has answered, where the time for it is over."""
-    url = here.promoter_url
+    url = settings.promoter_url
     for review in reviews.open_reviews(url, model):
         if review.seconds_left(datetime.now(UTC)) <= 0:
             version, verdict = ledger.version(url, model, review.version), reviews.expired(review)
@@ -113,43 +117,43 @@ def expire_reviews(here: settings.Settings, model: str) -> None:
 
 
 @task(task_run_name="settle", **ANSWERED)
-def settle(here: settings.Settings, model: str, review: Review, answer: reviews.Answer, by: str, comment: str) -> Verdict:
+def settle(settings: Settings, model: str, review: Review, answer: reviews.Answer, by: str, comment: str) -> Verdict:
     """The answer in the ledger, and MLflow's aliases after it."""
-    url, version = here.promoter_url, ledger.version(here.promoter_url, model, review.version)
+    url, version = settings.promoter_url, ledger.version(settings.promoter_url, model, review.version)
     verdict = reviews.answered(review, answer, by=by, comment=comment)
     try:
         if verdict.outcome == "promoted":  # what cannot be loaded must not reign
-            publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
+            publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
         publish.record_decision(url, version, verdict, revision=review.revision, actor=by)
     except ledger.ChampionMovedError:
         champion = ledger.champion(url, model)
         if champion is None or champion.version != version.version:  # else it is this very answer, recorded before a retry
             verdict = reviews.moved(verdict, champion)
             publish.record_decision(url, version, verdict, revision=champion.revision if champion else 0, actor=by)
-    publish.reconcile(url, here.mlflow_tracking_uri, model)
+    publish.reconcile(url, settings.mlflow_tracking_uri, model)
     return verdict
 
 
 @task(task_run_name="pages", **ANSWERED)
-def show(here: settings.Settings, model: str, version: int, verdict: Verdict) -> None:
+def show(settings: Settings, model: str, version: int, verdict: Verdict) -> None:
     """The verdict on the version's pages, the first page, and the run."""
     from prefect.artifacts import create_markdown_artifact
 
-    results.replace_verdict(here, model, version, verdict)
+    results.replace_verdict(settings, model, version, verdict)
     key = f"{model}-verdict".replace("_", "-")
     create_markdown_artifact(verdict.markdown(), key=key, description=verdict.headline)
 
 
 @task(task_run_name="tell", **ANSWERED)
-def tell(here: settings.Settings, model: str, version: int) -> None:
+def tell(settings: Settings, model: str, version: int) -> None:
     """Emit `promoted`."""
-    decisions = ledger.history(here.promoter_url, model)
+    decisions = ledger.history(settings.promoter_url, model)
     row = next(row for row in decisions if row.decision == "promoted" and row.to_version == version)
     events.emit(model, "promoted", events.promotion(row))
 
 
-def _form(here: settings.Settings, model: str, review: Review) -> type[Answer]:
+def _form(settings: Settings, model: str, review: Review) -> type[Answer]:
     """The form, which begins with what is to be known."""
-    page = f"{here.site_url}/{model}/v{review.version}"
+    page = f"{settings.site_url}/{model}/v{review.version}"
     about = f"[The verdict with its pictures]({page}/verdict.html) · [all of v{review.version}]({page}/index.html)"
     return Answer.with_initial_data(description=f"{about}\n\n{review.verdict.markdown()}")

@@ -55,28 +55,28 @@ class Rebuilt:
         return self.largest <= TOLERANCE
 
 
-def rebuild(here: Settings, model: str, number: int, say: Say) -> Rebuilt:
+def rebuild(settings: Settings, model: str, number: int, say: Say) -> Rebuilt:
     """Make a version once more and compare it with the published one, on the same rows; nothing is published.
 
     Raises:
         EvergreenError: the version is not there or was made in another clone, it is being rebuilt already, the source has
             other rows and the snapshot is gone, or a stage fails.
     """
-    version = ledger.version(here.promoter_url, model, number)
-    with ledger.rebuilding_lock(here.promoter_url, model, number), lineage.source(here, version) as source:
-        published = Facts.of(here, version)
+    version = ledger.version(settings.promoter_url, model, number)
+    with ledger.rebuilding_lock(settings.promoter_url, model, number), lineage.source(settings, version) as source:
+        published = Facts.of(settings, version)
         found = extract.pin(source.url, source.queries, source.data, _day(published), count=False)
         remade = found.fingerprint == published.data["fingerprint"]
-        with _workspace(here, version) as place:
+        with _workspace(settings, version) as place:
             if not remade:
                 say(
                     f"The source's rows as of {found.as_of} are not those that {version} was made from (fingerprint "
                     f"{found.fingerprint}, pinned {published.data['fingerprint']}): history was changed since. "
                     "It is rebuilt from the snapshot in the cache, not from the source."
                 )
-                _bring(here, version, published.data["rows_sha256"], place)
-            _run(here, place, say, from_snapshot=not remade)
-            return _compare(here, published, place, remade)
+                _bring(settings, version, published.data["rows_sha256"], place)
+            _run(settings, place, say, from_snapshot=not remade)
+            return _compare(settings, published, place, remade)
 
 
 def _day(published: Facts) -> str:
@@ -84,11 +84,11 @@ def _day(published: Facts) -> str:
 
 
 @contextmanager
-def _workspace(here: Settings, version: Version) -> Iterator[Workspace]:
+def _workspace(settings: Settings, version: Version) -> Iterator[Workspace]:
     """The version's commit, with a cache of its own that is empty; gone afterwards."""
-    place = workspace.create(here, f"rebuild-{version.model}-{version}", version.git_commit)
+    place = workspace.create(settings, f"rebuild-{version.model}-{version}", version.git_commit)
     try:
-        apart = replace(here, home=place.folder / ".evergreen")
+        apart = replace(settings, home=place.folder / ".evergreen")
         workspace.configure_dvc(place.folder, apart)
         (place.folder / "dvc.lock").unlink(missing_ok=True)
         yield place
@@ -96,36 +96,36 @@ def _workspace(here: Settings, version: Version) -> Iterator[Workspace]:
         workspace.remove(place)
 
 
-def _bring(here: Settings, version: Version, rows_sha256: str, place: Workspace) -> None:
+def _bring(settings: Settings, version: Version, rows_sha256: str, place: Workspace) -> None:
     """The snapshot that the version was made from, out of cache or remote, as the manifest says it is.
 
     Raises:
         EvergreenError: it is gone, or damaged.
     """
-    outs = cached.outputs(here.folder, version.git_commit)
+    outs = cached.outputs(settings.folder, version.git_commit)
     for path in (ROWS, MANIFEST):
-        kept = cached.find(here, outs.get(path, ""))
+        kept = cached.find(settings, outs.get(path, ""))
         if kept is None:
             raise EvergreenError(
                 f"{version.model} {version} cannot be rebuilt: the source has other rows than it was made from, and its "
-                f"snapshot ({path}) is neither in the cache nor in {here.dvc_remote}. Somebody collected it (`evergreen gc`), "
+                f"snapshot ({path}) is neither in the cache nor in {settings.dvc_remote}. `evergreen gc` removed it, "
                 "or a person in it was erased (`evergreen forget`). The published model is untouched."
             )
         (place.folder / path).parent.mkdir(exist_ok=True)
         shutil.copyfile(kept, place.folder / path)
     # only a page shows it, and versions of earlier days have none
-    kept = cached.find(here, outs[LEFT_OUT]) if LEFT_OUT in outs else None
+    kept = cached.find(settings, outs[LEFT_OUT]) if LEFT_OUT in outs else None
     stage.write_text(place.folder / LEFT_OUT, kept.read_text(encoding="utf-8") if kept else "{}\n")
     if stage.sha256(place.folder / ROWS) != rows_sha256:
         raise EvergreenError(
             f"The snapshot of {version.model} {version} in the cache is damaged: its SHA-256 is not the manifest's. "
-            f"Remove {cached.find(here, outs[ROWS])}, and bring it back from the remote: `evergreen checkout {version}`."
+            f"Remove {cached.find(settings, outs[ROWS])}, and bring it back from the remote: `evergreen checkout {version}`."
         )
 
 
-def _run(here: Settings, place: Workspace, say: Say, *, from_snapshot: bool) -> None:
+def _run(settings: Settings, place: Workspace, say: Say, *, from_snapshot: bool) -> None:
     """All stages that the bundle is made by, in order, none restored; what they say is told where one fails."""
-    with dvc.runner(place.folder, os.environ | here.environment()) as runner:
+    with dvc.runner(place.folder, os.environ | settings.environment()) as runner:
         needed = _needed(runner.stages)
         if from_snapshot:
             runner.record(EXTRACT, lambda _: None)
@@ -145,7 +145,7 @@ def _needed(stages: list[dvc.Stage]) -> list[str]:
     return [one.name for one in stages if one.name in wanted]
 
 
-def _compare(here: Settings, published: Facts, place: Workspace, remade: bool) -> Rebuilt:
+def _compare(settings: Settings, published: Facts, place: Workspace, remade: bool) -> Rebuilt:
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -163,7 +163,7 @@ def _compare(here: Settings, published: Facts, place: Workspace, remade: bool) -
         largest=float(np.abs(scores[0] - scores[1]).max()),
         changed=tuple(changed),
         remade=remade,
-        lock_differs=_lock(place.folder) != _lock(here.folder),
+        lock_differs=_lock(place.folder) != _lock(settings.folder),
     )
 
 

@@ -35,7 +35,7 @@ MOVES = 100  # decisions on the first page
 PAGES = {"drift.html": "drift", "bias.html": "bias", "classification.html": "classification"}
 
 
-def write(here: Settings, watch: Watch, verdict: Verdict, *, full: bool = True) -> None:
+def write(settings: Settings, watch: Watch, verdict: Verdict, *, full: bool = True) -> None:
     """The pages of a window and of the one whose labels were judged with it, of those that are behind, and the first page.
 
     Args:
@@ -45,32 +45,32 @@ def write(here: Settings, watch: Watch, verdict: Verdict, *, full: bool = True) 
     measured = _newest(watch.url, watch.model)
     for key, one in list(known.items())[-watch.params.monitor.keep_reports :]:
         wanted = key in {verdict.window_key, verdict.matured}
-        if wanted or _is_behind(_folder(here, watch.model, key) / "index.html", one, measured.get((key, one.version))):
-            write_window(here, watch, one, full=full and wanted)
-    _retain(here, watch.model, list(known)[-watch.params.monitor.keep_reports :])
-    write_index(here)
+        if wanted or _is_behind(_folder(settings, watch.model, key) / "index.html", one, measured.get((key, one.version))):
+            write_window(settings, watch, one, full=full and wanted)
+    _retain(settings, watch.model, list(known)[-watch.params.monitor.keep_reports :])
+    write_index(settings)
 
 
-def on_demand(here: Settings, watch: Watch, key: str) -> str:
+def on_demand(settings: Settings, watch: Watch, key: str) -> str:
     """All pages of a window that was judged, made anew; the address of its own within the site."""
     verdict = store.window_of(watch.url, watch.model, key)
     for name in window.REPORTS:
-        (_folder(here, watch.model, key) / name).unlink(missing_ok=True)
-    folder = write_window(here, watch, verdict, full=True)
-    write_index(here)
-    return f"{(folder / 'index.html').relative_to(here.home / 'site')}"
+        (_folder(settings, watch.model, key) / name).unlink(missing_ok=True)
+    folder = write_window(settings, watch, verdict, full=True)
+    write_index(settings)
+    return f"{(folder / 'index.html').relative_to(settings.home / 'site')}"
 
 
-def address(here: Settings, model: str, key: str) -> str:
+def address(settings: Settings, model: str, key: str) -> str:
     """Where a window's page is."""
-    return f"{here.site_url}/{(_folder(here, model, key) / 'index.html').relative_to(here.home / 'site')}"
+    return f"{settings.site_url}/{(_folder(settings, model, key) / 'index.html').relative_to(settings.home / 'site')}"
 
 
-def write_window(here: Settings, watch: Watch, verdict: Verdict, *, full: bool) -> Path:
+def write_window(settings: Settings, watch: Watch, verdict: Verdict, *, full: bool) -> Path:
     """The page of one window, with the reports beside it that are there or can be made; its folder."""
-    folder = _folder(here, watch.model, verdict.window_key)
+    folder = _folder(settings, watch.model, verdict.window_key)
     subject, measured = watch.subject_of(verdict.version), _measured(watch.url, verdict)
-    details = _details(here, watch, verdict, subject, measured)
+    details = _details(settings, watch, verdict, subject, measured)
     if full and verdict.row_count:
         watch.say(f"Rendering Evidently's reports of {verdict.window_key}, which takes seconds each.")
         for name, text in _reports(watch, details, folder, verdict, subject, measured).items():
@@ -121,24 +121,24 @@ def _visible(schema: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
     }
 
 
-def write_index(here: Settings) -> None:
+def write_index(settings: Settings) -> None:
     """The first page: every model of the ledger, from what it says."""
-    config = params.read(here.folder / "params.yaml")
-    models = [_model(here, name, config) for name in ledger.models(here.watcher_url)]
+    config = params.read(settings.folder / "params.yaml")
+    models = [_model(settings, name, config) for name in ledger.models(settings.watcher_url)]
     written_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     asked = [(kind, url) for one in models if one.now for kind, url in (("api", one.now.api), ("schedules", one.now.schedules))]
     answers = {url: live.ASKED[kind](url) for kind, url in asked if url}
-    write_text(here.home / "site" / "index.html", index.index(models, written_at, answers))
+    write_text(settings.home / "site" / "index.html", index.index(models, written_at, answers))
 
 
-def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
-    url = here.watcher_url
+def _model(settings: Settings, name: str, config: params.Params) -> timeline.Model:
+    url = settings.watcher_url
     champion, verdicts = ledger.champion(url, name), store.verdicts(url, name)
     newest: dict[tuple[str, int], list[Performance]] = {}
     for one in store.performances(url, name):
         newest.setdefault((one.window_key, one.version), []).append(one)
-    is_own, moves = name == config.model, _moves(here, name)
-    now = _now(here, name, champion, is_own=is_own)
+    is_own, moves = name == config.model, _moves(settings, name)
+    now = _now(settings, name, champion, is_own=is_own)
     metric = verdicts[-1].figures["metric"] if verdicts else config.evaluate.metric
     promised = {one.version: _reference(one, metric) for one in ledger.versions(url, name)}
     return timeline.Model(
@@ -149,7 +149,7 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
         champion_link=f"{name}/v{champion.version}/index.html" if champion else "",
         reference=_reference(champion, metric),
         windows=[
-            replace(_window(here, one, newest.get((one.window_key, one.version), []), metric), promised=promised[one.version])
+            replace(_window(settings, one, newest.get((one.window_key, one.version), []), metric), promised=promised[one.version])
             for one in reversed(verdicts)
         ],
         moves=moves,
@@ -159,19 +159,19 @@ def _model(here: Settings, name: str, config: params.Params) -> timeline.Model:
     )  # fmt: skip
 
 
-def _now(here: Settings, name: str, champion: ledger.Champion | None, *, is_own: bool) -> timeline.Now:
+def _now(settings: Settings, name: str, champion: ledger.Champion | None, *, is_own: bool) -> timeline.Now:
     """What runs now: since when the champion is one, the newest scoring, and where to ask for the API and the schedules."""
-    url = here.watcher_url
+    url = settings.watcher_url
     moves = [row for row in ledger.history(url, name, MOVES) if row.decision == "promoted"]
     run = predictions.latest_run(url, name)
-    api = here.api_url if is_own else api_notes(here.home).get(name, {}).get("url", "")
+    api = settings.api_url if is_own else api_notes(settings.home).get(name, {}).get("url", "")
     return timeline.Now(
         asked_at=datetime.now(UTC),
         since=moves[0].created_at if moves else None,
-        as_of=_pin(here, champion) if champion else None,
+        as_of=_pin(settings, champion) if champion else None,
         scored=(run.as_of, run.updated_at, run.row_count) if run else None,
         api=api,
-        schedules=f"{here.prefect_api_url}#{name}",
+        schedules=f"{settings.prefect_api_url}#{name}",
     )
 
 
@@ -190,8 +190,8 @@ def _command(name: str, action: str, key: str) -> str:
     return _commands(name).get(action, "").replace(WINDOW, key)
 
 
-def _window(here: Settings, verdict: Verdict, measured: list[Performance], metric: str) -> timeline.Window:
-    folder = _folder(here, verdict.model, verdict.window_key)
+def _window(settings: Settings, verdict: Verdict, measured: list[Performance], metric: str) -> timeline.Window:
+    folder = _folder(settings, verdict.model, verdict.window_key)
     base = f"{verdict.model}/windows/{verdict.window_key}"
     links = {"page": f"{base}/index.html"} if (folder / "index.html").exists() else {}
     links |= {title: f"{base}/{name}" for name, title in PAGES.items() if (folder / name).exists()}
@@ -243,11 +243,11 @@ def _known(verdict: Verdict, measured: list[Performance]) -> str:
     return f"{now.positives:,} of {now.labelled:,} labels positive{few}{changed}"
 
 
-def _moves(here: Settings, model: str) -> list[timeline.Move]:
+def _moves(settings: Settings, model: str) -> list[timeline.Move]:
     """The newest decisions of the promotion ledger, newest first, each with the date that its version was trained as of."""
-    versions = {one.version: one for one in ledger.versions(here.watcher_url, model)}
-    rows = ledger.history(here.watcher_url, model, MOVES)
-    pins = {number: _pin(here, versions[number]) for number in {row.to_version for row in rows}}
+    versions = {one.version: one for one in ledger.versions(settings.watcher_url, model)}
+    rows = ledger.history(settings.watcher_url, model, MOVES)
+    pins = {number: _pin(settings, versions[number]) for number in {row.to_version for row in rows}}
     return [
         timeline.Move(
             row.to_version, _decided(row), row.reason, f"{row.created_at:%Y-%m-%d %H:%M}", pins[row.to_version],
@@ -263,10 +263,10 @@ def _decided(row: ledger.Promotion) -> str:
     return finding if finding in ("rolled back", "awaits review") else row.decision
 
 
-def _pin(here: Settings, version: ledger.Version) -> str | None:
+def _pin(settings: Settings, version: ledger.Version) -> str | None:
     """As of when a version was trained; None for one of another clone, whose ref is not here."""
     try:
-        return str(workspace.data_at(here.folder, version.git_commit).as_of)
+        return str(workspace.data_at(settings.folder, version.git_commit).as_of)
     except EvergreenError:
         return None
 
@@ -276,10 +276,12 @@ def _retraining(one: store.Retraining) -> tuple[str, str, str]:
     return one.cause or "", str(one.as_of or "newest"), f"{one.outcome or 'running'}{version}"
 
 
-def _details(here: Settings, watch: Watch, verdict: Verdict, subject: Subject, measured: list[Performance]) -> window.Details:
+def _details(
+    settings: Settings, watch: Watch, verdict: Verdict, subject: Subject, measured: list[Performance]
+) -> window.Details:
     metric = verdict.figures["metric"]
-    shown = _window(here, verdict, measured, metric)
-    links = {f"version {verdict.version}": f"../../v{verdict.version}/index.html"} | _elsewhere(here, verdict, subject)
+    shown = _window(settings, verdict, measured, metric)
+    links = {f"version {verdict.version}": f"../../v{verdict.version}/index.html"} | _elsewhere(settings, verdict, subject)
     nothing = float("nan")
     statistics = {
         name: {key: nothing if value is None else value for key, value in one.items()}
@@ -305,11 +307,11 @@ def _details(here: Settings, watch: Watch, verdict: Verdict, subject: Subject, m
     )  # fmt: skip
 
 
-def _elsewhere(here: Settings, verdict: Verdict, subject: Subject) -> dict[str, str]:
+def _elsewhere(settings: Settings, verdict: Verdict, subject: Subject) -> dict[str, str]:
     """Where else to look: the version in MLflow, the run that judged, and what Great Expectations said of the training rows."""
-    version, prefect = subject.version, here.prefect_api_url.removesuffix("/api")
+    version, prefect = subject.version, settings.prefect_api_url.removesuffix("/api")
     run = verdict.figures.get("judged_by")
-    found = {"MLflow": f"{here.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}"}
+    found = {"MLflow": f"{settings.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}"}
     found |= {"Prefect": f"{prefect}/runs/flow-run/{run}"} if run else {}
     return found | {"data docs": f"../../v{version.version}/validation/index.html"}
 
@@ -365,13 +367,13 @@ def _interval(figure: Mapping[str, float] | None, metric: str) -> Interval | Non
     return estimate.within(Interval(**figure), metric) if figure else None
 
 
-def _folder(here: Settings, model: str, key: str) -> Path:
-    return here.home / "site" / model / "windows" / key
+def _folder(settings: Settings, model: str, key: str) -> Path:
+    return settings.home / "site" / model / "windows" / key
 
 
-def _retain(here: Settings, model: str, kept: list[str]) -> None:
+def _retain(settings: Settings, model: str, kept: list[str]) -> None:
     """Take away the pages of windows that are no longer kept; the ledger keeps their verdicts."""
-    folder = here.home / "site" / model / "windows"
+    folder = settings.home / "site" / model / "windows"
     for path in folder.iterdir() if folder.exists() else ():
         if path.is_dir() and path.name not in kept:
             shutil.rmtree(path)

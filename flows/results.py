@@ -27,7 +27,7 @@ MODELS, TRIALS = "models", "trials.json"
 
 
 def publish_results(
-    here: Settings, folder: Path, *, git_commit: str, git_ref: str, ran: Mapping[str, str] | None = None
+    settings: Settings, folder: Path, *, git_commit: str, git_ref: str, ran: Mapping[str, str] | None = None
 ) -> ledger.Version:
     """Publish the bundle that the DAG made in `folder`, with its plots, validation report and trials.
 
@@ -44,47 +44,47 @@ def publish_results(
         git_ref=git_ref,
         trials=tuple(path for name in config.enabled if (path := folder / MODELS / name / TRIALS).exists()),
         ran=ran or {},
-        site_url=here.site_url,
+        site_url=settings.site_url,
     )
-    return publish.publish_version(here.promoter_url, here.mlflow_tracking_uri, release)
+    return publish.publish_version(settings.promoter_url, settings.mlflow_tracking_uri, release)
 
 
-def decide(here: Settings, folder: Path, version: ledger.Version, *, actor: str) -> Verdict:
+def decide(settings: Settings, folder: Path, version: ledger.Version, *, actor: str) -> Verdict:
     """Let the gate judge a published version on the rows in `folder`; the ledger and the aliases follow."""
     import pyarrow.parquet as pq
 
     config = params.read(folder / "params.yaml")
     rows = pq.read_table(folder / TRAINING)
-    cache = here.home / "models"
-    return publish.decide(here.promoter_url, here.mlflow_tracking_uri, version, rows, config, cache=cache, actor=actor)
+    cache = settings.home / "models"
+    return publish.decide(settings.promoter_url, settings.mlflow_tracking_uri, version, rows, config, cache=cache, actor=actor)
 
 
-def add_reports(here: Settings, folder: Path, version: ledger.Version) -> None:
+def add_reports(settings: Settings, folder: Path, version: ledger.Version) -> None:
     """Put the reports on the challenger beside what is published: nothing that is decided waits for them."""
-    mlflow_registry.add_reports(here.mlflow_tracking_uri, version.mlflow_run_id, folder / MODEL_REPORTS)
+    mlflow_registry.add_reports(settings.mlflow_tracking_uri, version.mlflow_run_id, folder / MODEL_REPORTS)
 
 
-def links(here: Settings, version: ledger.Version, run_id: str | None = None) -> dict[str, str]:
+def links(settings: Settings, version: ledger.Version, run_id: str | None = None) -> dict[str, str]:
     """Where to look at a version: title -> address."""
-    prefect = here.prefect_api_url.removesuffix("/api")
+    prefect = settings.prefect_api_url.removesuffix("/api")
     found = {
-        "report": f"{here.site_url}/{version.model}/v{version.version}/index.html",
-        "mlflow": f"{here.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}",
+        "report": f"{settings.site_url}/{version.model}/v{version.version}/index.html",
+        "mlflow": f"{settings.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}",
     }
     return found | ({"prefect": f"{prefect}/runs/flow-run/{run_id}"} if run_id else {})
 
 
 def write_pages(
-    here: Settings, folder: Path, version: ledger.Version, verdict: Verdict, run_id: str | None = None, *, where: str = ""
+    settings: Settings, folder: Path, version: ledger.Version, verdict: Verdict, run_id: str | None = None, *, where: str = ""
 ) -> None:
     """The version's pages on the report site, and the index.
 
     Args:
         where: Markdown about where the stages ran, and what became of the reports.
     """
-    elsewhere = {title: address for title, address in links(here, version, run_id).items() if title != "report"}
+    elsewhere = {title: address for title, address in links(settings, version, run_id).items() if title != "report"}
     site.write_version(
-        here.home / "site",
+        settings.home / "site",
         version.model,
         version.version,
         verdict=verdict_page.pages(version.model, version.version, verdict),
@@ -99,12 +99,12 @@ def write_pages(
     )
     from flows import reports  # and with it all that watches
 
-    reports.write_index(here)
+    reports.write_index(settings)
 
 
-def replace_verdict(here: Settings, model: str, version: int, verdict: Verdict) -> None:
+def replace_verdict(settings: Settings, model: str, version: int, verdict: Verdict) -> None:
     """A later verdict, a person's answer, on the pages of a version, and the index."""
-    site.replace_verdict(here.home / "site", model, version, verdict_page.pages(model, version, verdict))
+    site.replace_verdict(settings.home / "site", model, version, verdict_page.pages(model, version, verdict))
     from flows import reports
 
-    reports.write_index(here)
+    reports.write_index(settings)

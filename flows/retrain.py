@@ -27,8 +27,10 @@ from flows.execution.remote import Choice, Policy, tag_of
 from flows.execution.workspace import Workspace
 from monitoring import store
 from monitoring.reports import site
-from pipelines.config import params, settings
+from pipelines.config import params
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.data import extract
 from pipelines.registry import ledger
 
@@ -63,42 +65,42 @@ def retrain(
         cause: key of the window whose verdict asked for it, such as 2025-10; by default a person or the schedule did. Of
             several runs of one cause the first is done.
     """
-    here = settings.load()
+    settings = load_settings()
     if as_of and as_of != params.TIMELESS:
         extract.day(as_of)  # before the ledger is to note it as one
     if cause:
         _label(cause)
     # MLflow takes seconds to import: it does so while the stages run in a process of their own
     threading.Thread(target=importlib.import_module, args=("mlflow.tracking.client",), daemon=True).start()
-    base = _base_commit(here, commit, use_uncommitted)
-    model = workspace.params_at(here.folder, base).model
+    base = _base_commit(settings, commit, use_uncommitted)
+    model = workspace.params_at(settings.folder, base).model
     ran: list[Ran] = []
-    with ledger.retraining_lock(here.promoter_url, model) as confirm_lock, _noted(here, model, cause, as_of) as noted:
+    with ledger.retraining_lock(settings.promoter_url, model) as confirm_lock, _noted(settings, model, cause, as_of) as noted:
         if not noted.is_new:
             return Completed(message=f"Window {cause} was answered by another retraining.")
-        bury_dead_runs(here)
-        promote.expire_reviews(here, model)
-        place = workspace.create(here, flow_run.id, base)
-        environment = os.environ | here.environment()
+        bury_dead_runs(settings)
+        promote.expire_reviews(settings, model)
+        place = workspace.create(settings, flow_run.id, base)
+        environment = os.environ | settings.environment()
         try:
             with dvc.runner(place.folder, environment) as runner:  # imports DVC while the source is asked
-                pin(place, here, as_of)
+                pin(place, settings, as_of)
                 means = local.Means(runner, place, environment, Policy(without_worker, worker_deadline))
-                with decision.table_of_stages(ran, model), local.stages_run(means, here, ran) as wait_for_reports:
+                with decision.table_of_stages(ran, model), local.stages_run(means, settings, ran) as wait_for_reports:
                     with runner.still():  # a report that ends now is entered into dvc.lock
                         results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
                     confirm_lock()
-                    noted.version = decision.publish(place, here, results_commit, ran)
-                    verdict = decision.decide(place, here, noted.version)
+                    noted.version = decision.publish(place, settings, results_commit, ran)
+                    verdict = decision.decide(place, settings, noted.version)
                     noted.outcome = verdict.outcome
                     # what follows is red by itself: the decision stands
                     if verdict.finding == "awaits review":
-                        decision.ask(here, noted.version, return_state=True)
-                    decision.tell(here, noted.version, cause or "", return_state=True)
-                    decision.show(place, here, noted.version, verdict, ran, wait_for_reports)
-                    return ending.decided(here, noted.version, verdict)
+                        decision.ask(settings, noted.version, return_state=True)
+                    decision.tell(settings, noted.version, cause or "", return_state=True)
+                    decision.show(place, settings, noted.version, verdict, ran, wait_for_reports)
+                    return ending.decided(settings, noted.version, verdict)
         except dvc.StageError as error:
-            _leave_something_to_read(place, here, model, error)
+            _leave_something_to_read(place, settings, model, error)
             raise
         finally:
             workspace.remove(place)
@@ -114,10 +116,10 @@ class _Noted:
 
 
 @contextmanager
-def _noted(here: settings.Settings, model: str, cause: str | None, as_of: str | None) -> Iterator[_Noted]:
+def _noted(settings: Settings, model: str, cause: str | None, as_of: str | None) -> Iterator[_Noted]:
     """Whether a retraining of this cause is still to be done; how it ended is written down whatever happens."""
-    noted = _Noted(store.begin_retraining(here.promoter_url, model, str(flow_run.id), cause, as_of))
-    opening = threading.Thread(target=_write_first_page, args=(here,), daemon=True)  # while the stages run
+    noted = _Noted(store.begin_retraining(settings.promoter_url, model, str(flow_run.id), cause, as_of))
+    opening = threading.Thread(target=_write_first_page, args=(settings,), daemon=True)  # while the stages run
     try:
         opening.start()
         yield noted
@@ -125,17 +127,17 @@ def _noted(here: settings.Settings, model: str, cause: str | None, as_of: str | 
         if noted.is_new:
             version = noted.version.version if noted.version else None
             with suppress(EvergreenError):  # a database that is away: the next retraining writes it down
-                store.end_retraining(here.promoter_url, model, str(flow_run.id), noted.outcome, version=version)
+                store.end_retraining(settings.promoter_url, model, str(flow_run.id), noted.outcome, version=version)
             opening.join()
-            _write_first_page(here)
+            _write_first_page(settings)
 
 
-def _write_first_page(here: settings.Settings) -> None:
+def _write_first_page(settings: Settings) -> None:
     """So that it says of a retraining that it runs, and no longer than it does."""
     from flows import reports  # and with it all that watches
 
     with suppress(EvergreenError):  # a database that is away: whoever writes it next says so
-        reports.write_index(here)
+        reports.write_index(settings)
 
 
 def _label(cause: str) -> None:
@@ -144,37 +146,39 @@ def _label(cause: str) -> None:
         prefect.update_flow_run_labels(UUID(str(flow_run.id)), {events.CAUSE: cause})
 
 
-def _leave_something_to_read(place: Workspace, here: settings.Settings, model: str, error: dvc.StageError) -> None:
+def _leave_something_to_read(place: Workspace, settings: Settings, model: str, error: dvc.StageError) -> None:
     """The reports of a run that stopped, and a link to them on the run."""
     from prefect.artifacts import create_link_artifact
 
-    page = site.write_red(here.home / "site", model, place.run_id, error=str(error), reports=place.folder / results.REPORTS)
-    create_link_artifact(f"{here.site_url}/{page}", link_text="What stopped this run", key=decision.key_of(model, "stopped"))
+    page = site.write_red(settings.home / "site", model, place.run_id, error=str(error), reports=place.folder / results.REPORTS)
+    create_link_artifact(
+        f"{settings.site_url}/{page}", link_text="What stopped this run", key=decision.key_of(model, "stopped")
+    )
 
 
-def _base_commit(here: settings.Settings, commit: str | None, use_uncommitted: bool) -> str:
+def _base_commit(settings: Settings, commit: str | None, use_uncommitted: bool) -> str:
     """What the run is made from.
 
     Raises:
         EvergreenError: files were changed and nobody asked to use them.
     """
     if use_uncommitted:
-        return workspace.snapshot_commit(here.folder)
-    changed = workspace.changed_files(here.folder)
+        return workspace.snapshot_commit(settings.folder)
+    changed = workspace.changed_files(settings.folder)
     if changed:
         raise EvergreenError(
-            f"{here.folder} has uncommitted files: {', '.join(changed[:20])}. Commit them and run `evergreen deploy`, "
+            f"{settings.folder} has uncommitted files: {', '.join(changed[:20])}. Commit them and run `evergreen deploy`, "
             "or pass -p use_uncommitted=true to train by them as they are."
         )
-    chosen = workspace.git(here.folder, "rev-parse", f"{commit or deployment.version or 'HEAD'}^{{commit}}")
-    newest = workspace.git(here.folder, "rev-parse", "HEAD")
+    chosen = workspace.git(settings.folder, "rev-parse", f"{commit or deployment.version or 'HEAD'}^{{commit}}")
+    newest = workspace.git(settings.folder, "rev-parse", "HEAD")
     get_run_logger().info("Training by commit %s.", chosen)
     if chosen != newest and not commit:
         get_run_logger().warning("The clone is at %s by now: `evergreen deploy` makes runs use that.", newest)
     return chosen
 
 
-def bury_dead_runs(here: settings.Settings) -> None:
+def bury_dead_runs(settings: Settings) -> None:
     """Mark killed runs as Crashed, and take their workspaces away.
 
     To be called by the holder of the model's lock: a workspace is made and removed under it, so one that is there now
@@ -195,7 +199,7 @@ def bury_dead_runs(here: settings.Settings) -> None:
             deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment.id]}}),
         )
         for run in begun:
-            left = workspace.at(here, str(run.id))
+            left = workspace.at(settings, str(run.id))
             if left.folder.exists():
                 for orphan in workers.unfinished(tag_of(left.run_id)):
                     workers.cancel(orphan, "The retraining that asked for it is gone.")
@@ -206,11 +210,11 @@ def bury_dead_runs(here: settings.Settings) -> None:
 
 
 @task(task_run_name="pin", **REPEATED)
-def pin(place: Workspace, here: settings.Settings, as_of: str | None) -> None:
+def pin(place: Workspace, settings: Settings, as_of: str | None) -> None:
     """Write the pin into the workspace's params.yaml, and commit it before the first stage."""
     config = params.read(place.folder / "params.yaml")
     queries = extract.Queries(place.folder / "sql" / config.data.dataset)
-    found = extract.pin(here.source_url, queries, config.data, as_of, count=False)
+    found = extract.pin(settings.source_url, queries, config.data, as_of, count=False)
     params.write_pin(place.folder / "params.yaml", found.as_of, found.fingerprint)
     place.commit(f"Pin of run {place.run_id}: {found.as_of}", "params.yaml")
     get_run_logger().info("As of %s, fingerprint %s.", found.as_of, found.fingerprint)

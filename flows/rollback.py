@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines import onnx_model
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, publish, tenures
 from pipelines.registry.ledger import Promotion, Version
@@ -24,19 +24,19 @@ from pipelines.registry.ledger import Promotion, Version
 LOG = Path("logs") / "rollback.log"
 
 
-def roll_back(here: Settings, model: str, number: int | None, *, actor: str, reason: str) -> Promotion:
+def roll_back(settings: Settings, model: str, number: int | None, *, actor: str, reason: str) -> Promotion:
     """Make an earlier version champion, the one before the reigning champion by default; returns the ledger's row.
 
     Raises:
         EvergreenError: there is none, or its bundle is missing or not what was published; what there is is listed. The
             champion is as it was.
     """
-    url, known = here.promoter_url, tenures.read(here.promoter_url, model)
+    url, known = settings.promoter_url, tenures.read(settings.promoter_url, model)
     if not known:
         raise EvergreenError(f"{model!r} has no champion, so there is nothing to go back from. `evergreen history` says why.")
     versions = ledger.versions(url, model)
     target = _target(known, versions, number)
-    _check(here, target, versions, known[-1].version)
+    _check(settings, target, versions, known[-1].version)
     verdict = Verdict(tenures.ROLLED_BACK, f"{actor}: {reason}")
     publish.record_decision(url, target, verdict, revision=known[-1].revision, actor=actor)
     return _promotion(url, model, known[-1].revision + 1)
@@ -65,20 +65,20 @@ def _target(known: list[tenures.Tenure], versions: list[Version], number: int | 
     return found
 
 
-def _check(here: Settings, target: Version, versions: list[Version], current: int) -> None:
+def _check(settings: Settings, target: Version, versions: list[Version], current: int) -> None:
     """Refuse a version that could not serve: what is not whole here must come whole from MLflow."""
     try:
-        publish.fetch(here.mlflow_tracking_uri, target, here.home / "models")
+        publish.fetch(settings.mlflow_tracking_uri, target, settings.home / "models")
     except EvergreenError as error:
         others = [one for one in versions if one.version != target.version]
-        listed = "; ".join(f"{one} {_state(here, one, current)}" for one in others) or "nothing else"
+        listed = "; ".join(f"{one} {_state(settings, one, current)}" for one in others) or "nothing else"
         raise EvergreenError(f"{target} cannot serve, so the champion stays v{current}. {error}\nThere is: {listed}.") from None
 
 
-def _state(here: Settings, version: Version, current: int) -> str:
+def _state(settings: Settings, version: Version, current: int) -> str:
     is_champion = " and is the champion" if version.version == current else ""
     try:
-        onnx_model.verify(here.home / "models" / version.bundle_sha256, version.manifest)
+        onnx_model.verify(settings.home / "models" / version.bundle_sha256, version.manifest)
     except EvergreenError:
         return f"is not whole here, and MLflow was not asked{is_champion}"
     return f"is whole here{is_champion}"
@@ -88,15 +88,15 @@ def _listed(versions: list[Version], current: int) -> str:
     return ", ".join(f"{one} (the champion)" if one.version == current else str(one) for one in versions)
 
 
-def tell_later(here: Settings, row: Promotion) -> None:
+def tell_later(settings: Settings, row: Promotion) -> None:
     """Begin what nobody waits for: MLflow's aliases, the first page of the report site, and the event."""
-    log = here.home / LOG
+    log = settings.home / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
             [sys.executable, "-m", "flows.rollback", json.dumps({"model": row.model, "revision": row.revision})],
-            cwd=here.folder,
-            env=os.environ | here.environment(),
+            cwd=settings.folder,
+            env=os.environ | settings.environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -104,20 +104,20 @@ def tell_later(here: Settings, row: Promotion) -> None:
         )
 
 
-def tell(here: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
+def tell(settings: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
     """Let the world know of a promotion; one thing that fails keeps the others from nothing."""
     from flows import events, reports
 
-    row = _promotion(here.promoter_url, model, revision)
+    row = _promotion(settings.promoter_url, model, revision)
 
     def aliases() -> None:
-        for change in publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, model):
+        for change in publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, model):
             say(f"MLflow: {change}")
 
     for what in (
-        lambda: events.emit(model, "promoted", events.promotion(row), api=here.prefect_api_url),
+        lambda: events.emit(model, "promoted", events.promotion(row), api=settings.prefect_api_url),
         aliases,
-        lambda: reports.write_index(here),
+        lambda: reports.write_index(settings),
     ):
         try:
             what()
@@ -127,7 +127,7 @@ def tell(here: Settings, model: str, revision: int, say: Callable[[str], None]) 
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
-    tell(settings.load(), asked["model"], asked["revision"], lambda text: print(text, flush=True))
+    tell(load_settings(), asked["model"], asked["revision"], lambda text: print(text, flush=True))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.execution import dvc, workers, workspace
-from pipelines.config import settings
+from pipelines.config.settings import load as load_settings
 
 SIGN_S = 5.0  # between two signs of life
 
@@ -30,14 +30,14 @@ def stage(name: str, repository: str, ref: str) -> Any:
         repository: where the run's ref is to be fetched from: a path or URL that git reads.
         ref: the run's ref, whose dvc.lock knows the results so far.
     """
-    here, log, own_id = settings.load(), get_run_logger(), UUID(str(flow_run.id))
+    settings, log, own_id = load_settings(), get_run_logger(), UUID(str(flow_run.id))
     if not workers.is_wanted(workers.note_alive(own_id)):
         return Cancelled(message="Nobody waited for it when it began.")
     with _watched(own_id) as watch:
-        workspace.git(here.folder, "fetch", "--quiet", "--no-tags", repository, f"+{ref}:{ref}")
-        place = workspace.create(here, str(own_id), workspace.git(here.folder, "rev-parse", ref))
+        workspace.git(settings.folder, "fetch", "--quiet", "--no-tags", repository, f"+{ref}:{ref}")
+        place = workspace.create(settings, str(own_id), workspace.git(settings.folder, "rev-parse", ref))
         try:
-            with dvc.runner(place.folder, os.environ | here.environment()) as runner:
+            with dvc.runner(place.folder, os.environ | settings.environment()) as runner:
                 watch.runner = runner
                 runner.exchange("repro", log.info, name)
                 if workers.is_wanted(workers.look(own_id)):

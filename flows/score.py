@@ -11,8 +11,10 @@ from prefect.runtime import flow_run
 from flows import ending, lineage
 from flows.ending import explained
 from flows.execution.local import REPEATED
-from pipelines.config import params, settings
+from pipelines.config import params
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.registry import ledger
 from pipelines.scoring import predictions
 
@@ -34,16 +36,16 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
         version: number of the version; by default the champion. The scores of another are kept and not shown.
         force: score once more although this version and day have scores.
     """
-    here = settings.load()
-    config = params.read(here.folder / "params.yaml")
+    settings = load_settings()
+    config = params.read(settings.folder / "params.yaml")
     today, empty = flow_run.scheduled_start_time.date(), config.monitor.snapshot_policy == "every"
-    run = write_scores(here, _version(here, config.model, version), as_of, today, force, empty)
+    run = write_scores(settings, _version(settings, config.model, version), as_of, today, force, empty)
     said = f"{run.row_count:,} scores of {run.as_of} by {config.model} v{run.version} are complete ({run.run_key})."
     return ending.done(f"{said} `evergreen scores --out FILE` writes them to a file.")
 
 
-def _version(here: settings.Settings, model: str, number: int | None) -> ledger.Version:
-    chosen = ledger.version(here.scorer_url, model, number) if number else ledger.champion(here.scorer_url, model)
+def _version(settings: Settings, model: str, number: int | None) -> ledger.Version:
+    chosen = ledger.version(settings.scorer_url, model, number) if number else ledger.champion(settings.scorer_url, model)
     if chosen is None:
         raise EvergreenError(f"{model!r} has no champion to score by: `evergreen retrain`.")
     return chosen
@@ -51,18 +53,18 @@ def _version(here: settings.Settings, model: str, number: int | None) -> ledger.
 
 @task(task_run_name="write_scores", **REPEATED)
 def write_scores(
-    here: settings.Settings, version: ledger.Version, as_of: str | None, today: date, force: bool, may_be_empty: bool
+    settings: Settings, version: ledger.Version, as_of: str | None, today: date, force: bool, may_be_empty: bool
 ) -> predictions.Run:
     """The scores of one version and day, in the prediction ledger."""
     from monitoring.subject import Subject
     from pipelines.registry import publish
     from pipelines.scoring import score as scoring
 
-    bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
-    with lineage.source(here, version) as source:
+    bundle = publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
+    with lineage.source(settings, version) as source:
         day = scoring.day(source, as_of, today)
-        subject = Subject(here.scorer_url, version, source, bundle)
-        return score_day(here.scorer_url, subject, day, force=force, may_be_empty=may_be_empty)
+        subject = Subject(settings.scorer_url, version, source, bundle)
+        return score_day(settings.scorer_url, subject, day, force=force, may_be_empty=may_be_empty)
 
 
 def score_day(url: str, subject: Subject, day: date, *, force: bool = False, may_be_empty: bool = False) -> predictions.Run:

@@ -34,7 +34,7 @@ class Step:
     holds: bool | None = None
 
 
-def of_prediction(here: Settings, model: str, identifier: str) -> tuple[Step, Version]:
+def of_prediction(settings: Settings, model: str, identifier: str) -> tuple[Step, Version]:
     """A prediction of the ledger, and the version that made it.
 
     Raises:
@@ -44,7 +44,7 @@ def of_prediction(here: Settings, model: str, identifier: str) -> tuple[Step, Ve
         wanted = UUID(identifier)
     except ValueError:
         raise EvergreenError(f"{identifier!r} is neither a version, such as v3, nor the id of a prediction (a UUID).") from None
-    with postgres.connect(here.watcher_url) as connection:
+    with postgres.connect(settings.watcher_url) as connection:
         rows = query(connection, "prediction", prediction_id=wanted)
     if not rows:
         raise EvergreenError(f"No prediction {wanted} is in the ledger: it was never made, or it was erased.")
@@ -57,34 +57,34 @@ def of_prediction(here: Settings, model: str, identifier: str) -> tuple[Step, Ve
         f"{found['source']} run {found['run_key']} ({found['state'] or 'kept beside it'}), "
         f"{found['scored_at']:%Y-%m-%d %H:%M:%S} UTC"
     )
-    return Step("prediction", message), ledger.version(here.promoter_url, model, found["version"])
+    return Step("prediction", message), ledger.version(settings.promoter_url, model, found["version"])
 
 
-def of_version(here: Settings, version: Version) -> Iterator[Step]:
+def of_version(settings: Settings, version: Version) -> Iterator[Step]:
     """Version, bundle, run, data manifest, SQL, rows, validation, params and commit.
 
     Raises:
         EvergreenError: the bundle is neither whole here nor to be had from MLflow.
     """
-    own = [one for one in tenures.read(here.promoter_url, version.model) if one.version == version.version]
+    own = [one for one in tenures.read(settings.promoter_url, version.model) if one.version == version.version]
     active_periods = (
         "; ".join(f"champion of revision {one.revision} since {one.since:%Y-%m-%d %H:%M}" for one in own) or "never champion"
     )
     yield Step("version", f"{version.model} {version}, published {version.created_at:%Y-%m-%d %H:%M} UTC; {active_periods}")
-    facts = Facts.of(here, version)  # verified, or an error
+    facts = Facts.of(settings, version)  # verified, or an error
     yield Step("bundle", f"{version.bundle_sha256}, {len(version.manifest)} files", True)
-    yield Step("run", f"MLflow {version.mlflow_run_id}, {results.links(here, version)['mlflow']}")
+    yield Step("run", f"MLflow {version.mlflow_run_id}, {results.links(settings, version)['mlflow']}")
     yield _manifest(facts)
-    if workspace.has_commit(here.folder, version.git_commit):
-        yield from _of_git(here, facts)
+    if workspace.has_commit(settings.folder, version.git_commit):
+        yield from _of_git(settings, facts)
     else:
         fetch = f"git fetch CLONE {version.git_ref}:{version.git_ref}"
         yield Step("commit", f"{version.git_commit}: made in another clone, so SQL and params are there. {fetch}")
 
 
-def sql_of(here: Settings, version: Version) -> str:
+def sql_of(settings: Settings, version: Version) -> str:
     """The text of the training query that a version was made by."""
-    return workspace.content(here.folder, version.git_commit, _query(here, version)).decode()
+    return workspace.content(settings.folder, version.git_commit, _query(settings, version)).decode()
 
 
 def _manifest(facts: Facts) -> Step:
@@ -96,30 +96,30 @@ def _manifest(facts: Facts) -> Step:
     return Step("data", message, _sha256(text.encode()) == facts.version.data_manifest_sha256)
 
 
-def _of_git(here: Settings, facts: Facts) -> Iterator[Step]:
+def _of_git(settings: Settings, facts: Facts) -> Iterator[Step]:
     version, commit = facts.version, facts.version.git_commit
-    query_file = _query(here, version)
-    sql = workspace.content(here.folder, commit, query_file)
+    query_file = _query(settings, version)
+    sql = workspace.content(settings.folder, commit, query_file)
     holds = _sha256(sql) == facts.data["sql_sha256"]
     yield Step("SQL", f"{query_file}, {len(sql.splitlines())} lines; `--sql` prints it", holds)
-    outs = cached.outputs(here.folder, commit)
-    yield _rows(here, facts, outs.get(ROWS, ""))
-    yield _validation(here, outs.get(VALIDATION, ""))
-    params = workspace.content(here.folder, commit, "params.yaml")
+    outs = cached.outputs(settings.folder, commit)
+    yield _rows(settings, facts, outs.get(ROWS, ""))
+    yield _validation(settings, outs.get(VALIDATION, ""))
+    params = workspace.content(settings.folder, commit, "params.yaml")
     yield Step("params", f"params.yaml {version.params_sha256[:16]}", _sha256(params) == version.params_sha256)
-    told = workspace.git(here.folder, "log", "-1", "--format=%cI, %s", commit)
-    yield Step("commit", f"{commit} ({told}), on {version.git_ref}; the code is that of {_made_from(here, commit)}")
+    told = workspace.git(settings.folder, "log", "-1", "--format=%cI, %s", commit)
+    yield Step("commit", f"{commit} ({told}), on {version.git_ref}; the code is that of {_made_from(settings, commit)}")
 
 
-def _rows(here: Settings, facts: Facts, md5: str) -> Step:
-    path = cached.find(here, md5) if md5 else None
+def _rows(settings: Settings, facts: Facts, md5: str) -> Step:
+    path = cached.find(settings, md5) if md5 else None
     if path is None:
         return Step("snapshot", "its rows are not in the cache any more; the source can give them again while it is as pinned")
     return Step("snapshot", f"{ROWS}, {path.stat().st_size:,} bytes", stage.sha256(path) == facts.data["rows_sha256"])
 
 
-def _validation(here: Settings, md5: str) -> Step:
-    path = cached.find(here, md5) if md5 else None
+def _validation(settings: Settings, md5: str) -> Step:
+    path = cached.find(settings, md5) if md5 else None
     if path is None:
         return Step("validation", "its verdict is not in the cache any more; it passed, or there would be no version")
     verdict = json.loads(path.read_text(encoding="utf-8"))
@@ -128,14 +128,14 @@ def _validation(here: Settings, md5: str) -> Step:
     return Step("validation", message, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5)
 
 
-def _made_from(here: Settings, commit: str) -> str:
+def _made_from(settings: Settings, commit: str) -> str:
     """The newest commit behind it that no run made for itself."""
-    lines = workspace.git(here.folder, "log", "-50", "--format=%h %s", commit).splitlines()
+    lines = workspace.git(settings.folder, "log", "-50", "--format=%h %s", commit).splitlines()
     return next((line for line in lines if not OF_A_RUN.match(line.partition(" ")[2])), commit[:7])
 
 
-def _query(here: Settings, version: Version) -> str:
-    return f"sql/{workspace.data_at(here.folder, version.git_commit).dataset}/training_set.sql"
+def _query(settings: Settings, version: Version) -> str:
+    return f"sql/{workspace.data_at(settings.folder, version.git_commit).dataset}/training_set.sql"
 
 
 def _sha256(content: bytes) -> str:

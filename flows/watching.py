@@ -15,29 +15,29 @@ from pipelines.registry import ledger, publish
 
 
 @contextmanager
-def watching(here: Settings, say: Say, run_id: str = "") -> Iterator[Watch]:
+def watching(settings: Settings, say: Say, run_id: str = "") -> Iterator[Watch]:
     """What the clone's model is watched with; a version is read when it is first asked for."""
-    config = params.read(here.folder / "params.yaml")
+    config = params.read(settings.folder / "params.yaml")
     with ExitStack() as opened:
-        yield Watch(here.watcher_url, config, _subjects(here, config.model, opened), say, run_id)
+        yield Watch(settings.watcher_url, config, _subjects(settings, config.model, opened), say, run_id)
 
 
-def complete_through(here: Settings, watch: Watch) -> date | None:
+def complete_through(settings: Settings, watch: Watch) -> date | None:
     """The newest day that the source has complete; None for a table without a clock."""
-    queries = extract.Queries(here.folder / "sql" / watch.params.data.dataset)
-    with postgres.snapshot(here.source_url, watch.params.data.timezone) as opened:
+    queries = extract.Queries(settings.folder / "sql" / watch.params.data.dataset)
+    with postgres.snapshot(settings.source_url, watch.params.data.timezone) as opened:
         return extract.watermark(opened, queries)
 
 
-def _subjects(here: Settings, model: str, opened: ExitStack) -> Callable[[int], Subject]:
+def _subjects(settings: Settings, model: str, opened: ExitStack) -> Callable[[int], Subject]:
     found: dict[int, Subject] = {}
 
     def subject_of(number: int) -> Subject:
         if number not in found:
-            version = ledger.version(here.watcher_url, model, number)
-            bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
-            source = opened.enter_context(lineage.source(here, version))
-            found[number] = Subject(here.watcher_url, version, source, bundle)
+            version = ledger.version(settings.watcher_url, model, number)
+            bundle = publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
+            source = opened.enter_context(lineage.source(settings, version))
+            found[number] = Subject(settings.watcher_url, version, source, bundle)
         return found[number]
 
     return subject_of

@@ -88,8 +88,8 @@ def _pins(lock: Path) -> dict[str, str]:
 
     starts = (line for line in lock.read_text(encoding="utf-8").splitlines() if line[:1].isalnum())
     wanted = [Requirement(line.rstrip("\\ ")) for line in starts]
-    here = [one for one in wanted if one.specifier and (one.marker is None or one.marker.evaluate())]
-    return {one.name: next(iter(one.specifier)).version for one in here}
+    pinned = [one for one in wanted if one.specifier and (one.marker is None or one.marker.evaluate())]
+    return {one.name: next(iter(one.specifier)).version for one in pinned}
 
 
 def _not_running(settings: Settings) -> Iterator[Finding]:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from pipelines.config import settings
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from serving import connections, download
 from serving.answers import Scorer
 from serving.app import Api
@@ -38,15 +39,15 @@ class Service:
         here: with the address to listen on, the database and the folder for what is kept.
     """
 
-    def __init__(self, here: settings.Settings) -> None:
-        if not here.api_model:
+    def __init__(self, settings: Settings) -> None:
+        if not settings.api_model:
             raise EvergreenError("No model to serve is named: set EVERGREEN_API_MODEL in .env, or run `evergreen up`.")
-        self.here = here
-        self.folder = here.home / "serving" / here.api_model
+        self.settings = settings
+        self.folder = settings.home / "serving" / settings.api_model
         self.metrics, self.spool = Metrics(), Spool(self.folder / "log")
-        fetch = partial(download.fetch, here.mlflow_tracking_uri)
+        fetch = partial(download.fetch, settings.mlflow_tracking_uri)
         note = self.folder / "champion.json"
-        self.follower = Follower(lambda: here.scorer_url, here.api_model, here.home / "models", note, fetch)
+        self.follower = Follower(lambda: settings.scorer_url, settings.api_model, settings.home / "models", note, fetch)
         self.api = Api(self.follower.state, self.metrics, self.spool.folder, self._scorer, self._lifespan)
         self.server = uvicorn.Server(self._config())
 
@@ -58,7 +59,7 @@ class Service:
         self.server.run()
 
     def _config(self) -> uvicorn.Config:
-        parts = urlsplit(self.here.api_url)
+        parts = urlsplit(self.settings.api_url)
         return uvicorn.Config(
             self.api,
             host=parts.hostname,
@@ -76,12 +77,12 @@ class Service:
         )
 
     def _scorer(self) -> Scorer:
-        return Scorer(self.spool, self.metrics, self.follower.state.is_stale, durable=self.here.api_fsync)
+        return Scorer(self.spool, self.metrics, self.follower.state.is_stale, durable=self.settings.api_fsync)
 
     @asynccontextmanager
     async def _lifespan(self, api: Api) -> AsyncIterator[None]:
         self.follower.start()
-        sender = _Sender(self.spool.folder, self.here.api_model)
+        sender = _Sender(self.spool.folder, self.settings.api_model)
         tasks = [
             asyncio.create_task(connections.sweep(self.server.server_state.connections)),
             asyncio.create_task(_tick(api.scorer, sender)),
@@ -139,7 +140,7 @@ def _allow_connections() -> None:
 
 def main() -> Any:
     try:
-        service = Service(settings.load())
+        service = Service(load_settings())
     except EvergreenError as error:
         sys.exit(f"ERROR: {error}")
     service.run()

@@ -18,8 +18,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import settings, stage
+from pipelines.config import stage
 from pipelines.config.errors import EvergreenError
+from pipelines.config.settings import load as load_settings
 from pipelines.data import postgres
 from pipelines.registry.schema import query
 from serving import records, spool
@@ -156,7 +157,7 @@ def main(folder: Path, model: str) -> None:
     def wait(seconds: float) -> bool:
         return bool(select.select([sys.stdin], [], [], seconds)[0])
 
-    run(Sender(settings.load().scorer_url, model, folder), wait)
+    run(Sender(load_settings().scorer_url, model, folder), wait)
 
 
 if __name__ == "__main__":

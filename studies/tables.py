@@ -42,7 +42,7 @@ TABLES = (
 )
 
 
-def run(here: Settings, data: Path, folder: Path, out: Path, picture: Path, say: Callable[[str], None]) -> None:
+def run(settings: Settings, data: Path, folder: Path, out: Path, picture: Path, say: Callable[[str], None]) -> None:
     """Run all three; write the figures to `out` and the gains to `picture`.
 
     Raises:
@@ -52,11 +52,11 @@ def run(here: Settings, data: Path, folder: Path, out: Path, picture: Path, say:
         raise EvergreenError(f"{', '.join(missing)} missing: name the folder that holds the tables by --data.")
     if folder.exists():
         raise EvergreenError(f"{folder} is there already: remove it, or name another folder by --folder.")
-    local.up(here, say)
+    local.up(settings, say)
     try:
-        found = [_compare_table(here, table, data.resolve(), folder.resolve() / table.dataset, say) for table in TABLES]
+        found = [_compare_table(settings, table, data.resolve(), folder.resolve() / table.dataset, say) for table in TABLES]
     finally:  # the stages' deployments belong to whoever deployed last
-        deployments.deploy(here, params.read(here.folder / "params.yaml").model, say)
+        deployments.deploy(settings, params.read(settings.folder / "params.yaml").model, say)
     comparisons = [one for several in found for one in several]
     stage.write_text(out, page(comparisons))
     draw(comparisons, picture)
@@ -106,17 +106,17 @@ def draw(comparisons: list[compare_default.Comparison], picture: Path) -> None:
 
 
 def _compare_table(
-    here: Settings, table: Table, data: Path, clone: Path, say: Callable[[str], None]
+    settings: Settings, table: Table, data: Path, clone: Path, say: Callable[[str], None]
 ) -> list[compare_default.Comparison]:
     say(f"\n== {table.dataset}, in {clone} ==")
-    git(here.folder, "clone", "--quiet", str(here.folder), str(clone))
-    (clone / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in here.environment().items()))
+    git(settings.folder, "clone", "--quiet", str(settings.folder), str(clone))
+    (clone / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in settings.environment().items()))
     shutil.copyfile(clone / "sql" / table.dataset / "params.yaml", clone / "params.yaml")
     git(clone, "commit", "--quiet", "--all", "--no-verify", "--message", f"Params of {table.dataset}")
     _run(clone, "cli.app", "load", str(data / table.file), "--table", table.table, "--replace")
     _run(clone, "cli.app", "deploy")
     _run(clone, "prefect", "deployment", "run", f"retrain/{table.dataset}", "--watch")
-    newest = ledger.versions(here.promoter_url, table.dataset)[0]
+    newest = ledger.versions(settings.promoter_url, table.dataset)[0]
     _run(clone, "cli.app", "checkout", f"v{newest.version}", "--force")
     found = [compare_default.compare(clone)]
     say(found[0].markdown())

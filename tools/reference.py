@@ -19,7 +19,8 @@ import typer
 from typer.core import TyperGroup
 
 from cli.app import app
-from pipelines.config import params, sections, settings
+from pipelines.config import params, sections
+from pipelines.config.settings import NAMES
 from pipelines.training import candidates
 from serving.refusals import CODES
 
@@ -193,7 +194,7 @@ def commented(text: str) -> dict[str, tuple[str, str]]:
 
 
 def settings_page() -> str:
-    rows = [f"| `{name}` | {_escape(default)} | {_escape(about)} |" for name, (default, about) in settings.NAMES.items()]
+    rows = [f"| `{name}` | {_escape(default)} | {_escape(about)} |" for name, (default, about) in NAMES.items()]
     return "\n".join(
         [
             f"# Settings\n\n{GENERATED}",
@@ -208,7 +209,7 @@ def settings_page() -> str:
 
 def env_example() -> str:
     lines = ["# Copy to .env, which git ignores, and set what you need. Written by `make reference`."]
-    for name, (default, about) in settings.NAMES.items():
+    for name, (default, about) in NAMES.items():
         lines += ["", *[f"# {text.replace('`', '')}" for text in (f"{about}.", f"Default: {default}.")], f"# {name}="]
     return "\n".join(lines) + "\n"
 

@@ -44,17 +44,18 @@ def check_sql(
     analyze: Annotated[bool, typer.Option(help="run the query for its plan: real numbers instead of estimates")] = False,
 ) -> None:
     """Prove that the training query reads nothing from the future (else exit with 1), and look for missing indexes."""
-    from pipelines.config import params, settings
+    from pipelines.config import params
+    from pipelines.config.settings import load as load_settings
 
     config = params.read()
     request = Request(tuple(_day(text) for text in as_of or []), force, analyze)
     with _terminated_like_interrupted():
-        proven = run(settings.load(), config, Path("sql") / config.data.dataset, request, typer.echo)
+        proven = run(load_settings(), config, Path("sql") / config.data.dataset, request, typer.echo)
     if not proven:
         raise typer.Exit(1)
 
 
-def run(here: Settings, config: Params, folder: Path, request: Request, say: Callable[[str], None]) -> bool:
+def run(settings: Settings, config: Params, folder: Path, request: Request, say: Callable[[str], None]) -> bool:
     """Check the queries of a dataset against the source; whether they are time-safe.
 
     Args:
@@ -73,13 +74,13 @@ def run(here: Settings, config: Params, folder: Path, request: Request, say: Cal
         return True
     file = folder / "available_at.yaml"
     known = available_at.read(file)
-    pin = max(request.days) if request.days else _pinned(here.source_url, queries, data)
+    pin = max(request.days) if request.days else _pinned(settings.source_url, queries, data)
     training = postgres.bind(queries.training_set, data.binds | {"as_of": pin})
-    with _source(here.source_url, data.timezone) as source:  # by itself: what is wrong with the query is said of the source
+    with _source(settings.source_url, data.timezone) as source:  # by itself: what is wrong with the query is said of the source
         slow, place = plans.explain(source, training, analyze=request.analyze), scratch.locale(source)
     with (
-        scratch.database(here, place, data.timezone) as ours,
-        _source(here.source_url, data.timezone) as source,
+        scratch.database(settings, place, data.timezone) as ours,
+        _source(settings.source_url, data.timezone) as source,
     ):
         statements = [training, *([_outcomes(queries, data, pin, [pin])] if queries.outcomes.exists() else [])]
         reading = relations.find(ours, source, statements, known)

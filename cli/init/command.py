@@ -42,7 +42,7 @@ def init(
     """Write params.yaml and sql/NAME/ for a table, and say what was decided and what to check."""
     from cli.init import names
     from cli.init.survey import Options
-    from pipelines.config import settings
+    from pipelines.config.settings import load as load_settings
 
     if (table is None) == (sql is None):
         raise EvergreenError("Say where the rows are: either --table schema.table or --sql FILE.")
@@ -60,14 +60,14 @@ def init(
         timezone=timezone,
         keep=tuple(names.listed(keep)),
     )
-    run(settings.load(), name, table or sql, options, force=force, say=typer.echo)
+    run(load_settings(), name, table or sql, options, force=force, say=typer.echo)
 
 
-def run(here: Settings, name: str, place: str | Path, options: Options, *, force: bool, say: Callable[[str], None]) -> None:
+def run(settings: Settings, name: str, place: str | Path, options: Options, *, force: bool, say: Callable[[str], None]) -> None:
     """Read the source, decide, try the training query out, and write the files; on any error nothing is written.
 
     Args:
-        here: settings of the clone.
+        settings: of the clone.
         place: schema.table, or a file with a query.
 
     Raises:
@@ -77,13 +77,13 @@ def run(here: Settings, name: str, place: str | Path, options: Options, *, force
     from cli.init import decide, expectations, known, leaks, measure, parameters, queries, report, source, survey, write
     from pipelines.config import params
 
-    folder = here.folder
+    folder = settings.folder
     if not re.fullmatch(params.NAME, name):
         raise EvergreenError(f"{name!r} cannot name a model: write lower-case letters, digits, - and _, a letter first.")
     if options.timezone not in available_timezones():
         raise EvergreenError(f"--timezone {options.timezone!r}: no time zone of this name; write one such as Europe/Berlin.")
     write.check_name(name)
-    with source.reading(here.source_url, options.timezone) as reader:
+    with source.reading(settings.source_url, options.timezone) as reader:
         relation = source.of_table(reader, place) if isinstance(place, str) else source.of_file(place)
         found, options = survey.survey(reader, relation, options, progress=say)
         plan = decide.decide(name, relation, found, options)
@@ -96,7 +96,7 @@ def run(here: Settings, name: str, place: str | Path, options: Options, *, force
     if plan.time:
         files[folder / "sql" / name / "available_at.yaml"] = known.written(plan)
     text = parameters.written(template, write.PARAMS, plan, training)
-    rows, share = expectations.read(here.source_url, plan, training)
+    rows, share = expectations.read(settings.source_url, plan, training)
     config = params.parse(text, write.PARAMS)
     proposed, learnt_from = expectations.propose(rows, share, config)
     proposed, untrue = expectations.tried(proposed, rows, share, config)

@@ -16,61 +16,61 @@ from pipelines.config.settings import Settings
 from pipelines.registry import ledger
 
 
-def run(here: Settings, *, customers: int, as_of: str, say: Callable[[str], None]) -> None:
+def run(settings: Settings, *, customers: int, as_of: str, say: Callable[[str], None]) -> None:
     """Stack, data, deployments, first retraining, results in this clone, summary.
 
     Raises:
         EvergreenError: a step failed; the ones before it need not be repeated, but may be.
     """
     began = time.monotonic()
-    model = params.read(here.folder / "params.yaml").model
+    model = params.read(settings.folder / "params.yaml").model
 
     def step(title: str) -> None:
         say(f"\n[{time.monotonic() - began:4.0f} s] {title}")
 
     step("Starting the local stack")
-    local.up(here, say)
-    workspace.configure_dvc(here.folder, here)
+    local.up(settings, say)
+    workspace.configure_dvc(settings.folder, settings)
     step(f"Simulating {customers:,} customers of a telecom company")
-    load.load_demo(here.load_url, customers=customers, say=say)
+    load.load_demo(settings.load_url, customers=customers, say=say)
     step("Deploying the flows")
-    deployments.deploy(here, model, say)
+    deployments.deploy(settings, model, say)
     step(f"Retraining as of {as_of}: evergreen retrain --as-of {as_of}")
-    run_deployment(here, f"retrain/{model}", say, as_of=as_of)
+    run_deployment(settings, f"retrain/{model}", say, as_of=as_of)
     step("Bringing the champion into this clone")
-    current = ledger.champion(here.promoter_url, model)
+    current = ledger.champion(settings.promoter_url, model)
     if current is None:
         raise EvergreenError("The gate promoted nothing. `evergreen history` says why.")
-    manual.checkout(here, current.version, force=False)
+    manual.checkout(settings, current.version, force=False)
     step("Waiting for the API to serve it")
-    api.wait_for(here, current.version)
+    api.wait_for(settings, current.version)
     step("Done\n")
-    say(summary.champion(here, model))
-    say(summary.oracle(here, here.folder / results.TRAINING))
-    say(f"  all reports: {here.site_url}")
-    say(f"  API:         {here.api_url}/docs")
-    say(f"  Prefect:     {here.prefect_api_url.removesuffix('/api')}")
-    say(f"  MLflow:      {here.mlflow_tracking_uri}")
-    say(f"\nAsk the API for a score:\n{api.curl(here, current)}")
+    say(summary.champion(settings, model))
+    say(summary.oracle(settings, settings.folder / results.TRAINING))
+    say(f"  all reports: {settings.site_url}")
+    say(f"  API:         {settings.api_url}/docs")
+    say(f"  Prefect:     {settings.prefect_api_url.removesuffix('/api')}")
+    say(f"  MLflow:      {settings.mlflow_tracking_uri}")
+    say(f"\nAsk the API for a score:\n{api.curl(settings, current)}")
     say("\nNext: `make story` (the year that follows), `dvc repro` (nothing to do), `evergreen history`, `evergreen down`.")
 
 
-def story(here: Settings, *, start: str, end: str, say: Callable[[str], None]) -> None:
+def story(settings: Settings, *, start: str, end: str, say: Callable[[str], None]) -> None:
     """The year after the demo's pin, window by window, as it would have been watched; then what was decided."""
-    model = params.read(here.folder / "params.yaml").model
+    model = params.read(settings.folder / "params.yaml").model
     say(f"From {start} to {end}, window by window: everyone's scores, the verdict, and the retraining that it leads to.")
-    run_deployment(here, f"backfill/{model}", say, start=start, end=end)
-    say(summary.windows(here, model))
-    say(f"\nThe same with its evidence: {here.site_url}")
+    run_deployment(settings, f"backfill/{model}", say, start=start, end=end)
+    say(summary.windows(settings, model))
+    say(f"\nThe same with its evidence: {settings.site_url}")
 
 
-def run_deployment(here: Settings, name: str, say: Callable[[str], None], **parameters: str) -> None:
+def run_deployment(settings: Settings, name: str, say: Callable[[str], None], **parameters: str) -> None:
     """Run a deployment to its end, as `evergreen retrain` and the like do.
 
     Raises:
         EvergreenError: it did not complete; with its own words.
     """
-    ended = follow.run(here, name, parameters, say)
+    ended = follow.run(settings, name, parameters, say)
     if not ended.is_completed:
         raise EvergreenError(f"{name} did not complete. {ended.text()}")
     say(ended.text())

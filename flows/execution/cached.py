@@ -35,9 +35,9 @@ def outputs_of(lock: str) -> dict[str, str]:
     return {out["path"]: out["md5"] for one in stages.values() for out in one.get("outs", []) if "md5" in out}
 
 
-def find(here: Settings, md5: str) -> Path | None:
+def find(settings: Settings, md5: str) -> Path | None:
     """Where this machine holds a file: in the cache, or in a remote that is a folder."""
-    for root in (here.home / "dvc" / "cache", Path(here.dvc_remote)):
+    for root in (settings.home / "dvc" / "cache", Path(settings.dvc_remote)):
         path = root / "files" / "md5" / md5[:2] / md5[2:]
         if path.exists():
             return path
@@ -72,7 +72,7 @@ class Store:
         return {entry["md5"] for entry in json.loads(self.read(path))}
 
 
-def stores(here: Settings) -> list[Store]:
+def stores(settings: Settings) -> list[Store]:
     """The clone's cache and its remote.
 
     Raises:
@@ -81,9 +81,9 @@ def stores(here: Settings) -> list[Store]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    workspace.configure_dvc(here.folder, here)
+    workspace.configure_dvc(settings.folder, settings)
     try:
-        with Repo(str(here.folder)) as repo:
+        with Repo(str(settings.folder)) as repo:
             cache, remote = repo.cache.local, repo.cloud.get_remote_odb("evergreen")
             return [Store("cache", cache.path, cache.fs), Store("remote", remote.path, remote.fs)]
     except DvcException as error:

@@ -19,8 +19,8 @@ from prefect.runtime import flow_run
 from flows.execution import dvc, remote, workers
 from flows.execution.remote import OWN_POOL, Policy
 from flows.execution.workspace import Workspace
-from pipelines.config import settings
 from pipelines.config.errors import TransientError
+from pipelines.config.settings import Settings
 
 REMOTE_PAUSES_S = (5, 20)
 Found = TypeVar("Found")
@@ -85,7 +85,7 @@ REPEATED: dict[str, Any] = {
 
 
 @contextmanager
-def stages_run(means: Means, here: settings.Settings, ran: list[Ran]) -> Iterator[Callable[[], None]]:
+def stages_run(means: Means, settings: Settings, ran: list[Ran]) -> Iterator[Callable[[], None]]:
     """Run every stage of the graph: of this pool one at a time; those of other pools meanwhile, on workers there.
 
     The block begins when all are done but those that run beside, and is given what waits for them. When it ends, or a
@@ -98,8 +98,8 @@ def stages_run(means: Means, here: settings.Settings, ran: list[Ran]) -> Iterato
     ended = _in_order(means, running)
     try:
         beside = _until_only_beside(means.runner.stages, ended, ran)
-        _push(means.runner, here)
-        yield lambda: _wait_for(beside, ended, ran, means.runner, here)
+        _push(means.runner, settings)
+        yield lambda: _wait_for(beside, ended, ran, means.runner, settings)
     finally:
         means.stop.set()
         if running:
@@ -122,12 +122,10 @@ def _until_only_beside(stages: Sequence[dvc.Stage], ended: Iterator[Ended], ran:
     return beside
 
 
-def _wait_for(
-    beside: Sequence[Ended], ended: Iterator[Ended], ran: list[Ran], runner: dvc.Runner, here: settings.Settings
-) -> None:
+def _wait_for(beside: Sequence[Ended], ended: Iterator[Ended], ran: list[Ran], runner: dvc.Runner, settings: Settings) -> None:
     for future, stage in itertools.chain(beside, ended):
         _note(future, stage, ran)
-    _push(runner, here)
+    _push(runner, settings)
 
 
 def _note(future: PrefectFuture[Ran], stage: dvc.Stage, ran: list[Ran]) -> None:
@@ -138,9 +136,9 @@ def _note(future: PrefectFuture[Ran], stage: dvc.Stage, ran: list[Ran]) -> None:
         get_run_logger().info("Stage %s, of pool %s, ran on %s, %.0f s.", stage.name, stage.pool, found.text(), found.seconds)
 
 
-def _push(runner: dvc.Runner, here: settings.Settings) -> None:
+def _push(runner: dvc.Runner, settings: Settings) -> None:
     """Results go where other machines and clones find them."""
-    if here.shares_remote:
+    if settings.shares_remote:
         runner.exchange("push", get_run_logger().debug)
 
 

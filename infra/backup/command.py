@@ -34,41 +34,45 @@ FOLDERS = ("mlflow/artifacts", "dvc/cache", "dvc/remote", "models", "site", "ser
 Say = Callable[[str], None]
 
 
-def backup(here: Settings, path: Path, say: Say) -> None:
+def backup(settings: Settings, path: Path, say: Say) -> None:
     """Write everything into a folder, or into one file whose name ends with .tar, .tar.gz or .tgz.
 
     Raises:
         EvergreenError: it is there already, a database does not answer, or somebody collects or erases meanwhile.
     """
-    facts = {"version": VERSION, "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", "databases": list(_databases(here))}
+    facts = {
+        "version": VERSION,
+        "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "databases": list(_databases(settings)),
+    }
     with (
-        ledger.keeping_lock(here.evergreen_url),
+        ledger.keeping_lock(settings.evergreen_url),
         archive.writing(path, facts) as writer,
         tempfile.TemporaryDirectory(prefix="evergreen-backup-") as scratch,
     ):
-        for name, url in _databases(here).items():
+        for name, url in _databases(settings).items():
             file = Path(scratch) / f"{name}.dump"
             dumps.dump(url, file, dumps.OURS if name == "evergreen" else None)
             writer.add(file, file.name)
             say(f"database {name}: {file.stat().st_size / 1e6:,.1f} MB")
-        _add_folders(here, writer, say)
-        _add_refs(here, writer, Path(scratch), say)
-        facts["models"] = ledger.models(here.evergreen_url)
-    for notice in _not_in_it(here):
+        _add_folders(settings, writer, say)
+        _add_refs(settings, writer, Path(scratch), say)
+        facts["models"] = ledger.models(settings.evergreen_url)
+    for notice in _not_in_it(settings):
         say(notice)
     say(
         f"{path} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, of {', '.join(facts['models']) or 'no model'}."
     )
 
 
-def restore(here: Settings, path: Path, say: Say) -> None:
+def restore(settings: Settings, path: Path, say: Say) -> None:
     """Bring a backup into this clone's home, which must be empty, on this clone's own ports; start it with `evergreen up`.
 
     Raises:
         EvergreenError: home or a database is not empty, the backup is damaged, or a newer version of Evergreen made it.
     """
-    _check_place(here)
-    staged = replace(here, home=here.home.with_name(f"{here.home.name}.restoring"))
+    _check_place(settings)
+    staged = replace(settings, home=settings.home.with_name(f"{settings.home.name}.restoring"))
     shutil.rmtree(staged.home, ignore_errors=True)
     try:
         manifest = archive.unpack(path, staged.home)
@@ -77,70 +81,70 @@ def restore(here: Settings, path: Path, say: Say) -> None:
             raise EvergreenError(f"A newer Evergreen made {path} (version {manifest['version']}): update this clone first.")
         with _databases_up(staged) as urls:
             _restore_databases(staged, urls, manifest["databases"], say)
-        _settle(here, staged, say)
+        _settle(settings, staged, say)
     finally:
         shutil.rmtree(staged.home, ignore_errors=True)
     say("Now `evergreen up` starts it, and `evergreen deploy` puts this clone's flows up.")
 
 
-def _databases(here: Settings) -> dict[str, str]:
+def _databases(settings: Settings) -> dict[str, str]:
     """Name -> URL, the ledger first. Those of MLflow and Prefect where their servers are ours."""
-    found = {"evergreen": here.evergreen_url}
-    if is_local(here.mlflow_tracking_uri):
-        found["mlflow"] = database_url(here, "mlflow")
-    if is_local(here.prefect_api_url):
-        found["prefect"] = database_url(here, "prefect")
+    found = {"evergreen": settings.evergreen_url}
+    if is_local(settings.mlflow_tracking_uri):
+        found["mlflow"] = database_url(settings, "mlflow")
+    if is_local(settings.prefect_api_url):
+        found["prefect"] = database_url(settings, "prefect")
     return found
 
 
-def _add_folders(here: Settings, writer: Writer, say: Say) -> None:
+def _add_folders(settings: Settings, writer: Writer, say: Say) -> None:
     for name in FOLDERS:
-        if (folder := here.home / name).is_dir():
+        if (folder := settings.home / name).is_dir():
             before = writer.size
             writer.add_tree(folder, name)
             say(f"{name}: {(writer.size - before) / 1e6:,.1f} MB")
 
 
-def _add_refs(here: Settings, writer: Writer, scratch: Path, say: Say) -> None:
+def _add_refs(settings: Settings, writer: Writer, scratch: Path, say: Say) -> None:
     """Git refs and tags of runs and versions, with all that they are made from."""
-    refs = workspace.git(here.folder, "for-each-ref", "--format=%(refname)", *REFS).splitlines()
+    refs = workspace.git(settings.folder, "for-each-ref", "--format=%(refname)", *REFS).splitlines()
     if refs:
-        workspace.git(here.folder, "bundle", "create", "--quiet", str(scratch / BUNDLE), *refs)
+        workspace.git(settings.folder, "bundle", "create", "--quiet", str(scratch / BUNDLE), *refs)
         writer.add(scratch / BUNDLE, BUNDLE)
         say(f"git: {len(refs)} refs of runs and versions")
 
 
-def _not_in_it(here: Settings) -> Iterator[str]:
+def _not_in_it(settings: Settings) -> Iterator[str]:
     """What a person might think is in it."""
     yield "Not in it: the source database, and passwords."
-    if not is_local(here.mlflow_tracking_uri):
-        yield f"Not in it: MLflow at another host ({here.mlflow_tracking_uri}), its database and artifacts."
-    if not is_local(here.prefect_api_url):
-        yield f"Not in it: Prefect at another host ({here.prefect_api_url})."
-    if here.shares_remote:
-        yield f"Not in it: the DVC remote {here.dvc_remote}, which is outside of {here.home}."
-    url = here.evergreen_url
+    if not is_local(settings.mlflow_tracking_uri):
+        yield f"Not in it: MLflow at another host ({settings.mlflow_tracking_uri}), its database and artifacts."
+    if not is_local(settings.prefect_api_url):
+        yield f"Not in it: Prefect at another host ({settings.prefect_api_url})."
+    if settings.shares_remote:
+        yield f"Not in it: the DVC remote {settings.dvc_remote}, which is outside of {settings.home}."
+    url = settings.evergreen_url
     elsewhere = {
         model
         for model in ledger.models(url)
         for version in ledger.versions(url, model)
-        if not workspace.has_commit(here.folder, version.git_commit)
+        if not workspace.has_commit(settings.folder, version.git_commit)
     }
     if elsewhere:
         yield f"Not in it: git refs of {', '.join(sorted(elsewhere))}, which were made in other clones: back those up as well."
 
 
-def _check_place(here: Settings) -> None:
-    if here.home.exists() and any(here.home.iterdir()):
+def _check_place(settings: Settings) -> None:
+    if settings.home.exists() and any(settings.home.iterdir()):
         raise EvergreenError(
-            f"{here.home} is not empty: a backup is restored into an empty place only. Set EVERGREEN_HOME in .env to another "
+            f"{settings.home} is not empty: a backup is restored into an empty home only. Set EVERGREEN_HOME in .env to another "
             "folder, or move this one away."
         )
-    if here.evergreen:
-        for name, url in _databases(here).items():
+    if settings.evergreen:
+        for name, url in _databases(settings).items():
             _check_empty(name, url)
-    elif not processes.is_free(here.postgres_port):
-        raise EvergreenError(f"Port {here.postgres_port} is taken: set EVERGREEN_POSTGRES_PORT in .env to a free one.")
+    elif not processes.is_free(settings.postgres_port):
+        raise EvergreenError(f"Port {settings.postgres_port} is taken: set EVERGREEN_POSTGRES_PORT in .env to a free one.")
 
 
 def _check_empty(name: str, url: str) -> None:
@@ -191,17 +195,17 @@ def _restore_databases(staged: Settings, urls: Mapping[str, str], names: list[An
         say(f"schema evergreen was brought to {applied[-1]}")
 
 
-def _settle(here: Settings, staged: Settings, say: Say) -> None:
+def _settle(settings: Settings, staged: Settings, say: Say) -> None:
     """What was staged becomes the home, and the refs this clone's."""
     bundle = staged.home / BUNDLE
     if bundle.exists():
         specs = [f"{ref}/*:{ref}/*" for ref in REFS]
-        workspace.git(here.folder, "fetch", "--quiet", "--no-tags", str(bundle), *specs)
+        workspace.git(settings.folder, "fetch", "--quiet", "--no-tags", str(bundle), *specs)
         bundle.unlink()
         say("git: refs of runs and versions are in this clone")
     for left in [*staged.home.glob("*.dump"), staged.home / archive.MANIFEST, staged.home / "postgres.log"]:
         left.unlink(missing_ok=True)
     store.stamp(staged.home)
-    if here.home.exists():
-        here.home.rmdir()
-    staged.home.rename(here.home)
+    if settings.home.exists():
+        settings.home.rmdir()
+    staged.home.rename(settings.home)

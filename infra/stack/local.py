@@ -159,8 +159,10 @@ def _addresses(settings: Settings) -> dict[str, str]:
 def _check_same_addresses(settings: Settings) -> None:
     """Refuse to pass off a running stack with other addresses as this project's."""
     running = supervisor_control.noted_addresses(settings.home)
-    here = _addresses(settings)
-    differing = [f"{name} is {value} there, {here[name]} here" for name, value in running.items() if here[name] != value]
+    settings = _addresses(settings)
+    differing = [
+        f"{name} is {value} there, {settings[name]} here" for name, value in running.items() if settings[name] != value
+    ]
     if differing:
         raise EvergreenError(
             f"The stack in {settings.home} runs with other addresses: {'; '.join(differing)}. Put the same into .env, "

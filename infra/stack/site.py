@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitoring import live
-from pipelines.config import settings
+from pipelines.config.settings import load as load_settings
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -58,7 +58,7 @@ def app() -> ASGIApp:
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    site = folder(settings.load().home)
+    site = folder(load_settings().home)
 
     def first_page(_request: object) -> Response:
         return HTMLResponse(live.refresh((site / "index.html").read_text(encoding="utf-8")))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import params, settings, stage
+from pipelines.config import params, stage
+from pipelines.config.settings import load as load_settings
 from pipelines.data.extract import Queries, extract
 
 
@@ -17,7 +18,7 @@ def told(account: dict[str, Any]) -> str:
 
 def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
     """Extract the pinned rows of a dataset with their manifest, and count what was left out."""
-    source, data = settings.load().source_url, params.read().data
+    source, data = load_settings().source_url, params.read().data
     with stage.phase("read"):
         found, account = extract(source, Queries(queries), data, rows)
     stage.write_json(manifest, found)

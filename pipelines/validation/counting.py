@@ -272,13 +272,13 @@ class Counts:
         """One result an expectation: of all rows and of the newest snapshot, and the worse of the two."""
         tallies = [{part: Tally() for part in item.parts if part == ALL or self.newest} for item in self.expectations]
         for batch in batches:
-            here = {ALL: batch}
+            settings = {ALL: batch}
             if self.newest is not None:
-                here[NEWEST] = batch.filter(pc.equal(batch[self.time], pa.scalar(self.newest, batch[self.time].type)))
+                settings[NEWEST] = batch.filter(pc.equal(batch[self.time], pa.scalar(self.newest, batch[self.time].type)))
             for item, tally in zip(self.expectations, tallies, strict=True):
                 for part, counted in tally.items():
-                    counted.rows += here[part].num_rows
-                    self.wanted[item.type][0](counted, [here[part][name] for name in item.columns], item.kwargs)
+                    counted.rows += settings[part].num_rows
+                    self.wanted[item.type][0](counted, [settings[part][name] for name in item.columns], item.kwargs)
         for item, tally in zip(self.expectations, tallies, strict=True):
             yield self._result(item, tally)
 

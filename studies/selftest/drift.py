@@ -52,19 +52,19 @@ class Watched:
 
     @classmethod
     def of(cls, params: Params) -> Watched:
-        here = world.settings(params)
-        monitor = here.monitor.model_copy(
+        settings = world.settings(params)
+        monitor = settings.monitor.model_copy(
             update={
                 "per_unit_columns": {},
                 "non_stationary_columns": [],
-                "min_baseline_windows": min(here.monitor.min_baseline_windows, 10),
+                "min_baseline_windows": min(settings.monitor.min_baseline_windows, 10),
             }
         )
-        data = here.data.model_copy(update={"target": "churned"})
-        features = here.features.model_copy(update={"exclude": ["gender"]})
-        here = here.model_copy(update={"monitor": monitor, "data": data, "features": features})
+        data = settings.data.model_copy(update={"target": "churned"})
+        features = settings.features.model_copy(update={"exclude": ["gender"]})
+        settings = settings.model_copy(update={"monitor": monitor, "data": data, "features": features})
         months = [_month(number) for number in range(1, replay.LAST + 1)]
-        version = replay.train(pa.concat_tables(months), here)
+        version = replay.train(pa.concat_tables(months), settings)
         return cls(version, months, [version.count(rows) for rows in months])
 
     def months_said(self, change: Callable[[pa.Table], pa.Table]) -> list[replay.Window]:

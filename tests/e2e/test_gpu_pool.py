@@ -70,11 +70,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 from flows.execution import dvc, local, workspace
 from flows.execution.remote import Policy
-from pipelines.config import settings
+from pipelines.config.settings import load as load_settings
 
 @flow(name="few-stages", persist_result=False)
 def few_stages(without_worker: str, worker_deadline: float) -> None:
-    here, ran = settings.load(), []
+    here, ran = load_settings(), []
     print("RUN", flow_run.id, flush=True)
     place = workspace.create(here, flow_run.id, workspace.git(here.folder, "rev-parse", "HEAD"))
     try:

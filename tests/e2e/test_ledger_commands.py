@@ -54,11 +54,11 @@ def test_a_version_is_traced_to_its_commit_and_every_step_holds(project, version
 
 
 def test_a_prediction_is_traced_through_the_version_that_made_it(project, version):
-    here = project.settings
-    bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
-    with lineage.source(here, version) as source:
-        run = score.score(source, here.scorer_url, version, bundle, as_of=DAY)
-    with postgres.connect(here.watcher_url) as connection:
+    settings = project.settings
+    bundle = publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
+    with lineage.source(settings, version) as source:
+        run = score.score(source, settings.scorer_url, version, bundle, as_of=DAY)
+    with postgres.connect(settings.watcher_url) as connection:
         asked = "select prediction_id, score, entity from evergreen.predictions where run_key = %s limit 1"
         identifier, scored, entity = connection.execute(asked, [run.run_key]).fetchone()
     said = project.clone.evergreen("trace", str(identifier)).splitlines()
@@ -69,8 +69,8 @@ def test_a_prediction_is_traced_through_the_version_that_made_it(project, versio
 
 
 def test_a_byte_flipped_in_the_cache_is_a_step_that_does_not_hold(project, version):
-    here = project.settings
-    rows = cached.find(here, cached.outputs(here.folder, version.git_commit)["data/rows.parquet"])
+    settings = project.settings
+    rows = cached.find(settings, cached.outputs(settings.folder, version.git_commit)["data/rows.parquet"])
     content = bytearray(rows.read_bytes())
     content[1000] ^= 1
     with damaged(rows, bytes(content)):
@@ -80,27 +80,27 @@ def test_a_byte_flipped_in_the_cache_is_a_step_that_does_not_hold(project, versi
 
 
 def test_aliases_that_somebody_moved_are_mended_by_the_doctor_and_by_what_follows_a_rollback(project):
-    here = project.settings
+    settings = project.settings
     from pipelines.registry import mlflow_registry
 
     def aliases():
-        with mlflow_registry._client(here.mlflow_tracking_uri) as client:
+        with mlflow_registry._client(settings.mlflow_tracking_uri) as client:
             return dict(client.get_registered_model("churn").aliases)
 
     def spoil():
-        with mlflow_registry._client(here.mlflow_tracking_uri) as client:
+        with mlflow_registry._client(settings.mlflow_tracking_uri) as client:
             client.delete_registered_model_alias("churn", "champion")
 
     right = aliases()
     spoil()
-    (found,) = doctor._aliases(here)
+    (found,) = doctor._aliases(settings)
     assert "@champion: none ->" in found.what and "mended" in found.what
     assert aliases() == right
-    assert list(doctor._aliases(here)) == []
+    assert list(doctor._aliases(settings)) == []
     spoil()
     said: list[str] = []
-    revision = ledger.champion(here.promoter_url, "churn").revision
-    rollback.tell(here, "churn", revision, said.append)
+    revision = ledger.champion(settings.promoter_url, "churn").revision
+    rollback.tell(settings, "churn", revision, said.append)
     assert len(said) == 1 and "@champion: none ->" in said[0]
     assert aliases() == right
 
@@ -116,11 +116,11 @@ def test_a_version_is_rebuilt_from_the_source_byte_for_byte(project):
 
 @pytest.mark.long
 def test_where_history_was_changed_it_is_rebuilt_from_the_snapshot_and_without_that_not_at_all(project, version):
-    here = project.settings
+    settings = project.settings
     change = (
         "update telecom.customers set region = 'elsewhere' where customer_id = (select min(customer_id) from telecom.customers)"
     )
-    with postgres.connect(here.load_url) as company:
+    with postgres.connect(settings.load_url) as company:
         before = company.execute("select min(customer_id), min(region) from telecom.customers").fetchone()
         (region,) = company.execute("select region from telecom.customers where customer_id = %s", before[:1]).fetchone()
         company.execute(change)
@@ -128,9 +128,9 @@ def test_where_history_was_changed_it_is_rebuilt_from_the_snapshot_and_without_t
         said = project.clone.evergreen("rebuild", "v1")
         assert "history was changed since" in said and "rebuilt from the snapshot in the cache" in said
         assert "byte for byte" in said
-        rows = cached.outputs(here.folder, version.git_commit)["data/rows.parquet"]
+        rows = cached.outputs(settings.folder, version.git_commit)["data/rows.parquet"]
         hidden = []
-        while path := cached.find(here, rows):
+        while path := cached.find(settings, rows):
             hidden.append((path, path.with_name(f"{path.name}.hidden")))
             path.rename(hidden[-1][1])
         try:
@@ -140,5 +140,5 @@ def test_where_history_was_changed_it_is_rebuilt_from_the_snapshot_and_without_t
                 shutil.move(aside, path)
         assert "v1 cannot be rebuilt" in refused and "The published model is untouched" in refused
     finally:
-        with postgres.connect(here.load_url) as company:
+        with postgres.connect(settings.load_url) as company:
             company.execute("update telecom.customers set region = %s where customer_id = %s", [region, before[0]])

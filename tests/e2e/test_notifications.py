@@ -155,21 +155,21 @@ def test_deploying_twice_doubles_nothing_and_keeps_what_a_person_paused(told: Cl
 
 
 def test_a_block_that_is_no_longer_named_is_no_longer_told(told: Clone) -> None:
-    here, deployments = told.settings, ["retrain/told"]
-    blocks = notifications.find_blocks(here)
+    settings, deployments = told.settings, ["retrain/told"]
+    blocks = notifications.find_blocks(settings)
     for model in ("other", "another"):
-        assert len(notifications.put_up(here, model, blocks, deployments)) == 2
-    assert notifications.put_up(here, "other", {}, deployments) == []
+        assert len(notifications.put_up(settings, model, blocks, deployments)) == 2
+    assert notifications.put_up(settings, "other", {}, deployments) == []
     assert automations(told, "other") == {}
     assert len(automations(told, "another")) == 2
-    notifications.put_up(here, "another", {}, deployments)
+    notifications.put_up(settings, "another", {}, deployments)
 
 
 def test_a_block_that_is_not_there_is_named_before_anything_changes(told: Clone) -> None:
-    here = replace(told.settings, notify=(BLOCK, "slack-webhook/nobody"))
+    settings = replace(told.settings, notify=(BLOCK, "slack-webhook/nobody"))
     with pytest.raises(EvergreenError, match=r"slack-webhook/nobody, and Prefect has no such block.*block create slack"):
-        notifications.find_blocks(here)
-    (found,) = [one for one in doctor.diagnose(here) if "EVERGREEN_NOTIFY" in one.what]
+        notifications.find_blocks(settings)
+    (found,) = [one for one in doctor.diagnose(settings) if "EVERGREEN_NOTIFY" in one.what]
     assert "slack-webhook/nobody" in found.what
     assert "prefect block create slack-webhook" in found.next
 

@@ -42,7 +42,7 @@ class Asked:
 
     version: ledger.Version
     run: FlowRun
-    here: Settings
+    settings: Settings
 
     def answer(self, answer: str, comment: str = "seen") -> Any:
         """What the server says to the form that the UI sends."""
@@ -51,31 +51,31 @@ class Asked:
         return ask("post", f"{self.run.api}/flow_runs/{self.run.id}/resume", body)
 
     def newest(self) -> ledger.Promotion:
-        return ledger.history(self.here.evergreen_url, MODEL, 1)[0]
+        return ledger.history(self.settings.evergreen_url, MODEL, 1)[0]
 
 
 @pytest.fixture
 def asked(clone: Clone, tmp_path) -> Asked:
     """The next better version, published and judged by the gate."""
-    here = clone.settings
-    count = len(ledger.versions(here.evergreen_url, MODEL))
+    settings = clone.settings
+    count = len(ledger.versions(settings.evergreen_url, MODEL))
     release = bundles.write_release(tmp_path / "release", MODEL, WEIGHTS[count])
-    version = publish.publish_version(here.evergreen_url, here.mlflow_tracking_uri, release)
+    version = publish.publish_version(settings.evergreen_url, settings.mlflow_tracking_uri, release)
     params = bundles.params(promotion=bundles.PROMOTION.model_copy(update={"mode": "review", "min_effect": 0.0}))
     decide = {"cache": tmp_path / "cache", "actor": "tester"}
     rows = bundles.held_out_rows()
-    verdict = publish.decide(here.evergreen_url, here.mlflow_tracking_uri, version, rows, params, **decide)
+    verdict = publish.decide(settings.evergreen_url, settings.mlflow_tracking_uri, version, rows, params, **decide)
     assert (verdict.outcome, verdict.finding) == ("rejected", "awaits review")
     pages = {site.SUMMARY: "It awaits an answer."}
-    site.write_version(here.home / "site", MODEL, version.version, verdict=pages, card="", reports={}, links={})
-    address = promote.begin(here, version)
-    assert promote.begin(here, version) == address  # asking again, after a kill, is asking once
-    run = FlowRun(here.prefect_api_url, re.search(r"[0-9a-f-]{36}$", address)[0])
-    return Asked(version, run, here)
+    site.write_version(settings.home / "site", MODEL, version.version, verdict=pages, card="", reports={}, links={})
+    address = promote.begin(settings, version)
+    assert promote.begin(settings, version) == address  # asking again, after a kill, is asking once
+    run = FlowRun(settings.prefect_api_url, re.search(r"[0-9a-f-]{36}$", address)[0])
+    return Asked(version, run, settings)
 
 
 def test_rejected_stays_out_says_who_and_why_and_is_kept_on_the_page(asked: Asked) -> None:
-    before = ledger.champion(asked.here.evergreen_url, MODEL)
+    before = ledger.champion(asked.settings.evergreen_url, MODEL)
     refused = asked.answer("reject", comment="")
     assert refused["status"] == "REJECT" and "comment" in str(refused["details"])  # nobody answers without a reason
     assert asked.answer("reject", "Its recall among the young.")["status"] == "ACCEPT"
@@ -85,8 +85,8 @@ def test_rejected_stays_out_says_who_and_why_and_is_kept_on_the_page(asked: Aske
     verdict = Verdict.from_dict(row.verdict)
     assert (verdict.finding, verdict.review["comment"]) == ("rejected", "Its recall among the young.")
     assert verdict.comparisons or verdict.evidence  # what the gate saw is kept with the answer
-    assert ledger.champion(asked.here.evergreen_url, MODEL) == before
-    page = (asked.here.home / "site" / MODEL / f"v{asked.version.version}" / "index.html").read_text()
+    assert ledger.champion(asked.settings.evergreen_url, MODEL) == before
+    page = (asked.settings.home / "site" / MODEL / f"v{asked.version.version}" / "index.html").read_text()
     assert "It awaits an answer." not in page and "Its recall among the young." in page
 
 
@@ -95,9 +95,9 @@ def test_approved_becomes_champion_with_its_alias(asked: Asked) -> None:
     assert asked.run.wait(120)["type"] == "COMPLETED", asked.run.state
     row = asked.newest()
     assert (row.decision, row.actor, row.reason) == ("promoted", "Ada", "Approved by Ada: Looks right.")
-    champion = ledger.champion(asked.here.evergreen_url, MODEL)
+    champion = ledger.champion(asked.settings.evergreen_url, MODEL)
     assert champion is not None and champion.version == asked.version.version
-    assert publish.reconcile(asked.here.evergreen_url, asked.here.mlflow_tracking_uri, MODEL) == []
+    assert publish.reconcile(asked.settings.evergreen_url, asked.settings.mlflow_tracking_uri, MODEL) == []
     wait_for(lambda: {"evergreen.review", "evergreen.promoted"} <= told(asked), 30, "both events")  # stored a moment later
 
 
@@ -109,10 +109,10 @@ def told(asked: Asked) -> set[str]:
 
 @pytest.mark.long
 def test_approved_after_the_champion_moved_is_refused_and_says_what_to_do(asked: Asked, tmp_path: Path) -> None:
-    url = asked.here.evergreen_url
+    url = asked.settings.evergreen_url
     champion = ledger.champion(url, MODEL)
     release = bundles.write_release(tmp_path / "other", MODEL, {"strong": 0.5})
-    other = publish.publish_version(url, asked.here.mlflow_tracking_uri, release)
+    other = publish.publish_version(url, asked.settings.mlflow_tracking_uri, release)
     revision = champion.revision if champion else 0
     publish.record_decision(url, other, Verdict("by hand", "Bob: back"), revision=revision, actor="Bob")
     asked.answer("approve")
@@ -124,7 +124,7 @@ def test_approved_after_the_champion_moved_is_refused_and_says_what_to_do(asked:
 
 @pytest.mark.long
 def test_an_answer_that_never_came_is_entered_by_whoever_looks_next(asked: Asked) -> None:
-    url = asked.here.evergreen_url
+    url = asked.settings.evergreen_url
     wait_for(lambda: asked.run.state["type"] == "PAUSED", 120, "the run suspended")
     (review,) = promote.reviews.open_reviews(url, MODEL)
     late = replace(review, verdict=replace(review.verdict, review={**review.verdict.review, "hours": 1e-6}))

@@ -30,10 +30,10 @@ def scored(project: Project) -> FlowRun:
 
 def by_hand(project: Project, version: ledger.Version, as_of: dt.date) -> dict[str, float]:
     """Entity -> score, all in memory."""
-    here = project.settings
-    bundle = publish.fetch(here.mlflow_tracking_uri, version, here.home / "models")
+    settings = project.settings
+    bundle = publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
     with (
-        lineage.source(here, version) as source,
+        lineage.source(settings, version) as source,
         postgres.snapshot(source.url) as opened,
         opened.batches(source.statement(as_of, None)) as batches,
     ):
@@ -91,14 +91,14 @@ def test_a_version_is_scored_by_its_own_sql(project: Project) -> None:
 
 @pytest.mark.usefixtures("scored")
 def test_the_demos_labels_come_when_they_are_final(project: Project) -> None:
-    here = project.settings
+    settings = project.settings
     run_score(project.clone, as_of=str(EARLIER))
     window = {"as_of_from": EARLIER, "as_of_to": EARLIER}
-    with lineage.source(here, ledger.champion(here.evergreen_url, "churn")) as source:
+    with lineage.source(settings, ledger.champion(settings.evergreen_url, "churn")) as source:
         assert isinstance(source, Source)
-        outcomes.pull(source, here.evergreen_url, "churn", available_by=EARLIER + dt.timedelta(44), **window)
-    early = outcomes.counts(here.evergreen_url, "churn", judged_on=EARLIER + dt.timedelta(43), **window)
-    final = outcomes.counts(here.evergreen_url, "churn", judged_on=EARLIER + dt.timedelta(44), **window)
+        outcomes.pull(source, settings.evergreen_url, "churn", available_by=EARLIER + dt.timedelta(44), **window)
+    early = outcomes.counts(settings.evergreen_url, "churn", judged_on=EARLIER + dt.timedelta(43), **window)
+    final = outcomes.counts(settings.evergreen_url, "churn", judged_on=EARLIER + dt.timedelta(44), **window)
     assert early.immature == final.matured > 500 and early.matured == final.immature == 0
     assert 0.95 * final.matured < final.labelled <= final.matured and final.positives > 5
 

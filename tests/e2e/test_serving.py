@@ -15,30 +15,30 @@ from tests.support.clones import wait_for
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_line_that_is_printed_works_and_the_answer_is_kept(project):
-    here = project.settings
-    champion = ledger.champion(here.evergreen_url, "churn")
-    api.wait_for(here, champion.version)
-    line = api.curl(here, champion)
-    done = subprocess.run(line, shell=True, cwd=here.folder, capture_output=True, text=True, check=True)
+    settings = project.settings
+    champion = ledger.champion(settings.evergreen_url, "churn")
+    api.wait_for(settings, champion.version)
+    line = api.curl(settings, champion)
+    done = subprocess.run(line, shell=True, cwd=settings.folder, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert (found["model"], found["version"], found["stale"]) == ("churn", champion.version, False)
     assert 0 < found["probability"] < 1
-    assert api_key.show(here) not in line
-    wait_for(lambda: _kept(here, found["prediction_id"]), 20, "the answer in the ledger")
+    assert api_key.show(settings) not in line
+    wait_for(lambda: _kept(settings, found["prediction_id"]), 20, "the answer in the ledger")
 
 
-def _kept(here, identity):
-    with postgres.connect(here.evergreen_url) as connection:
+def _kept(settings, identity):
+    with postgres.connect(settings.evergreen_url) as connection:
         asked = "select source from evergreen.predictions where prediction_id = %s"
         return connection.execute(asked, [identity]).fetchone() == ("api",)
 
 
 def test_the_card_is_of_the_champion(project):
-    here = project.settings
-    champion = ledger.champion(here.evergreen_url, "churn")
-    api.wait_for(here, champion.version)
-    headers = {"Authorization": f"Bearer {api_key.show(here)}"}
-    card = httpx.get(f"{here.api_url}/model", headers=headers, trust_env=False).json()
+    settings = project.settings
+    champion = ledger.champion(settings.evergreen_url, "churn")
+    api.wait_for(settings, champion.version)
+    headers = {"Authorization": f"Bearer {api_key.show(settings)}"}
+    card = httpx.get(f"{settings.api_url}/model", headers=headers, trust_env=False).json()
     assert card["bundle_sha256"] == champion.bundle_sha256
     assert card["entity"] == "customer_id"
     assert {"tenure_months", "plan"} <= {feature["name"] for feature in card["features"]}

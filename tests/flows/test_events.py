@@ -80,12 +80,12 @@ def test_a_promotion_by_hand_stands_when_nobody_can_be_told(ledger_url: str, tmp
     ledger.migrate(ledger_url)
     version = register(ledger_url, "a")
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}/api"
-    here = Settings(tmp_path, tmp_path, evergreen=ledger_url, prefect_api_url=nobody)
+    settings = Settings(tmp_path, tmp_path, evergreen=ledger_url, prefect_api_url=nobody)
     ledger.promote(ledger_url, version.model, 1, expected_revision=0, actor="me", reason="me: tried", verdict={})
     said: list[str] = []
-    manual._tell(here, version.model, [], said.append)
+    manual._tell(settings, version.model, [], said.append)
     assert "The promotion stands, and nobody was told of it: Prefect did not take" in said[0]
-    manual._tell(here, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
+    manual._tell(settings, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
     assert len(said) == 1
 
 

@@ -20,7 +20,7 @@ a_section_of_those_days: {x: 1}
 
 
 @pytest.fixture
-def here(tmp_path) -> Settings:
+def settings(tmp_path) -> Settings:
     folder = tmp_path / "clone"
     (folder / "sql" / "churn").mkdir(parents=True)
     (folder / "params.yaml").write_text(PARAMS)
@@ -40,20 +40,20 @@ def version_of(commit: str) -> ledger.Version:
     )  # fmt: skip
 
 
-def test_params_of_earlier_days_still_say_what_the_rows_were(here):
-    commit = workspace.git(here.folder, "rev-parse", "HEAD")
-    with lineage.source(here, version_of(commit)) as source:
+def test_params_of_earlier_days_still_say_what_the_rows_were(settings):
+    commit = workspace.git(settings.folder, "rev-parse", "HEAD")
+    with lineage.source(settings, version_of(commit)) as source:
         assert (source.data.personal, source.data.horizon_days) == ([], 30)
         assert source.queries.training_set.read_text() == "select 1\n"
 
 
-def test_outcomes_that_were_written_later_are_the_clones(here):
-    commit = workspace.git(here.folder, "rev-parse", "HEAD")
-    (here.folder / "sql" / "churn" / "outcomes.sql").write_text("select 2")
-    with lineage.source(here, version_of(commit)) as source:
+def test_outcomes_that_were_written_later_are_the_clones(settings):
+    commit = workspace.git(settings.folder, "rev-parse", "HEAD")
+    (settings.folder / "sql" / "churn" / "outcomes.sql").write_text("select 2")
+    with lineage.source(settings, version_of(commit)) as source:
         assert source.queries.outcomes.read_text() == "select 2"
 
 
-def test_a_version_of_another_clone_says_where_to_fetch_it(here):
-    with pytest.raises(EvergreenError, match="was made in another clone"), lineage.source(here, version_of("c0ffee" * 6)):
+def test_a_version_of_another_clone_says_where_to_fetch_it(settings):
+    with pytest.raises(EvergreenError, match="was made in another clone"), lineage.source(settings, version_of("c0ffee" * 6)):
         pass

@@ -18,8 +18,8 @@ DEPLOYMENT = str(uuid4())
 @pytest.fixture
 def automations(tmp_path) -> dict[str, AutomationCore]:
     """`decisions` and `failures` of the model churn for one block."""
-    here = Settings.load_from(tmp_path, {"EVERGREEN_SITE_URL": "http://site:8090"})
-    found = notifications._automations(here, "churn", "slack-webhook/team", uuid4(), [DEPLOYMENT])
+    settings = Settings.load_from(tmp_path, {"EVERGREEN_SITE_URL": "http://site:8090"})
+    found = notifications._automations(settings, "churn", "slack-webhook/team", uuid4(), [DEPLOYMENT])
     return {one.name.rpartition(" ")[2]: one for one in found}
 
 

@@ -18,15 +18,15 @@ ROWS = b"rows as they were"
 
 
 @pytest.fixture
-def here(tmp_path, ledger_url):
+def settings(tmp_path, ledger_url):
     return small_clone.make(tmp_path / "clone", ledger_url, 1, {1: ROWS})
 
 
-def bring(here, rows_sha256: str = hashlib.sha256(ROWS).hexdigest()) -> Path:
+def bring(settings, rows_sha256: str = hashlib.sha256(ROWS).hexdigest()) -> Path:
     """The snapshot of version 1 in a workspace; its folder."""
-    version = ledger.version(here.promoter_url, "churn", 1)
-    with rebuild._workspace(here, version) as place:
-        rebuild._bring(here, version, rows_sha256, place)
+    version = ledger.version(settings.promoter_url, "churn", 1)
+    with rebuild._workspace(settings, version) as place:
+        rebuild._bring(settings, version, rows_sha256, place)
         assert (place.folder / rebuild.ROWS).read_bytes() == ROWS
     return place.folder
 
@@ -41,21 +41,21 @@ def test_what_the_bundle_waits_for_is_run_and_nothing_beside_it():
     assert rebuild._needed(stages) == ["extract", "train@mlp", "package"]
 
 
-def test_a_workspace_has_an_empty_cache_of_its_own_and_is_gone_afterwards(here):
-    version = ledger.version(here.promoter_url, "churn", 1)
-    with rebuild._workspace(here, version) as place:
+def test_a_workspace_has_an_empty_cache_of_its_own_and_is_gone_afterwards(settings):
+    version = ledger.version(settings.promoter_url, "churn", 1)
+    with rebuild._workspace(settings, version) as place:
         config = (place.folder / ".dvc" / "config.local").read_text()
         assert f"dir = {place.folder}/.evergreen/dvc/cache" in config
-        assert f"url = {here.dvc_remote}" in config
+        assert f"url = {settings.dvc_remote}" in config
         assert not (place.folder / "dvc.lock").exists()
-    assert not bring(here).exists()
+    assert not bring(settings).exists()
 
 
-def test_a_snapshot_that_is_damaged_or_gone_is_refused(here):
+def test_a_snapshot_that_is_damaged_or_gone_is_refused(settings):
     with pytest.raises(EvergreenError, match=r"snapshot of churn v1 in the cache is damaged.*evergreen checkout v1"):
-        bring(here, rows_sha256="0" * 64)
-    while path := cached.find(here, hashlib.md5(ROWS).hexdigest()):
+        bring(settings, rows_sha256="0" * 64)
+    while path := cached.find(settings, hashlib.md5(ROWS).hexdigest()):
         path.unlink()
     with pytest.raises(EvergreenError, match=r"churn v1 cannot be rebuilt.*The published model is untouched"):
-        bring(here)
-    assert list((here.home / "runs").iterdir()) == []
+        bring(settings)
+    assert list((settings.home / "runs").iterdir()) == []

@@ -39,21 +39,21 @@ def clone_with(folder: Path, env: str) -> Settings:
 def only_postgres(tmp_path: Path, name: str) -> Settings:
     """A stack that is Postgres alone, not started."""
     write_env_file(tmp_path)
-    here = clone_with(tmp_path / name, (tmp_path / ".env").read_text())
+    settings = clone_with(tmp_path / name, (tmp_path / ".env").read_text())
     elsewhere = {"prefect_api_url": "http://prefect.invalid/api", "mlflow_tracking_uri": "http://mlflow.invalid"}
     elsewhere |= {"site_url": "http://site.invalid", "api_url": "http://api.invalid"}
-    return replace(here, home=here.folder / ".evergreen", **elsewhere)
+    return replace(settings, home=settings.folder / ".evergreen", **elsewhere)
 
 
-def publish_here(here: Settings, weight: float) -> ledger.Version:
+def publish_here(settings: Settings, weight: float) -> ledger.Version:
     """A version that was made at a commit of the clone, with its bundle in the home."""
-    bundle = bundles.keep(here.home, {"strong": weight})
+    bundle = bundles.keep(settings.home, {"strong": weight})
     ref = f"refs/evergreen/runs/{weight}"
-    commit = workspace.snapshot_commit(here.folder)
-    workspace.git(here.folder, "update-ref", ref, commit)
+    commit = workspace.snapshot_commit(settings.folder)
+    workspace.git(settings.folder, "update-ref", ref, commit)
     new = bundles.registration(bundle, git_commit=commit, git_ref=ref)
-    version = ledger.register_version(here.promoter_url, new)
-    workspace.tag(here.folder, "churn", version.version, ref)
+    version = ledger.register_version(settings.promoter_url, new)
+    workspace.tag(settings.folder, "churn", version.version, ref)
     return version
 
 
@@ -61,20 +61,20 @@ def publish_here(here: Settings, weight: float) -> ledger.Version:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Path]]:
     """A stopped stack with two versions, and its backup, made while it ran."""
     tmp_path = tmp_path_factory.mktemp("rejected")
-    here = only_postgres(tmp_path, "first")
+    settings = only_postgres(tmp_path, "first")
     try:
-        local_stack.up(here, SILENT)
+        local_stack.up(settings, SILENT)
         for number, weight in enumerate((1.0, 2.0), 1):
-            publish_here(here, weight)
+            publish_here(settings, weight)
             decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
-            ledger.promote(here.promoter_url, "churn", number, expected_revision=number - 1, **decision)
+            ledger.promote(settings.promoter_url, "churn", number, expected_revision=number - 1, **decision)
         said: list[str] = []
-        command.backup(here, tmp_path / "kept.tar", said.append)
+        command.backup(settings, tmp_path / "kept.tar", said.append)
         assert "Not in it: MLflow at another host (http://mlflow.invalid), its database and artifacts." in said
     finally:
-        local_stack.down(here, SILENT)
-    yield here, tmp_path / "kept.tar"
-    assert processes.belonging_to(here.home) == []
+        local_stack.down(settings, SILENT)
+    yield settings, tmp_path / "kept.tar"
+    assert processes.belonging_to(settings.home) == []
 
 
 def test_a_backup_comes_back_elsewhere_with_passwords_of_its_own(kept, tmp_path):
@@ -140,14 +140,14 @@ def test_nothing_is_collected_or_erased_while_a_backup_is_made(ledger_url):
 @pytest.mark.long
 def test_the_whole_stack_comes_back_and_its_champion_scores_as_before(stack: Settings, tmp_path: Path) -> None:
     """MLflow's registry and artifacts and Prefect's server too, on other ports; the champion is fetched from MLflow."""
-    here = replace(clone_with(tmp_path / "first", (stack.folder / ".env").read_text()), home=stack.home)
+    settings = replace(clone_with(tmp_path / "first", (stack.folder / ".env").read_text()), home=stack.home)
     release = bundles.write_release(tmp_path / "release", "restored")
-    version = publish.publish_version(here.promoter_url, here.mlflow_tracking_uri, release)
-    ledger.promote(here.promoter_url, "restored", 1, expected_revision=0, actor="tester", reason="first", verdict={})
-    publish.reconcile(here.promoter_url, here.mlflow_tracking_uri, "restored")
+    version = publish.publish_version(settings.promoter_url, settings.mlflow_tracking_uri, release)
+    ledger.promote(settings.promoter_url, "restored", 1, expected_revision=0, actor="tester", reason="first", verdict={})
+    publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, "restored")
     rows = bundles.held_out_rows()
     before = onnx_model.load(release.bundle, version.manifest).score(rows)
-    command.backup(here, tmp_path / "rejected", print)
+    command.backup(settings, tmp_path / "rejected", print)
     (tmp_path / "second").mkdir()
     write_env_file(tmp_path / "second")
     second = Settings.load_from(tmp_path / "second", {})

@@ -19,32 +19,32 @@ LATE = {name: {"point": 0.6, "low": 0.5, "high": 0.7} for name in summary.SHOWN}
 
 
 @pytest.fixture
-def here(tmp_path, ledger_url) -> Settings:
+def settings(tmp_path, ledger_url) -> Settings:
     ledger.migrate(ledger_url)
     return Settings.load_from(tmp_path, {"EVERGREEN_URL": ledger_url, "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"})
 
 
-def champion(here: Settings, found: dict, newest: dict | None) -> str:
+def champion(settings: Settings, found: dict, newest: dict | None) -> str:
     """What is said of a champion with these figures."""
-    draft = bundles.write(here.home / "models" / "draft", {"strong": 1.0})
+    draft = bundles.write(settings.home / "models" / "draft", {"strong": 1.0})
     evaluation = bundles.evaluation() | {"newest": newest}
     evaluation["candidates"]["lightgbm"] |= found
     (draft / "evaluation.json").write_text(json.dumps(evaluation))
-    version = ledger.register_version(here.evergreen_url, bundles.registration(draft))
+    version = ledger.register_version(settings.evergreen_url, bundles.registration(draft))
     draft.rename(draft.with_name(version.bundle_sha256))
-    ledger.promote(here.evergreen_url, "churn", 1, expected_revision=0, actor="tester", reason="better", verdict={})
-    return summary.champion(here, "churn")
+    ledger.promote(settings.evergreen_url, "churn", 1, expected_revision=0, actor="tester", reason="better", verdict={})
+    return summary.champion(settings, "churn")
 
 
-def test_the_newest_snapshots_come_first(here):
-    said = champion(here, {"metrics": ALL, "newest": LATE}, NEWEST).splitlines()
+def test_the_newest_snapshots_come_first(settings):
+    said = champion(settings, {"metrics": ALL, "newest": LATE}, NEWEST).splitlines()
     assert said[1] == "out of fold on its newest snapshots, 2024-10-31 to 2024-11-30, 80 rows of 50 entities, 9 positive:"
     assert said[2].split() == ["roc_auc", "0.6000", "[0.5000,", "0.7000]"]
     assert "  on all 1,000 rows of 400 entities, 200 positive: roc_auc 0.8000 [0.7000, 0.9000]" in said
 
 
-def test_a_version_from_before_cross_fitting_says_what_it_has(here):
-    said = champion(here, {"metrics": ALL, "newest": {"roc_auc": LATE["roc_auc"]}}, NEWEST).splitlines()
+def test_a_version_from_before_cross_fitting_says_what_it_has(settings):
+    said = champion(settings, {"metrics": ALL, "newest": {"roc_auc": LATE["roc_auc"]}}, NEWEST).splitlines()
     assert said[1] == "on 1,000 rows of 400 entities, 200 positive, which it was not trained on:"
     assert said[2].split() == ["roc_auc", "0.8000", "[0.7000,", "0.9000]"]
     assert not any("on all" in line for line in said)

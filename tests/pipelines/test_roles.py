@@ -313,10 +313,10 @@ def test_one_role_for_two_kinds_of_work_has_the_rights_of_both(server):
 
 def test_settings_name_the_role_of_each_kind_of_work(tmp_path):
     own = {"EVERGREEN_URL": "postgresql://owner:word@host/ours", "SCORER_URL": "postgresql://writer:word@host/ours"}
-    here = Settings.load_from(tmp_path, own)
-    assert (roles.name_of(here.scorer_url), roles.name_of(here.promoter_url)) == ("writer", "owner")
-    assert roles.of(here) == {"scorer": "writer"}
-    assert roles.of(Settings.load_from(tmp_path, here.environment())) == {"scorer": "writer"}
+    settings = Settings.load_from(tmp_path, own)
+    assert (roles.name_of(settings.scorer_url), roles.name_of(settings.promoter_url)) == ("writer", "owner")
+    assert roles.of(settings) == {"scorer": "writer"}
+    assert roles.of(Settings.load_from(tmp_path, settings.environment())) == {"scorer": "writer"}
     with pytest.raises(EvergreenError, match="SCORER_URL without EVERGREEN_URL"):
         Settings.load_from(tmp_path, {"SCORER_URL": own["SCORER_URL"]})
 

@@ -36,9 +36,9 @@ def test_a_source_of_the_users_own_is_not_loaded_into_by_its_reader(tmp_path):
 
 
 def test_the_variables_of_a_workspace_give_the_same_settings(tmp_path):
-    here = Settings.load_from(tmp_path, {"SOURCE_URL": "postgresql://a:b@host/c", "EVERGREEN_POSTGRES_PORT": "7"})
-    there = Settings.load_from(tmp_path / "elsewhere", here.environment())
-    assert (there.home, there.source_url, there.postgres_port) == (here.home, here.source_url, 7)
+    settings = Settings.load_from(tmp_path, {"SOURCE_URL": "postgresql://a:b@host/c", "EVERGREEN_POSTGRES_PORT": "7"})
+    there = Settings.load_from(tmp_path / "elsewhere", settings.environment())
+    assert (there.home, there.source_url, there.postgres_port) == (settings.home, settings.source_url, 7)
 
 
 def test_a_port_that_is_none_is_named(tmp_path):
@@ -52,9 +52,9 @@ def test_only_this_machine_is_local():
 
 
 def test_notification_blocks_are_named_by_type_and_name(tmp_path):
-    here = Settings.load_from(tmp_path, {"EVERGREEN_NOTIFY": "slack-webhook/team, custom-webhook/ops,slack-webhook/team"})
-    assert here.notify == ("slack-webhook/team", "custom-webhook/ops")
-    assert Settings.load_from(tmp_path, here.environment()).notify == here.notify
+    settings = Settings.load_from(tmp_path, {"EVERGREEN_NOTIFY": "slack-webhook/team, custom-webhook/ops,slack-webhook/team"})
+    assert settings.notify == ("slack-webhook/team", "custom-webhook/ops")
+    assert Settings.load_from(tmp_path, settings.environment()).notify == settings.notify
     assert Settings.load_from(tmp_path, Settings.load_from(tmp_path, {}).environment()).notify == ()
 
 

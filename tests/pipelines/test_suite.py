@@ -55,12 +55,14 @@ def config(**changed) -> params.Params:
 
 def red(rows: pa.Table, of: params.Params | None = None, learnt: pa.Table | None = None) -> list[Check]:
     """Critical checks that fail, by what is learnt from the older snapshots of the clean world."""
-    here = of or config()
-    reference = suite.window(learnt if learnt is not None else world(1), here.data, newest_snapshots=1)
-    proposed = suite.propose(reference, here.data, here.validate_)
+    settings = of or config()
+    reference = suite.window(learnt if learnt is not None else world(1), settings.data, newest_snapshots=1)
+    proposed = suite.propose(reference, settings.data, settings.validate_)
     file = io.BytesIO()
     pq.write_table(rows, file)
-    return [one for one in validate.judge_rows(file, proposed, here).checks if not one.success and one.severity == "critical"]
+    return [
+        one for one in validate.judge_rows(file, proposed, settings).checks if not one.success and one.severity == "critical"
+    ]
 
 
 def named(rows: pa.Table, of: params.Params | None = None) -> set[tuple[str, str | None]]:

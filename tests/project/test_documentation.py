@@ -17,7 +17,8 @@ from cli.app import app
 from flows import events
 from flows.execution.workspace import git
 from pipelines import features
-from pipelines.config import params, settings, stage
+from pipelines.config import params, stage
+from pipelines.config.settings import NAMES
 from pipelines.data import split
 from pipelines.validation import expectations
 from tools import reference
@@ -122,7 +123,7 @@ def test_what_is_made_of_the_code_is_current(path):
 
 def test_settings_that_pages_name_are_known():
     pattern = r"\b((?:EVERGREEN|SOURCE|LOAD|PROMOTER|SCORER|WATCHER)_[A-Z_]+)\b"
-    assert {name for text in PAGES.values() for name in re.findall(pattern, text)} <= {*settings.NAMES}
+    assert {name for text in PAGES.values() for name in re.findall(pattern, text)} <= {*NAMES}
 
 
 def test_the_database_page_names_every_table_and_view():

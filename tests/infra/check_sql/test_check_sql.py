@@ -128,8 +128,8 @@ class Company:
 
     def check(self, **request) -> bool:
         self.said = []
-        here = Settings.load_from(self.folder, self.environment)
-        return command.run(here, self.config, self.folder, command.Request(**request), self.said.append)
+        settings = Settings.load_from(self.folder, self.environment)
+        return command.run(settings, self.config, self.folder, command.Request(**request), self.said.append)
 
     @property
     def text(self) -> str:
@@ -519,8 +519,8 @@ def test_its_database_is_ours_alone(company):
                 pass
             seen.append(name)
 
-    here = Settings.load_from(company.folder, company.environment)
-    assert command.run(here, company.config, company.folder, command.Request(), look)
+    settings = Settings.load_from(company.folder, company.environment)
+    assert command.run(settings, company.config, company.folder, command.Request(), look)
     assert seen
 
 

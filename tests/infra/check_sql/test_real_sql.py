@@ -46,7 +46,7 @@ def check(url, ours, dataset, folder, **request):
     """Whether it is proven, and what is said."""
     shutil.copytree(ROOT / "sql" / dataset, folder, dirs_exist_ok=True)
     file = ROOT / ("params.yaml" if dataset == "churn" else f"sql/{dataset}/params.yaml")
-    here = Settings.load_from(folder, {"SOURCE_URL": url, "EVERGREEN_URL": ours})
+    settings = Settings.load_from(folder, {"SOURCE_URL": url, "EVERGREEN_URL": ours})
     said: list[str] = []
 
     def again(*changes):
@@ -56,7 +56,7 @@ def check(url, ours, dataset, folder, **request):
             assert text.count(old) == 1, old
             text = text.replace(old, new)
         (folder / "training_set.sql").write_text(text)
-        return command.run(here, params.read(file), folder, command.Request(**request), said.append), "\n".join(said)
+        return command.run(settings, params.read(file), folder, command.Request(**request), said.append), "\n".join(said)
 
     return again
 

@@ -42,8 +42,8 @@ class Project:
     def init(self, place: str | Path, target: str = "churn", name: str = "mine", *, force: bool = False, **options) -> str:
         """What it says."""
         said: list[str] = []
-        here = Settings.load_from(self.folder, {"SOURCE_URL": self.url})
-        command.run(here, name, place, Options(target, **options), force=force, say=said.append)
+        settings = Settings.load_from(self.folder, {"SOURCE_URL": self.url})
+        command.run(settings, name, place, Options(target, **options), force=force, say=said.append)
         return "\n".join(said)
 
     def execute(self, *statements: str) -> None:
@@ -244,9 +244,9 @@ def test_what_protected_does_is_told(customers):
 )
 def test_what_it_writes_of_a_table_with_time_is_proven_time_safe(events, options):
     events.init("crm.events", **options)
-    here = Settings.load_from(events.folder, {"SOURCE_URL": events.url, "EVERGREEN_URL": events.url})
+    settings = Settings.load_from(events.folder, {"SOURCE_URL": events.url, "EVERGREEN_URL": events.url})
     said: list[str] = []
-    proven = check_sql.run(here, events.params, events.queries.folder, check_sql.Request(), said.append)
+    proven = check_sql.run(settings, events.params, events.queries.folder, check_sql.Request(), said.append)
     assert proven and sum(line.startswith("ok") for line in said) > 3, "\n".join(said)
 
 
@@ -254,9 +254,9 @@ def test_the_tables_of_a_query_are_left_to_a_person(events):
     file = events.folder / "events.sql"
     file.write_text("select * from crm.events")
     events.init(file, time="day", id="id", available_after=("at",))
-    here = Settings.load_from(events.folder, {"SOURCE_URL": events.url, "EVERGREEN_URL": events.url})
+    settings = Settings.load_from(events.folder, {"SOURCE_URL": events.url, "EVERGREEN_URL": events.url})
     with pytest.raises(EvergreenError, match=r"says nothing of crm\.events.*day, at, joined"):
-        check_sql.run(here, events.params, events.queries.folder, check_sql.Request(), print)
+        check_sql.run(settings, events.params, events.queries.folder, check_sql.Request(), print)
 
 
 def test_the_files_are_those_that_are_told(customers):
