@@ -129,7 +129,7 @@ def _changes(first: dict[str, Any], second: dict[str, Any], kind: str) -> Iterat
 
 def _sizes(both: Sequence[Facts]) -> Iterator[str]:
     yield _line("ONNX file", [f"{one.graph_bytes / 1024:,.0f} KiB" for one in both])
-    spent = [f"{1e6 * one:.0f} us" if one else "no sample to score" for one in facts.latencies(both)]
+    spent = [f"{1e6 * latency:.0f} us" if latency else "no sample to score" for latency in facts.latencies(both)]
     yield _line("one row", [f"{text}, here and now" for text in spent])
 
 

@@ -74,7 +74,10 @@ def windows(settings: Settings, model: str) -> str:
     judged = store.verdicts(settings.watcher_url, model)
     if not judged:
         return f"No window of {model} was judged yet: `evergreen score && evergreen monitor`."
-    known = {(one.window_key, one.version): one for one in reversed(store.performances(settings.watcher_url, model))}
+    known = {
+        (performance.window_key, performance.version): performance
+        for performance in reversed(store.performances(settings.watcher_url, model))
+    }
     lines = []
     for one in judged:
         measured = known.get((one.window_key, one.version))

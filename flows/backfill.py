@@ -45,9 +45,11 @@ def backfill(start: str, end: str, wait_for_retraining: bool = True) -> Any:
             if window.last > last:
                 break
             asked_before = store.unanswered(watch.url, watch.model)
-            known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
+            verdicts = {judged.window_key: judged for judged in store.verdicts(watch.url, watch.model)}
             number = (
-                known[window.key].version if window.key in known else champion_on(settings, watch.model, window.last).version
+                verdicts[window.key].version
+                if window.key in verdicts
+                else champion_on(settings, watch.model, window.last).version
             )
             write_scores(settings, watch, window, number)
             verdict = monitor.judged(watch, window, window.last, version=number)
@@ -108,7 +110,7 @@ def began(watch: Watch, verdict: Verdict) -> bool:
     """Whether the retraining has begun, after some time for the event to arrive."""
     deadline = time.monotonic() + BEGIN_S
     while time.monotonic() < deadline:
-        if any(one.cause == verdict.window_key for one in store.retrainings(watch.url, watch.model)):
+        if any(retraining.cause == verdict.window_key for retraining in store.retrainings(watch.url, watch.model)):
             return True
         time.sleep(POLL_S)
     get_run_logger().warning("The retraining that %s asked for does not begin: the next window asks again.", verdict.window_key)
@@ -119,8 +121,10 @@ def began(watch: Watch, verdict: Verdict) -> bool:
 def waited(watch: Watch, verdict: Verdict) -> str:
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
-        (found,) = [one for one in store.retrainings(watch.url, watch.model) if one.cause == verdict.window_key]
-        if found.outcome:
-            return found.outcome
+        (retraining,) = [
+            retraining for retraining in store.retrainings(watch.url, watch.model) if retraining.cause == verdict.window_key
+        ]
+        if retraining.outcome:
+            return retraining.outcome
         time.sleep(POLL_S)
     return "not yet, after an hour"

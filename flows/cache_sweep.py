@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def cache(at: Ground, others: Sequence[Path] = ()) -> Iterator[Garbage]:
             if md5 not in marked and at.is_old(_changed(info), at.params.cache_days):
                 swept.add(md5)
                 yield Garbage(
-                    KIND, f"{store.name} {md5}", int(info["size"]), lambda store=store, path=path: store.remove(path)
+                    KIND, f"{store.name} {md5}", int(info["size"]), partial(store.remove, path)
                 )  # fmt: skip
         yield from _run_cache(store, swept)
 
@@ -64,7 +65,7 @@ def require_all(at: Ground, clones: Sequence[Path]) -> None:
 
 def _marked(at: Ground, clones: Sequence[Path]) -> set[str]:
     """MD5s that the clones' files, branches, tags and recent runs name; of this clone's versions those that are needed."""
-    own = at.settings.folder
+    folder = at.settings.folder
     marked: set[str] = set()
     for clone in clones:
         lock = clone / "dvc.lock"
@@ -74,7 +75,7 @@ def _marked(at: Ground, clones: Sequence[Path]) -> set[str]:
             marked |= set(cached.outputs(clone, commit).values())
     for version in at.versions(kept=True):
         for commit in (version.git_commit, f"evergreen/{at.model}/{version}"):  # the tag has the reports as well
-            marked |= set(cached.outputs(own, commit).values())
+            marked |= set(cached.outputs(folder, commit).values())
     return marked
 
 
@@ -83,11 +84,11 @@ def _commits(at: Ground, clone: Path) -> Iterator[str]:
 
     Those of this clone's model are needed for its versions alone, wherever their refs have been copied to.
     """
-    own, is_own_clone = {one.git_ref for one in at.versions(kept=False)}, clone == at.settings.folder
+    refs, is_own_clone = {version.git_ref for version in at.versions(kept=False)}, clone == at.settings.folder
     form = "--format=%(objectname) %(committerdate:unix) %(refname)"
     for line in workspace.git(clone, "for-each-ref", form, "refs/heads", "refs/tags", "refs/evergreen").splitlines():
         commit, changed, ref = line.split(" ", 2)
-        of_runs = ref.startswith(("refs/tags/evergreen/", "refs/evergreen/")) if is_own_clone else ref in own
+        of_runs = ref.startswith(("refs/tags/evergreen/", "refs/evergreen/")) if is_own_clone else ref in refs
         governed = of_runs or ref.startswith(f"refs/tags/evergreen/{at.model}/")
         if not governed or not at.is_old(float(changed or at.now), at.params.cache_days):
             yield commit
@@ -100,10 +101,10 @@ def _run_cache(store: Store, swept: set[str]) -> Iterator[Garbage]:
         for path in store.files.find(folder):
             if swept & set(MD5.findall(store.read(path).decode(errors="replace"))):
                 size = int(store.files.info(path)["size"])
-                yield Garbage(KIND, f"{store.name} {path}", size, lambda path=path: store.remove(path))
+                yield Garbage(KIND, f"{store.name} {path}", size, partial(store.remove, path))
 
 
 def _changed(info: dict[str, Any]) -> float:
     """When a file changed, in seconds since 1970, on a disk or in a bucket."""
-    found = info.get("mtime", info.get("LastModified"))
-    return float(found if isinstance(found, int | float) else found.timestamp())
+    changed: Any = info.get("mtime", info.get("LastModified"))
+    return float(changed if isinstance(changed, int | float) else changed.timestamp())

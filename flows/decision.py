@@ -32,15 +32,15 @@ def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
     try:
         yield
     finally:
-        rows = [{**asdict(one), "seconds": round(one.seconds, 1)} for one in ran]
+        rows = [{**asdict(stage_run), "seconds": round(stage_run.seconds, 1)} for stage_run in ran]
         create_table_artifact(rows, key=key_of(model, "where-stages-ran"), description="Where the stages ran, and why there.")
 
 
 @task(task_run_name="publish", **REPEATED)
 def publish(place: Workspace, settings: Settings, commit: str, ran: list[Ran]) -> ledger.Version:
     """One MLflow run and one registered version of the bundle, however often this runs."""
-    where = {one.stage: one.text() for one in ran if one.pool != OWN_POOL}
-    version = results.publish_results(settings, place.folder, git_commit=commit, git_ref=place.ref, ran=where)
+    places = {stage_run.stage: stage_run.text() for stage_run in ran if stage_run.pool != OWN_POOL}
+    version = results.publish_results(settings, place.folder, git_commit=commit, git_ref=place.ref, ran=places)
     workspace.tag(place.clone, version.model, version.version, version.git_ref)
     get_run_logger().info("Published as %s.", version)
     return version
@@ -96,8 +96,8 @@ def pages(
         verdict = next(Verdict.from_dict(row.verdict) for row in decisions if row.to_version == version.version)
     if not missing:
         results.add_reports(settings, place.folder, version)
-    said = f"\n\n**The reports are missing.** {missing}" if missing else ""
-    results.write_pages(settings, place.folder, version, verdict, place.run_id, where=where_markdown(ran) + said)
+    warning = f"\n\n**The reports are missing.** {missing}" if missing else ""
+    results.write_pages(settings, place.folder, version, verdict, place.run_id, stages=where_markdown(ran) + warning)
     create_markdown_artifact(verdict.markdown(), key=key_of(version.model, "verdict"), description=verdict.headline)
     for name, address in results.links(settings, version).items():
         create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=key_of(version.model, name))

@@ -74,6 +74,6 @@ def decided(settings: Settings, version: ledger.Version, verdict: Verdict) -> An
     return Completed(name=name, message=f"{version.model} {version}, {name.lower()}: {verdict.headline} {page}")
 
 
-def done(said: str, page: str = "") -> Any:
+def done(text: str, page: str = "") -> Any:
     """The end of a run that did what it was asked to."""
-    return Completed(message=f"{said} {page}".strip())
+    return Completed(message=f"{text} {page}".strip())

@@ -59,12 +59,12 @@ def preview(settings: Settings, model: str, data: DataParams, entity: str) -> Fo
     objects = list(_cached_rows(settings, names, entity))
     gone = {md5 for _, md5, _ in objects}  # of an object every copy holds the row
     held = {md5 for store in cached.stores(settings) for md5 in store.paths()}
-    own = [str(path) for path in _own_files(settings, names, entity)]
+    own_files = [str(path) for path in _own_files(settings, names, entity)]
     return Forgotten(
         **counted,
         logged=sum(_is_of(line, key) for line in spool.all_lines(_log(settings, model)) for key in keys),
-        files=(*(f"{store.name} {md5}" for store, md5, _ in objects), *own),
-        kept=tuple(path for path in _kept(settings, names, entity) if path not in own),
+        files=(*(f"{store.name} {md5}" for store, md5, _ in objects), *own_files),
+        kept=tuple(path for path in _kept(settings, names, entity) if path not in own_files),
         lost=_lost(settings, model, held - gone),
         in_source=_is_in_source(settings, data, entity),
     )
@@ -134,14 +134,14 @@ def _row_keys(settings: Settings, data: DataParams, entity: str) -> set[str]:
         return set()
     stored = (store.files.open(path, "rb") for store in cached.stores(settings) for path in store.paths().values())
     files = chain(stored, (path.open("rb") for path in _results(settings)))
-    found = {key for file in files for key in _keys_in(file, data.entity, data.row_key, entity)}
+    keys = {key for file in files for key in _keys_in(file, data.entity, data.row_key, entity)}
     queries, binds = extract.Queries(settings.folder / "sql" / data.dataset), dict.fromkeys(data.binds, 0) | {"as_of": None}
     with suppress(EvergreenError), postgres.snapshot(settings.source_url) as source:
         rows = postgres.bind(queries.training_set, binds)
         key, name = postgres.identifier(data.row_key), postgres.identifier(data.entity)
         wanted = f"select coalesce(array_agg({key}::text), '{{}}') from ({rows}) as rows"
-        found |= {*source.value(f"{wanted} where {name}::text = {postgres.literal(entity)}")}
-    return found
+        keys |= {*source.value(f"{wanted} where {name}::text = {postgres.literal(entity)}")}
+    return keys
 
 
 def _keys_in(file: Any, entity_column: str, key_column: str, entity: str) -> set[str]:
@@ -155,8 +155,8 @@ def _keys_in(file: Any, entity_column: str, key_column: str, entity: str) -> set
         if not {entity_column, key_column} <= {*table.schema_arrow.names}:
             return set()
         rows = table.read(columns=[entity_column, key_column])
-        theirs = rows.filter(pc.equal(rows[entity_column].cast("string"), entity))
-        return {*theirs[key_column].cast("string").to_pylist()}
+        of_entity = rows.filter(pc.equal(rows[entity_column].cast("string"), entity))
+        return {*of_entity[key_column].cast("string").to_pylist()}
 
 
 def _hold_scoring(settings: Settings, model: str, held: ExitStack) -> None:
@@ -172,8 +172,8 @@ def _erase_log(folder: Path, entity: str) -> int:
     """Blank the lines of a person that the API has written and that may not be sent yet; how many."""
 
     count = 0
-    while found := spool.blank(folder, lambda line: _is_of(line, entity)):
-        count += found
+    while blanked := spool.blank(folder, lambda line: _is_of(line, entity)):
+        count += blanked
     return count
 
 
@@ -197,8 +197,8 @@ def _erase_rows(settings: Settings, model: str, entity: str) -> tuple[int, int]:
 def _names(settings: Settings, model: str, data: DataParams) -> frozenset[str]:
     """What the entity's column is or was called."""
     versions = ledger.versions(settings.promoter_url, model)
-    known = [one.git_commit for one in versions if workspace.has_commit(settings.folder, one.git_commit)]
-    return frozenset({data.entity, *(workspace.data_at(settings.folder, commit).entity for commit in known)})
+    commits = [version.git_commit for version in versions if workspace.has_commit(settings.folder, version.git_commit)]
+    return frozenset({data.entity, *(workspace.data_at(settings.folder, commit).entity for commit in commits)})
 
 
 def _erase_cached(settings: Settings, names: frozenset[str], entity: str) -> Iterator[str]:
@@ -240,8 +240,8 @@ def _others(settings: Settings) -> Iterator[Path]:
     """Tables that are not ours to delete: published ones, whose digests the ledger holds, and what people put there."""
     published = [settings.home / "models", settings.home / "mlflow", settings.home / "site"]
     passed = {settings.home, settings.folder / ".venv", settings.folder / ".git", settings.folder / ".dvc"}
-    own = [path for path in settings.folder.iterdir() if path not in passed]
-    yield from (path for path in _files([*published, *own]) if path.suffix == ".parquet")
+    unpublished = [path for path in settings.folder.iterdir() if path not in passed]
+    yield from (path for path in _files([*published, *unpublished]) if path.suffix == ".parquet")
 
 
 def _files(roots: Sequence[Path]) -> Iterator[Path]:

@@ -91,14 +91,14 @@ def client(purpose: str, api: str | None = None) -> Iterator[Any]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     try:
-        with temporary_settings({PREFECT_API_URL: api} if api else {}), get_client(sync_client=True) as found:
-            yield found
+        with temporary_settings({PREFECT_API_URL: api} if api else {}), get_client(sync_client=True) as prefect:
+            yield prefect
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
         if status >= 500:
             raise TransientError(f"Prefect did not {purpose}: status {status}. Read its log, and try again.") from None
-        told = "Are its version and PREFECT_API_AUTH_STRING those of this clone?"
-        raise EvergreenError(f"Prefect did not {purpose}: status {status}. {told}") from None
+        advice = "Are its version and PREFECT_API_AUTH_STRING those of this clone?"
+        raise EvergreenError(f"Prefect did not {purpose}: status {status}. {advice}") from None
     except httpx.TransportError as error:
         gone = f"Prefect did not {purpose}: no answer ({type(error).__name__})."
         raise TransientError(f"{gone} Check `evergreen status`, and try again.") from None

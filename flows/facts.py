@@ -87,7 +87,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 def latencies(all_of: Sequence[Facts]) -> list[float | None]:
     """Seconds that ONNX Runtime takes for one row on one thread, of each version in turn; None without a sample."""
-    calls = [_one_row(one) for one in all_of]
+    calls = [_one_row(facts) for facts in all_of]
     rounds: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS):
         for call, times in zip(calls, rounds, strict=True):

@@ -44,7 +44,7 @@ def run(settings: Settings, deployment: str, parameters: Mapping[str, Any], say:
         address = f"{settings.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
         say(f"{deployment} is run {made.name}: {address}")
         try:
-            state = _Follower(prefect, made.id, say).follow()
+            state = _Watcher(prefect, made.id, say).follow()
         except KeyboardInterrupt:
             say(f"The run goes on without this terminal. To end it: prefect flow-run cancel {made.id}")
             raise
@@ -55,27 +55,27 @@ def _own(prefect: Any, settings: Settings, name: str) -> UUID:
     from prefect.exceptions import ObjectNotFound
 
     try:
-        found = prefect.read_deployment_by_name(name)
+        deployment = prefect.read_deployment_by_name(name)
     except ObjectNotFound:
         raise EvergreenError(
             f"Prefect at {settings.prefect_api_url} has no deployment {name}: run `evergreen deploy`."
         ) from None
-    if (owner := ownership.read(found.tags)) != ownership.of(settings):
+    if (owner := ownership.read(deployment.tags)) != ownership.of(settings):
         raise EvergreenError(
             f"{name} works in {owner}, not in this clone: run it there, or make it this one's: `evergreen deploy --take-over`."
         )
-    return found.id
+    return deployment.id
 
 
 @dataclass
-class _Follower:
+class _Watcher:
     """Tells of a run's steps as they end, and of its warnings as they come."""
 
     prefect: Any
     run_id: UUID
     say: Say
     began: float = field(default_factory=time.monotonic)
-    told: set[UUID] = field(default_factory=set)
+    reported: set[UUID] = field(default_factory=set)
     logs: int = 0
     has_waited: bool = False
     running: list[str] = field(default_factory=list)
@@ -84,9 +84,9 @@ class _Follower:
     def follow(self) -> Any:
         """The final state."""
         while True:
-            state = self.prefect.read_flow_run(self.run_id).state  # first: what ended before it is then all told
+            state = self.prefect.read_flow_run(self.run_id).state  # first: what ended before it is then all reported
             self._tell_steps()
-            self._tell_warnings()
+            self._log_warnings()
             if state is not None and state.is_final():
                 return state
             if state is not None and not state.is_running() and not self.has_waited and self._seconds() > WAITING_S:
@@ -104,20 +104,20 @@ class _Follower:
         steps = self.prefect.read_task_runs(flow_run_filter=of_run, sort=TaskRunSort.END_TIME_DESC)
         self.running = [step.name for step in reversed(steps) if step.state is not None and step.state.is_running()]
         for step in reversed(steps):
-            if step.id not in self.told and step.state is not None and step.state.is_final():
-                self.told.add(step.id)
+            if step.id not in self.reported and step.state is not None and step.state.is_final():
+                self.reported.add(step.id)
                 if step.state.state_details.child_flow_run_id:
                     continue  # Prefect's stand-in for a run on another pool, whose own step is a line
                 word = "" if step.state.is_completed() else f"  {step.state.name}"
                 self._line(f"{step.name:<28} {step.total_run_time.total_seconds():6.1f} s{word}")
 
-    def _tell_warnings(self) -> None:
+    def _log_warnings(self) -> None:
         from prefect.client.schemas.filters import LogFilter
 
         wanted = LogFilter.model_validate({"flow_run_id": {"any_": [self.run_id]}, "level": {"ge_": WARNING}})
         for log in self.prefect.read_logs(wanted, offset=self.logs):
             self.logs += 1
-            if log.level < 40 or not log.message.startswith("Finished in state"):  # that is told at the end
+            if log.level < 40 or not log.message.startswith("Finished in state"):  # that is reported at the end
                 self._line(f"{'WARNING' if log.level < 40 else 'ERROR'} {log.message.splitlines()[0]}")
 
     def _line(self, text: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from flows.execution import workspace
@@ -53,7 +54,7 @@ class Ground:
     def versions(self, *, kept: bool) -> list[Version]:
         """Those that are needed, or the others."""
         every = ledger.versions(self.settings.promoter_url, self.model)
-        return [one for one in every if (one.version in self.kept) == kept]
+        return [version for version in every if (version.version in self.kept) == kept]
 
 
 def ground(settings: Settings, model: str, params: GcParams, now: float | None = None) -> Ground:
@@ -63,7 +64,7 @@ def ground(settings: Settings, model: str, params: GcParams, now: float | None =
 
 def needed(url: str, model: str, params: GcParams) -> frozenset[int]:
     """Champion, challenger, those who can be gone back to, and the newest."""
-    every = [one.version for one in ledger.versions(url, model)]
+    every = [version.version for version in ledger.versions(url, model)]
     line = tenures.line_of(tenures.read(url, model))
     challenger = ledger.challenger(url, model)
     back = line[-1 - params.rollback_versions :]
@@ -73,26 +74,26 @@ def needed(url: str, model: str, params: GcParams) -> frozenset[int]:
 def workspaces(at: Ground) -> Iterator[Garbage]:
     """Of killed runs: the caller holds the model's retraining lock, so nobody works in one of this clone's."""
     listed = workspace.git(at.settings.folder, "worktree", "list", "--porcelain").splitlines()
-    ours = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
-    for folder in ours:
+    folders = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
+    for folder in folders:
         if (
             folder.parent == at.settings.home / "runs"
             and folder.exists()
             and at.is_old(_newest(folder), at.params.workspace_days)
         ):
-            yield _folder("workspaces of killed runs", folder, lambda folder=folder: _remove_workspace(at.settings, folder))
+            yield _folder("workspaces of killed runs", folder, partial(_remove_workspace, at.settings, folder))
 
 
 def refs(at: Ground) -> Iterator[Garbage]:
     """Git refs of runs that published nothing. Those of versions stay: their SQL and params are known by them alone."""
     folder = at.settings.folder
-    published = {one.git_ref for model in ledger.models(at.settings.promoter_url) for one in _all(at, model)}
+    published = {version.git_ref for model in ledger.models(at.settings.promoter_url) for version in _all(at, model)}
     lines = workspace.git(folder, "for-each-ref", "--format=%(refname) %(committerdate:unix)", "refs/evergreen/runs")
     for line in lines.splitlines():
         ref, _, changed = line.rpartition(" ")
         if ref not in published and at.is_old(float(changed), at.params.run_days):
             yield Garbage(
-                "git refs of runs that published nothing", ref, 0, lambda ref=ref: _drop(folder, ref)
+                "git refs of runs that published nothing", ref, 0, partial(_drop, folder, ref)
             )  # fmt: skip
 
 
@@ -120,15 +121,15 @@ def runs(at: Ground) -> Iterator[Garbage]:
     """Runs in MLflow that failed, and the heavy reports of versions that nobody needs; never a bundle."""
     uri, url = at.settings.mlflow_tracking_uri, at.settings.promoter_url
     before = datetime.fromtimestamp(at.now, UTC) - timedelta(days=at.params.run_days)
-    known = {one.mlflow_run_id for one in ledger.versions(url, at.model)}
+    published = {version.mlflow_run_id for version in ledger.versions(url, at.model)}
     for run_id in cleaning.failed_runs(uri, at.model, before):
-        if run_id not in known:
-            yield Garbage("MLflow runs that failed", run_id, 0, lambda run_id=run_id: cleaning.delete_run(uri, run_id))
-    old = [one for one in at.versions(kept=False) if at.is_old(one.created_at.timestamp(), at.params.report_days)]
+        if run_id not in published:
+            yield Garbage("MLflow runs that failed", run_id, 0, partial(cleaning.delete_run, uri, run_id))
+    old = [version for version in at.versions(kept=False) if at.is_old(version.created_at.timestamp(), at.params.report_days)]
     for version in old:
         size = cleaning.reports_size(uri, version.mlflow_run_id)
         if size:
-            remove = lambda run_id=version.mlflow_run_id: cleaning.delete_reports(uri, run_id)  # noqa: E731
+            remove = partial(cleaning.delete_reports, uri, version.mlflow_run_id)
             yield Garbage("MLflow reports of versions", f"{at.model} {version}", size, remove)
 
 
@@ -139,7 +140,7 @@ def scores(at: Ground) -> Iterator[Garbage]:
         replaced = query(owner, "replaced_runs", model=at.model, before=before)
     for run in replaced:
         what = f"{run['run_key']}, {run['row_count']:,} rows"
-        yield Garbage("scores that were replaced", what, 0, lambda key=run["run_key"]: erase_run(at, key))
+        yield Garbage("scores that were replaced", what, 0, partial(erase_run, at, run["run_key"]))
 
 
 def erase_run(at: Ground, run_key: str) -> None:

@@ -34,9 +34,9 @@ def source(settings: Settings, version: Version) -> Iterator[Source]:
         for name in (name for name in listed if name.endswith(".sql")):
             text = workspace.git(settings.folder, "show", f"{version.git_commit}:{name}")
             (queries.folder / Path(name).name).write_text(text + "\n", encoding="utf-8")
-        own = settings.folder / folder / queries.outcomes.name
-        if not queries.outcomes.exists() and own.exists():
-            shutil.copyfile(own, queries.outcomes)
+        outcomes = settings.folder / folder / queries.outcomes.name
+        if not queries.outcomes.exists() and outcomes.exists():
+            shutil.copyfile(outcomes, queries.outcomes)
         yield Source(url=settings.source_url, queries=queries, data=data)
 
 

@@ -101,7 +101,9 @@ def checkout(settings: Settings, number: int, *, force: bool) -> list[str]:
     version = ledger.version(settings.promoter_url, model, number)
     if not force and "params.yaml" in workspace.changed_files(settings.folder):
         raise EvergreenError("params.yaml has uncommitted changes, which this would overwrite: commit them, or pass --force.")
-    files = {settings.folder / name: _file(settings, version, name) for name in ("params.yaml", "dvc.lock")}
+    files: dict[Path, str | None] = {
+        settings.folder / name: _file(settings, version, name) for name in ("params.yaml", "dvc.lock")
+    }
     before = {path: path.read_text(encoding="utf-8") if path.exists() else None for path in files}
     _write(files)
     workspace.configure_dvc(settings.folder, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.context import FlowRunContext
@@ -49,19 +49,21 @@ def monitor(window: str | None = None, force: bool = False) -> Any:
         today = flow_run.scheduled_start_time.date()
         complete = watching.complete_through(settings, watch) or today
         chosen, verdicts = _chosen(watch, window, complete), []
-        for one in chosen:
-            if one != chosen[-1] and _was_left_out(watch, one):
-                log.warning("%s was never scored, and has no verdict.", one.key)
+        for current in chosen:
+            if current != chosen[-1] and _was_left_out(watch, current):
+                log.warning("%s was never scored, and has no verdict.", current.key)
                 continue
             asked_before = store.unanswered(watch.url, watch.model)
-            version = score_anew(settings, watch, one) if force else None
-            verdict = judged(watch, one, one.last if window or one != chosen[-1] else complete, version=version, force=force)
+            version = score_anew(settings, watch, current) if force else None
+            verdict = judged(
+                watch, current, current.last if window or current != chosen[-1] else complete, version=version, force=force
+            )
             verdicts.append(verdict)
             follow_up(watch, asked_before)
             pages(settings, watch, verdict)
         late = "" if window else _lateness(feed.check_age(today, complete, watch.params.monitor, 0), is_scheduled())
-        said = " ".join(f"{one.window_key}: {one.action}. {one.why}{_held(one)}" for one in verdicts)
-        return ending.done(f"{said}{late}", reports.address(settings, watch.model, verdicts[-1].window_key))
+        summary = " ".join(f"{current.window_key}: {current.action}. {current.why}{_held(current)}" for current in verdicts)
+        return ending.done(f"{summary}{late}", reports.address(settings, watch.model, verdicts[-1].window_key))
 
 
 def is_scheduled() -> bool:
@@ -97,22 +99,22 @@ def _chosen(watch: Watch, name: str | None, complete: date) -> list[Window]:
     unit = watch.params.monitor.window
     newest = windows.newest_complete(complete, unit)
     if name:
-        asked = windows.named(name, unit)
-        if asked.last > newest.last:
+        chosen = windows.named(name, unit)
+        if chosen.last > newest.last:
             raise EvergreenError(
                 f"{name} has not ended: the source is complete up to {complete}, so {newest.key} is the newest."
             )
-        return [asked]
+        return [chosen]
     judged_before = store.verdicts(watch.url, watch.model)
     since = judged_before[-1].last_day if judged_before else newest.first - windows.DAY
-    missed = [one for one in windows.between(since + windows.DAY, newest.last, unit) if one.last <= newest.last]
+    missed = [window for window in windows.between(since + windows.DAY, newest.last, unit) if window.last <= newest.last]
     return missed[-watch.params.monitor.history :] or [newest]
 
 
 def score_anew(settings: Settings, watch: Watch, window: Window) -> int:
     """Score the window's days once more, by the version that did; its number."""
-    known = {one.window_key: one.version for one in store.verdicts(watch.url, watch.model)}
-    runs = watch.runs(window, known.get(window.key))
+    versions = {verdict.window_key: verdict.version for verdict in store.verdicts(watch.url, watch.model)}
+    runs = watch.runs(window, versions.get(window.key))
     for run in runs:
         score.score_day(settings.scorer_url, watch.subject_of(run.version), run.as_of, force=True)
     return runs[-1].version
@@ -146,9 +148,9 @@ def follow_up(watch: Watch, asked_before: Verdict | None) -> None:
         concerns = current is None or verdict.version == current.version
         answered = verdict.action == "retrain" and (still is None or verdict.sequence != still.sequence)
         wishes = [wish for wish in verdict.asks if not (wish == "retrain" and (answered or verdict.suppressed))]
-        if not concerns or all(_emit(watch, verdict, wish) for wish in wishes):
+        if not concerns or all(_emit(watch, verdict, cast("events.Kind", wish)) for wish in wishes):
             store.record_notification(watch.url, verdict)
-    if still and asked_before and still.sequence == asked_before.sequence not in {one.sequence for one in pending}:
+    if still and asked_before and still.sequence == asked_before.sequence not in {earlier.sequence for earlier in pending}:
         get_run_logger().warning("%s asked for a retraining that never began: it is asked for again.", still.window_key)
         _emit(watch, still, "retrain")
 
@@ -158,7 +160,7 @@ def _emit(watch: Watch, verdict: Verdict, wish: events.Kind) -> bool:
 
     A retraining is to know all that is known by the newest sound window.
     """
-    sound = [one.last_day for one in store.verdicts(watch.url, watch.model) if not one.broken]
+    sound = [earlier.last_day for earlier in store.verdicts(watch.url, watch.model) if not earlier.broken]
     as_of = str(max([verdict.last_day, *sound])) if watch.params.data.time else ""
     try:
         events.emit(watch.model, wish, {"cause": verdict.window_key, "as_of": as_of, "why": verdict.why})

@@ -88,17 +88,23 @@ def put_up(settings: Settings, model: str, blocks: dict[str, UUID], deployments:
     """
     with events.client(f"take the automations of {model!r}", settings.prefect_api_url) as prefect:
         ids = [str(prefect.read_deployment_by_name(name).id) for name in deployments]
-        wanted = {one.name: one for block, id_ in blocks.items() for one in _automations(settings, model, block, id_, ids)}
-        before = {one.name: one for one in _existing(prefect, model)}
-        for name, one in wanted.items():
+        automations = {
+            automation.name: automation
+            for block, id_ in blocks.items()
+            for automation in _automations(settings, model, block, id_, ids)
+        }
+        before = {automation.name: automation for automation in _existing(prefect, model)}
+        for name, automation in automations.items():
             if name in before:
-                paused = one.model_copy(update={"enabled": before[name].enabled})  # whoever paused it may have had a reason
+                paused = automation.model_copy(
+                    update={"enabled": before[name].enabled}
+                )  # whoever paused it may have had a reason
                 prefect.update_automation(before[name].id, paused)
             else:
-                prefect.create_automation(one)
-        for name in before.keys() - wanted.keys():
+                prefect.create_automation(automation)
+        for name in before.keys() - automations.keys():
             prefect.delete_automation(before[name].id)
-    return list(wanted)
+    return list(automations)
 
 
 def _existing(prefect: Any, model: str) -> list[Any]:
@@ -140,9 +146,12 @@ def _decisions(model: str) -> EventTrigger:
 def _failures(deployments: list[str]) -> EventTrigger:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
-    ours = {"prefect.resource.role": "deployment", "prefect.resource.id": [f"prefect.deployment.{id_}" for id_ in deployments]}
+    of_deployments = {
+        "prefect.resource.role": "deployment",
+        "prefect.resource.id": [f"prefect.deployment.{id_}" for id_ in deployments],
+    }
     match = {"prefect.resource.id": "prefect.flow-run.*"}
-    return EventTrigger(posture=Posture.Reactive, expect=set(FAILURES), match=match, match_related=ours)
+    return EventTrigger(posture=Posture.Reactive, expect=set(FAILURES), match=match, match_related=of_deployments)
 
 
 def _fill(template: str, words: dict[str, str]) -> str:

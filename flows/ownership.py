@@ -37,15 +37,15 @@ def tags(model: str, owner: Owner) -> list[str]:
 
 def read(tags: Iterable[str]) -> Owner:
     """The owner that a deployment's tags name."""
-    found = {kind: tag.removeprefix(kind) for tag in tags for kind in (CLONE, HOME) if tag.startswith(kind)}
-    return Owner(found.get(CLONE, ""), found.get(HOME, ""))
+    owner_tags = {kind: tag.removeprefix(kind) for tag in tags for kind in (CLONE, HOME) if tag.startswith(kind)}
+    return Owner(owner_tags.get(CLONE, ""), owner_tags.get(HOME, ""))
 
 
 def others(settings: Settings, names: Sequence[str]) -> dict[str, Owner]:
     """Which of these deployments are there and another's. On a Prefect of this machine a clone that is gone owns nothing."""
-    own = of(settings)
-    found = {name: read(deployment.tags) for name, deployment in _existing(settings, names).items()}
-    return {name: owner for name, owner in found.items() if owner != own and not _is_gone(settings, owner)}
+    this_clone = of(settings)
+    owners = {name: read(deployment.tags) for name, deployment in _existing(settings, names).items()}
+    return {name: owner for name, owner in owners.items() if owner != this_clone and not _is_gone(settings, owner)}
 
 
 def left_to_others(names: Sequence[str], others: Mapping[str, Owner]) -> list[str]:
@@ -55,7 +55,7 @@ def left_to_others(names: Sequence[str], others: Mapping[str, Owner]) -> list[st
         EvergreenError: the model's own are another's, or all that there would be to deploy is.
     """
     if [name for name in others if not name.startswith(SHARED)] or len(others) == len(names):
-        by_owner = {owner: [name for name, of in others.items() if of == owner] for owner in others.values()}
+        by_owner = {owner: [name for name, holder in others.items() if holder == owner] for owner in others.values()}
         listed = "; ".join(f"{', '.join(belonging)} of {owner}" for owner, belonging in by_owner.items())
         raise EvergreenError(
             f"Nothing was deployed: this would take over {listed}. Deploy there; or give this clone another model "
@@ -68,14 +68,14 @@ def left_to_others(names: Sequence[str], others: Mapping[str, Owner]) -> list[st
 def _existing(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
     from prefect.exceptions import ObjectNotFound
 
-    found = {}
+    deployments = {}
     with events.client("look for the deployments", settings.prefect_api_url) as prefect:
         for name in names:
             try:
-                found[name] = prefect.read_deployment_by_name(name)
+                deployments[name] = prefect.read_deployment_by_name(name)
             except ObjectNotFound:
                 continue
-    return found
+    return deployments
 
 
 def _is_gone(settings: Settings, owner: Owner) -> bool:

@@ -39,8 +39,8 @@ class Answer(RunInput):
 
 
 def _run_name() -> str:
-    asked = flow_run.parameters.get("review")
-    return f"promote-review-{asked}" if asked else "promote-newest-review"
+    review = flow_run.parameters.get("review")
+    return f"promote-review-{review}" if review else "promote-newest-review"
 
 
 @flow(name="promote", flow_run_name=_run_name, persist_result=False)
@@ -57,21 +57,28 @@ def promote(review: int | None = None) -> Any:
     settings, log = load_settings(), get_run_logger()
     model = params.read(settings.folder / "params.yaml").model
     expire_reviews(settings, model)
-    asked = next((one for one in reviews.open_reviews(settings.promoter_url, model) if review in (None, one.sequence)), None)
-    if asked is None:
+    pending = next(
+        (
+            open_review
+            for open_review in reviews.open_reviews(settings.promoter_url, model)
+            if review in (None, open_review.sequence)
+        ),
+        None,
+    )
+    if pending is None:
         publish.reconcile(
             settings.promoter_url, settings.mlflow_tracking_uri, model
         )  # a kill after the answer leaves them behind
         return Completed(message="Nothing awaits an answer: it was given, or came too late. `evergreen history` shows which.")
-    seconds = max(1, round(asked.seconds_left(datetime.now(UTC))))
-    given = suspend_flow_run(wait_for_input=_form(settings, model, asked), timeout=seconds, key=f"review-{asked.sequence}")
-    verdict = settle(settings, model, asked, given.answer, given.name, given.comment)
+    seconds = max(1, round(pending.seconds_left(datetime.now(UTC))))
+    given = suspend_flow_run(wait_for_input=_form(settings, model, pending), timeout=seconds, key=f"review-{pending.sequence}")
+    verdict = settle(settings, model, pending, given.answer, given.name, given.comment)
     log.info("%s: %s", verdict.outcome.upper(), verdict.headline)
-    show(settings, model, asked.version, verdict)
+    show(settings, model, pending.version, verdict)
     if verdict.finding == "champion moved":
         raise EvergreenError(verdict.headline)
     if verdict.outcome == "promoted":
-        tell(settings, model, asked.version)
+        tell(settings, model, pending.version)
     return Completed(message=verdict.headline)
 
 
@@ -84,7 +91,11 @@ def begin(settings: Settings, version: ledger.Version) -> str:
     from prefect.exceptions import ObjectNotFound
 
     model = version.model
-    asked = next(one for one in reviews.open_reviews(settings.promoter_url, model) if one.version == version.version)
+    pending = next(
+        open_review
+        for open_review in reviews.open_reviews(settings.promoter_url, model)
+        if open_review.version == version.version
+    )
     with events.client(f"ask a person about {model} {version}", settings.prefect_api_url) as client:
         try:
             deployment = client.read_deployment_by_name(f"promote/{model}")
@@ -93,14 +104,16 @@ def begin(settings: Settings, version: ledger.Version) -> str:
                 f"Prefect has no deployment promote/{model}, by which a person is asked: run `evergreen deploy`, then "
                 f"`prefect deployment run 'promote/{model}'`."
             ) from None
-        key = f"review-{model}-{asked.sequence}"
-        made = client.create_flow_run_from_deployment(deployment.id, parameters={"review": asked.sequence}, idempotency_key=key)
+        key = f"review-{model}-{pending.sequence}"
+        made = client.create_flow_run_from_deployment(
+            deployment.id, parameters={"review": pending.sequence}, idempotency_key=key
+        )
     address = f"{settings.prefect_api_url.removesuffix('/api')}/runs/flow-run/{made.id}"
     payload = {
         "version": str(version.version),
         "message": f"v{version.version} awaits approval",
-        "why": asked.verdict.headline,
-        "next": f"Open {address} and press Resume: approve or reject within {asked.verdict.review['hours']:g} hours.",
+        "why": pending.verdict.headline,
+        "next": f"Open {address} and press Resume: approve or reject within {pending.verdict.review['hours']:g} hours.",
     }
     events.emit(model, "review", payload, api=settings.prefect_api_url)
     return address

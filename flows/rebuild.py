@@ -65,18 +65,18 @@ def rebuild(settings: Settings, model: str, number: int, say: Say) -> Rebuilt:
     version = ledger.version(settings.promoter_url, model, number)
     with ledger.rebuilding_lock(settings.promoter_url, model, number), lineage.source(settings, version) as source:
         published = Facts.of(settings, version)
-        found = extract.pin(source.url, source.queries, source.data, _day(published), count=False)
-        remade = found.fingerprint == published.data["fingerprint"]
+        pin = extract.pin(source.url, source.queries, source.data, _day(published), count=False)
+        is_remade = pin.fingerprint == published.data["fingerprint"]
         with _workspace(settings, version) as place:
-            if not remade:
+            if not is_remade:
                 say(
-                    f"The source's rows as of {found.as_of} are not those that {version} was made from (fingerprint "
-                    f"{found.fingerprint}, pinned {published.data['fingerprint']}): history was changed since. "
+                    f"The source's rows as of {pin.as_of} are not those that {version} was made from (fingerprint "
+                    f"{pin.fingerprint}, pinned {published.data['fingerprint']}): history was changed since. "
                     "It is rebuilt from the snapshot in the cache, not from the source."
                 )
                 _bring(settings, version, published.data["rows_sha256"], place)
-            _run(settings, place, say, from_snapshot=not remade)
-            return _compare(settings, published, place, remade)
+            _run(settings, place, say, from_snapshot=not is_remade)
+            return _compare(settings, published, place, is_remade)
 
 
 def _day(published: Facts) -> str:
@@ -138,11 +138,11 @@ def _run(settings: Settings, place: Workspace, say: Say, *, from_snapshot: bool)
 
 def _needed(stages: list[dvc.Stage]) -> list[str]:
     """What the bundle waits for, in order, and the bundle itself."""
-    needs, wanted = {one.name: one.needs for one in stages}, {TARGET}
-    for one in reversed(stages):
-        if one.name in wanted:
-            wanted |= set(needs[one.name])
-    return [one.name for one in stages if one.name in wanted]
+    needs, targets = {node.name: node.needs for node in stages}, {TARGET}
+    for node in reversed(stages):
+        if node.name in targets:
+            targets |= set(needs[node.name])
+    return [node.name for node in stages if node.name in targets]
 
 
 def _compare(settings: Settings, published: Facts, place: Workspace, remade: bool) -> Rebuilt:
@@ -154,8 +154,8 @@ def _compare(settings: Settings, published: Facts, place: Workspace, remade: boo
     changed = [name for name in sorted({*digests, *before}) if digests.get(name) != before.get(name)]
     rows = pq.read_table(place.folder / ROWS)
     scores = [
-        onnx_model.load(folder, known).score(rows)
-        for folder, known in ((place.folder / results.BUNDLE, digests), (published.bundle.folder, before))
+        onnx_model.load(folder, manifest).score(rows)
+        for folder, manifest in ((place.folder / results.BUNDLE, digests), (published.bundle.folder, before))
     ]
     return Rebuilt(
         version=published.version,

@@ -41,13 +41,15 @@ def write(settings: Settings, watch: Watch, verdict: Verdict, *, full: bool = Tr
     Args:
         full: whether Evidently's reports of the former two are rendered, which takes seconds each.
     """
-    known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
+    verdicts = {earlier.window_key: earlier for earlier in store.verdicts(watch.url, watch.model)}
     measured = _newest(watch.url, watch.model)
-    for key, one in list(known.items())[-watch.params.monitor.keep_reports :]:
-        wanted = key in {verdict.window_key, verdict.matured}
-        if wanted or _is_behind(_folder(settings, watch.model, key) / "index.html", one, measured.get((key, one.version))):
-            write_window(settings, watch, one, full=full and wanted)
-    _retain(settings, watch.model, list(known)[-watch.params.monitor.keep_reports :])
+    for key, earlier in list(verdicts.items())[-watch.params.monitor.keep_reports :]:
+        is_judged = key in {verdict.window_key, verdict.matured}
+        if is_judged or _is_behind(
+            _folder(settings, watch.model, key) / "index.html", earlier, measured.get((key, earlier.version))
+        ):
+            write_window(settings, watch, earlier, full=full and is_judged)
+    _retain(settings, watch.model, list(verdicts)[-watch.params.monitor.keep_reports :])
     write_index(settings)
 
 
@@ -75,8 +77,8 @@ def write_window(settings: Settings, watch: Watch, verdict: Verdict, *, full: bo
         watch.say(f"Rendering Evidently's reports of {verdict.window_key}, which takes seconds each.")
         for name, text in _reports(watch, details, folder, verdict, subject, measured).items():
             write_text(folder / name, text)
-    there = [name for name in window.REPORTS if (folder / name).exists()]
-    write_text(folder / "index.html", window.page(details, there))
+    existing = [name for name in window.REPORTS if (folder / name).exists()]
+    write_text(folder / "index.html", window.page(details, existing))
     return folder
 
 
@@ -90,7 +92,7 @@ def _reports(
         newest = None
     rows = _rows(watch, verdict, subject, newest, with_drift=with_drift)
     audited = json.loads((subject.bundle.folder / "audit.json").read_text(encoding="utf-8"))["attributes"]
-    shown = {name: [one["group"] for one in audited[name]] for name in audited if name not in _hidden(watch, subject)}
+    shown = {name: [group["group"] for group in audited[name]] for name in audited if name not in _hidden(watch, subject)}
     return window_pages.render_window(
         details,
         rows,
@@ -117,7 +119,7 @@ def _visible(schema: Mapping[str, Any], hidden: set[str]) -> dict[str, Any]:
     numbers = [name for name in schema["numbers"] if name not in hidden]
     return {
         "numbers": numbers,
-        "categories": {name: known for name, known in schema["categories"].items() if name not in hidden},
+        "categories": {name: values for name, values in schema["categories"].items() if name not in hidden},
     }
 
 
@@ -126,7 +128,12 @@ def write_index(settings: Settings) -> None:
     config = params.read(settings.folder / "params.yaml")
     models = [_model(settings, name, config) for name in ledger.models(settings.watcher_url)]
     written_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    asked = [(kind, url) for one in models if one.now for kind, url in (("api", one.now.api), ("schedules", one.now.schedules))]
+    asked = [
+        (kind, url)
+        for model in models
+        if model.now
+        for kind, url in (("api", model.now.api), ("schedules", model.now.schedules))
+    ]
     answers = {url: live.ASKED[kind](url) for kind, url in asked if url}
     write_text(settings.home / "site" / "index.html", index.index(models, written_at, answers))
 
@@ -135,12 +142,12 @@ def _model(settings: Settings, name: str, config: params.Params) -> timeline.Mod
     url = settings.watcher_url
     champion, verdicts = ledger.champion(url, name), store.verdicts(url, name)
     newest: dict[tuple[str, int], list[Performance]] = {}
-    for one in store.performances(url, name):
-        newest.setdefault((one.window_key, one.version), []).append(one)
+    for performance in store.performances(url, name):
+        newest.setdefault((performance.window_key, performance.version), []).append(performance)
     is_own, moves = name == config.model, _moves(settings, name)
     now = _now(settings, name, champion, is_own=is_own)
     metric = verdicts[-1].figures["metric"] if verdicts else config.evaluate.metric
-    promised = {one.version: _reference(one, metric) for one in ledger.versions(url, name)}
+    promised = {version.version: _reference(version, metric) for version in ledger.versions(url, name)}
     return timeline.Model(
         name=name,
         owner=config.owner if is_own else verdicts[-1].figures["owner"] if verdicts else "",
@@ -149,11 +156,14 @@ def _model(settings: Settings, name: str, config: params.Params) -> timeline.Mod
         champion_link=f"{name}/v{champion.version}/index.html" if champion else "",
         reference=_reference(champion, metric),
         windows=[
-            replace(_window(settings, one, newest.get((one.window_key, one.version), []), metric), promised=promised[one.version])
-            for one in reversed(verdicts)
+            replace(
+                _window(settings, verdict, newest.get((verdict.window_key, verdict.version), []), metric),
+                promised=promised[verdict.version],
+            )
+            for verdict in reversed(verdicts)
         ],
         moves=moves,
-        retrainings=[_retraining(one) for one in store.retrainings(url, name)],
+        retrainings=[_retraining(retraining) for retraining in store.retrainings(url, name)],
         next_command=_commands(name),
         now=now,
     )  # fmt: skip
@@ -197,6 +207,7 @@ def _window(settings: Settings, verdict: Verdict, measured: list[Performance], m
     links |= {title: f"{base}/{name}" for name, title in PAGES.items() if (folder / name).exists()}
     links |= {"version": f"{verdict.model}/v{verdict.version}/index.html"}
     why, because = _why(verdict)
+    seen_from = verdict.figures.get("seen_from") or {}  # of a loss: its first window, and since when a retraining can see it
     return timeline.Window(
         key=verdict.window_key,
         version=verdict.version,
@@ -211,24 +222,19 @@ def _window(settings: Settings, verdict: Verdict, measured: list[Performance], m
         known=_known(verdict, measured),
         links=links,
         also=[wish for wish in verdict.asks if wish != verdict.action],
-        **_seen_from(verdict),
+        shown_in=seen_from.get("window", ""),
+        seen_from=seen_from.get("day", ""),
     )
 
 
 def _why(verdict: Verdict) -> tuple[str, list[tuple[str, str]]]:
     """Why, by the window's own figures; and what was found in earlier ones, whose labels became mature with it."""
     key = verdict.window_key
-    others = [(one.window, one.message) for one in verdict.findings if one.window not in ("", key)]
+    others = [(finding.window, finding.message) for finding in verdict.findings if finding.window not in ("", key)]
     if not others:
         return verdict.why.replace(f"{key}: ", ""), []
-    own = [one.message for one in verdict.findings if one.window in ("", key)]
-    return " ".join(own[:3]) or "Nothing was found in this window itself.", others[:3]
-
-
-def _seen_from(verdict: Verdict) -> dict[str, str]:
-    """Of a loss: the first window that shows it, and the day from which on a retraining can see it."""
-    found = verdict.figures.get("seen_from") or {}
-    return {"shown_in": found.get("window", ""), "seen_from": found.get("day", "")}
+    of_window = [finding.message for finding in verdict.findings if finding.window in ("", key)]
+    return " ".join(of_window[:3]) or "Nothing was found in this window itself.", others[:3]
 
 
 def _known(verdict: Verdict, measured: list[Performance]) -> str:
@@ -245,7 +251,7 @@ def _known(verdict: Verdict, measured: list[Performance]) -> str:
 
 def _moves(settings: Settings, model: str) -> list[timeline.Move]:
     """The newest decisions of the promotion ledger, newest first, each with the date that its version was trained as of."""
-    versions = {one.version: one for one in ledger.versions(settings.watcher_url, model)}
+    versions = {version.version: version for version in ledger.versions(settings.watcher_url, model)}
     rows = ledger.history(settings.watcher_url, model, MOVES)
     pins = {number: _pin(settings, versions[number]) for number in {row.to_version for row in rows}}
     return [
@@ -271,9 +277,9 @@ def _pin(settings: Settings, version: ledger.Version) -> str | None:
         return None
 
 
-def _retraining(one: store.Retraining) -> tuple[str, str, str]:
-    version = f": v{one.version}" if one.version else ""
-    return one.cause or "", str(one.as_of or "newest"), f"{one.outcome or 'running'}{version}"
+def _retraining(retraining: store.Retraining) -> tuple[str, str, str]:
+    version = f": v{retraining.version}" if retraining.version else ""
+    return retraining.cause or "", str(retraining.as_of or "newest"), f"{retraining.outcome or 'running'}{version}"
 
 
 def _details(
@@ -281,11 +287,11 @@ def _details(
 ) -> window.Details:
     metric = verdict.figures["metric"]
     shown = _window(settings, verdict, measured, metric)
-    links = {f"version {verdict.version}": f"../../v{verdict.version}/index.html"} | _elsewhere(settings, verdict, subject)
+    links = {f"version {verdict.version}": f"../../v{verdict.version}/index.html"} | _other_links(settings, verdict, subject)
     nothing = float("nan")
     statistics = {
-        name: {key: nothing if value is None else value for key, value in one.items()}
-        for name, one in verdict.figures["statistics"].items()
+        name: {key: nothing if value is None else value for key, value in shares.items()}
+        for name, shares in verdict.figures["statistics"].items()
     }
     return window.Details(
         model=watch.model,
@@ -301,19 +307,19 @@ def _details(
         statistics=statistics,
         drift=verdict.figures["drift"],
         judgements=[
-            window.Judgement(one.judged_on, one.labelled, one.positives, _interval(one.metrics.get(metric), metric))
-            for one in reversed(measured)
+            window.Judgement(shares.judged_on, shares.labelled, shares.positives, _interval(shares.metrics.get(metric), metric))
+            for shares in reversed(measured)
         ],
     )  # fmt: skip
 
 
-def _elsewhere(settings: Settings, verdict: Verdict, subject: Subject) -> dict[str, str]:
+def _other_links(settings: Settings, verdict: Verdict, subject: Subject) -> dict[str, str]:
     """Where else to look: the version in MLflow, the run that judged, and what Great Expectations said of the training rows."""
     version, prefect = subject.version, settings.prefect_api_url.removesuffix("/api")
     run = verdict.figures.get("judged_by")
-    found = {"MLflow": f"{settings.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}"}
-    found |= {"Prefect": f"{prefect}/runs/flow-run/{run}"} if run else {}
-    return found | {"data docs": f"../../v{version.version}/validation/index.html"}
+    links = {"MLflow": f"{settings.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}"}
+    links |= {"Prefect": f"{prefect}/runs/flow-run/{run}"} if run else {}
+    return links | {"data docs": f"../../v{version.version}/validation/index.html"}
 
 
 def _rows(watch: Watch, verdict: Verdict, subject: Subject, measured: Performance | None, *, with_drift: bool) -> Rows:
@@ -337,13 +343,15 @@ def _rows(watch: Watch, verdict: Verdict, subject: Subject, measured: Performanc
 
 def _newest(url: str, model: str) -> dict[tuple[str, int], Performance]:
     """Window and version -> the newest judgement of its labels."""
-    return {(one.window_key, one.version): one for one in reversed(store.performances(url, model))}
+    return {
+        (performance.window_key, performance.version): performance for performance in reversed(store.performances(url, model))
+    }
 
 
 def _measured(url: str, verdict: Verdict) -> list[Performance]:
     """The judgements of its labels, newest first."""
-    known = store.performances(url, verdict.model, verdict.window_key, groups=True)
-    return [one for one in known if one.version == verdict.version]
+    performances = store.performances(url, verdict.model, verdict.window_key, groups=True)
+    return [performance for performance in performances if performance.version == verdict.version]
 
 
 def _reference(version: ledger.Version | None, metric: str) -> Interval | None:
@@ -351,15 +359,15 @@ def _reference(version: ledger.Version | None, metric: str) -> Interval | None:
 
     Versions of earlier days have no interval there.
     """
-    known = version.metrics if version else {}
+    recorded = version.metrics if version else {}
     for name in (f"newest.{metric}", metric):
-        if {name, f"{name}.low", f"{name}.high"} <= known.keys():
-            return Interval(known[name], known[f"{name}.low"], known[f"{name}.high"])
+        if {name, f"{name}.low", f"{name}.high"} <= recorded.keys():
+            return Interval(recorded[name], recorded[f"{name}.low"], recorded[f"{name}.high"])
     return None
 
 
 def _intervals(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Interval]:
-    return {name: found for name, one in figures.items() if (found := _interval(one, name))}
+    return {name: interval for name, saved in figures.items() if (interval := _interval(saved, name))}
 
 
 def _interval(figure: Mapping[str, float] | None, metric: str) -> Interval | None:

@@ -67,35 +67,35 @@ def add_reports(settings: Settings, folder: Path, version: ledger.Version) -> No
 def links(settings: Settings, version: ledger.Version, run_id: str | None = None) -> dict[str, str]:
     """Where to look at a version: title -> address."""
     prefect = settings.prefect_api_url.removesuffix("/api")
-    found = {
+    addresses = {
         "report": f"{settings.site_url}/{version.model}/v{version.version}/index.html",
         "mlflow": f"{settings.mlflow_tracking_uri}/#/models/{version.model}/versions/{version.mlflow_version}",
     }
-    return found | ({"prefect": f"{prefect}/runs/flow-run/{run_id}"} if run_id else {})
+    return addresses | ({"prefect": f"{prefect}/runs/flow-run/{run_id}"} if run_id else {})
 
 
 def write_pages(
-    settings: Settings, folder: Path, version: ledger.Version, verdict: Verdict, run_id: str | None = None, *, where: str = ""
+    settings: Settings, folder: Path, version: ledger.Version, verdict: Verdict, run_id: str | None = None, *, stages: str = ""
 ) -> None:
     """The version's pages on the report site, and the index.
 
     Args:
         where: Markdown about where the stages ran, and what became of the reports.
     """
-    elsewhere = {title: address for title, address in links(settings, version, run_id).items() if title != "report"}
+    other_links = {title: address for title, address in links(settings, version, run_id).items() if title != "report"}
     site.write_version(
         settings.home / "site",
         version.model,
         version.version,
         verdict=verdict_page.pages(version.model, version.version, verdict),
-        card="\n\n".join([(folder / BUNDLE / "card.md").read_text(encoding="utf-8"), where]),
+        card="\n\n".join([(folder / BUNDLE / "card.md").read_text(encoding="utf-8"), stages]),
         reports={
             "reports": folder / MODEL_REPORTS,
             "data validation": folder / VALIDATION_REPORT,
             "leakage": folder / LEAKAGE_REPORT,
             "plots": folder / PLOTS,
         },
-        links=elsewhere,
+        links=other_links,
     )
     from flows import reports  # and with it all that watches
 

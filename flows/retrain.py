@@ -78,15 +78,15 @@ def retrain(
     with ledger.retraining_lock(settings.promoter_url, model) as confirm_lock, _noted(settings, model, cause, as_of) as noted:
         if not noted.is_new:
             return Completed(message=f"Window {cause} was answered by another retraining.")
-        bury_dead_runs(settings)
+        crash_dead_runs(settings)
         promote.expire_reviews(settings, model)
         place = workspace.create(settings, flow_run.id, base)
         environment = os.environ | settings.environment()
         try:
             with dvc.runner(place.folder, environment) as runner:  # imports DVC while the source is asked
                 pin(place, settings, as_of)
-                means = local.Means(runner, place, environment, Policy(without_worker, worker_deadline))
-                with decision.table_of_stages(ran, model), local.stages_run(means, settings, ran) as wait_for_reports:
+                context = local.Context(runner, place, environment, Policy(without_worker, worker_deadline))
+                with decision.table_of_stages(ran, model), local.stages_run(context, settings, ran) as wait_for_reports:
                     with runner.still():  # a report that ends now is entered into dvc.lock
                         results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
                     confirm_lock()
@@ -178,7 +178,7 @@ def _base_commit(settings: Settings, commit: str | None, use_uncommitted: bool) 
     return chosen
 
 
-def bury_dead_runs(settings: Settings) -> None:
+def crash_dead_runs(settings: Settings) -> None:
     """Mark killed runs as Crashed, and take their workspaces away.
 
     To be called by the holder of the model's lock: a workspace is made and removed under it, so one that is there now
@@ -193,12 +193,12 @@ def bury_dead_runs(settings: Settings) -> None:
     if not deployment.id:
         return
     with get_client(sync_client=True) as client:
-        begun = client.read_flow_runs(
+        started = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": BEGUN}}}),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment.id]}}),
         )
-        for run in begun:
+        for run in started:
             left = workspace.at(settings, str(run.id))
             if left.folder.exists():
                 for orphan in workers.unfinished(tag_of(left.run_id)):
@@ -214,7 +214,7 @@ def pin(place: Workspace, settings: Settings, as_of: str | None) -> None:
     """Write the pin into the workspace's params.yaml, and commit it before the first stage."""
     config = params.read(place.folder / "params.yaml")
     queries = extract.Queries(place.folder / "sql" / config.data.dataset)
-    found = extract.pin(settings.source_url, queries, config.data, as_of, count=False)
-    params.write_pin(place.folder / "params.yaml", found.as_of, found.fingerprint)
-    place.commit(f"Pin of run {place.run_id}: {found.as_of}", "params.yaml")
-    get_run_logger().info("As of %s, fingerprint %s.", found.as_of, found.fingerprint)
+    chosen = extract.pin(settings.source_url, queries, config.data, as_of, count=False)
+    params.write_pin(place.folder / "params.yaml", chosen.as_of, chosen.fingerprint)
+    place.commit(f"Pin of run {place.run_id}: {chosen.as_of}", "params.yaml")
+    get_run_logger().info("As of %s, fingerprint %s.", chosen.as_of, chosen.fingerprint)

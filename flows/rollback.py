@@ -31,15 +31,15 @@ def roll_back(settings: Settings, model: str, number: int | None, *, actor: str,
         EvergreenError: there is none, or its bundle is missing or not what was published; what there is is listed. The
             champion is as it was.
     """
-    url, known = settings.promoter_url, tenures.read(settings.promoter_url, model)
-    if not known:
+    url, past = settings.promoter_url, tenures.read(settings.promoter_url, model)
+    if not past:
         raise EvergreenError(f"{model!r} has no champion, so there is nothing to go back from. `evergreen history` says why.")
     versions = ledger.versions(url, model)
-    target = _target(known, versions, number)
-    _check(settings, target, versions, known[-1].version)
+    target = _target(past, versions, number)
+    _check(settings, target, versions, past[-1].version)
     verdict = Verdict(tenures.ROLLED_BACK, f"{actor}: {reason}")
-    publish.record_decision(url, target, verdict, revision=known[-1].revision, actor=actor)
-    return _promotion(url, model, known[-1].revision + 1)
+    publish.record_decision(url, target, verdict, revision=past[-1].revision, actor=actor)
+    return _promotion(url, model, past[-1].revision + 1)
 
 
 def _promotion(url: str, model: str, revision: int) -> Promotion:
@@ -47,10 +47,10 @@ def _promotion(url: str, model: str, revision: int) -> Promotion:
     return next(row for row in ledger.history(url, model) if (row.revision, row.decision) == (revision, "promoted"))
 
 
-def _target(known: list[tenures.Tenure], versions: list[Version], number: int | None) -> Version:
-    current = known[-1].version
+def _target(past: list[tenures.Tenure], versions: list[Version], number: int | None) -> Version:
+    current = past[-1].version
     if number is None:
-        line = tenures.line_of(known)
+        line = tenures.line_of(past)
         if len(line) < 2:
             raise EvergreenError(
                 f"No champion came before v{current}, so there is nobody to go back to. "
@@ -58,11 +58,11 @@ def _target(known: list[tenures.Tenure], versions: list[Version], number: int | 
             )
         number = line[-2]
     if number == current:
-        raise EvergreenError(f"v{number} is the champion already, since revision {known[-1].revision}. Nothing was changed.")
-    found = next((one for one in versions if one.version == number), None)
-    if found is None:
+        raise EvergreenError(f"v{number} is the champion already, since revision {past[-1].revision}. Nothing was changed.")
+    target = next((version for version in versions if version.version == number), None)
+    if target is None:
         raise EvergreenError(f"There is no v{number} to go back to. There is: {_listed(versions, current)}.")
-    return found
+    return target
 
 
 def _check(settings: Settings, target: Version, versions: list[Version], current: int) -> None:
@@ -70,8 +70,8 @@ def _check(settings: Settings, target: Version, versions: list[Version], current
     try:
         publish.fetch(settings.mlflow_tracking_uri, target, settings.home / "models")
     except EvergreenError as error:
-        others = [one for one in versions if one.version != target.version]
-        listed = "; ".join(f"{one} {_state(settings, one, current)}" for one in others) or "nothing else"
+        others = [version for version in versions if version.version != target.version]
+        listed = "; ".join(f"{other} {_state(settings, other, current)}" for other in others) or "nothing else"
         raise EvergreenError(f"{target} cannot serve, so the champion stays v{current}. {error}\nThere is: {listed}.") from None
 
 
@@ -85,7 +85,7 @@ def _state(settings: Settings, version: Version, current: int) -> str:
 
 
 def _listed(versions: list[Version], current: int) -> str:
-    return ", ".join(f"{one} (the champion)" if one.version == current else str(one) for one in versions)
+    return ", ".join(f"{version} (the champion)" if version.version == current else str(version) for version in versions)
 
 
 def tell_later(settings: Settings, row: Promotion) -> None:
@@ -114,13 +114,14 @@ def tell(settings: Settings, model: str, revision: int, say: Callable[[str], Non
         for change in publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, model):
             say(f"MLflow: {change}")
 
-    for what in (
+    steps: tuple[Callable[[], object], ...] = (
         lambda: events.emit(model, "promoted", events.promotion(row), api=settings.prefect_api_url),
         aliases,
         lambda: reports.write_index(settings),
-    ):
+    )
+    for step in steps:
         try:
-            what()
+            step()
         except EvergreenError as error:
             say(f"v{row.to_version} of {model!r} is champion all the same: {error}")
 

@@ -40,8 +40,8 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
     config = params.read(settings.folder / "params.yaml")
     today, empty = flow_run.scheduled_start_time.date(), config.monitor.snapshot_policy == "every"
     run = write_scores(settings, _version(settings, config.model, version), as_of, today, force, empty)
-    said = f"{run.row_count:,} scores of {run.as_of} by {config.model} v{run.version} are complete ({run.run_key})."
-    return ending.done(f"{said} `evergreen scores --out FILE` writes them to a file.")
+    summary = f"{run.row_count:,} scores of {run.as_of} by {config.model} v{run.version} are complete ({run.run_key})."
+    return ending.done(f"{summary} `evergreen scores --out FILE` writes them to a file.")
 
 
 def _version(settings: Settings, model: str, number: int | None) -> ledger.Version:

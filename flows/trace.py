@@ -48,16 +48,18 @@ def of_prediction(settings: Settings, model: str, identifier: str) -> tuple[Step
         rows = query(connection, "prediction", prediction_id=wanted)
     if not rows:
         raise EvergreenError(f"No prediction {wanted} is in the ledger: it was never made, or it was erased.")
-    found = rows[0]
-    if found["model"] != model:
-        raise EvergreenError(f"Prediction {wanted} is of {found['model']!r}, and this clone is {model!r}: ask in that clone.")
-    decided = "positive" if found["decision"] else "negative"
+    prediction = rows[0]
+    if prediction["model"] != model:
+        raise EvergreenError(
+            f"Prediction {wanted} is of {prediction['model']!r}, and this clone is {model!r}: ask in that clone."
+        )
+    decided = "positive" if prediction["decision"] else "negative"
     message = (
-        f"{wanted}: {found['score']:.4f}, {decided}, of {found['entity']} on {found['as_of']}; "
-        f"{found['source']} run {found['run_key']} ({found['state'] or 'kept beside it'}), "
-        f"{found['scored_at']:%Y-%m-%d %H:%M:%S} UTC"
+        f"{wanted}: {prediction['score']:.4f}, {decided}, of {prediction['entity']} on {prediction['as_of']}; "
+        f"{prediction['source']} run {prediction['run_key']} ({prediction['state'] or 'kept beside it'}), "
+        f"{prediction['scored_at']:%Y-%m-%d %H:%M:%S} UTC"
     )
-    return Step("prediction", message), ledger.version(settings.promoter_url, model, found["version"])
+    return Step("prediction", message), ledger.version(settings.promoter_url, model, prediction["version"])
 
 
 def of_version(settings: Settings, version: Version) -> Iterator[Step]:
@@ -66,9 +68,10 @@ def of_version(settings: Settings, version: Version) -> Iterator[Step]:
     Raises:
         EvergreenError: the bundle is neither whole here nor to be had from MLflow.
     """
-    own = [one for one in tenures.read(settings.promoter_url, version.model) if one.version == version.version]
+    tenures_of = [tenure for tenure in tenures.read(settings.promoter_url, version.model) if tenure.version == version.version]
     active_periods = (
-        "; ".join(f"champion of revision {one.revision} since {one.since:%Y-%m-%d %H:%M}" for one in own) or "never champion"
+        "; ".join(f"champion of revision {tenure.revision} since {tenure.since:%Y-%m-%d %H:%M}" for tenure in tenures_of)
+        or "never champion"
     )
     yield Step("version", f"{version.model} {version}, published {version.created_at:%Y-%m-%d %H:%M} UTC; {active_periods}")
     facts = Facts.of(settings, version)  # verified, or an error
@@ -107,8 +110,8 @@ def _of_git(settings: Settings, facts: Facts) -> Iterator[Step]:
     yield _validation(settings, outs.get(VALIDATION, ""))
     params = workspace.content(settings.folder, commit, "params.yaml")
     yield Step("params", f"params.yaml {version.params_sha256[:16]}", _sha256(params) == version.params_sha256)
-    told = workspace.git(settings.folder, "log", "-1", "--format=%cI, %s", commit)
-    yield Step("commit", f"{commit} ({told}), on {version.git_ref}; the code is that of {_made_from(settings, commit)}")
+    commit_line = workspace.git(settings.folder, "log", "-1", "--format=%cI, %s", commit)
+    yield Step("commit", f"{commit} ({commit_line}), on {version.git_ref}; the code is that of {_made_from(settings, commit)}")
 
 
 def _rows(settings: Settings, facts: Facts, md5: str) -> Step:

@@ -30,14 +30,14 @@ def complete_through(settings: Settings, watch: Watch) -> date | None:
 
 
 def _subjects(settings: Settings, model: str, opened: ExitStack) -> Callable[[int], Subject]:
-    found: dict[int, Subject] = {}
+    subjects: dict[int, Subject] = {}
 
     def subject_of(number: int) -> Subject:
-        if number not in found:
+        if number not in subjects:
             version = ledger.version(settings.watcher_url, model, number)
             bundle = publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
             source = opened.enter_context(lineage.source(settings, version))
-            found[number] = Subject(settings.watcher_url, version, source, bundle)
-        return found[number]
+            subjects[number] = Subject(settings.watcher_url, version, source, bundle)
+        return subjects[number]
 
     return subject_of

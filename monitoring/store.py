@@ -225,7 +225,9 @@ def retrainings(url: str, model: str) -> list[Retraining]:
 def past(url: str, model: str, day: date) -> Past:
     """What `decide` is to know of retrainings on a day: those that windows asked for, on the days these were judged on; and
     whether one is under way, or asked for and not begun."""
-    days = [one.judged_on for one in retrainings(url, model) if one.judged_on and one.judged_on <= day]
+    days = [
+        retraining.judged_on for retraining in retrainings(url, model) if retraining.judged_on and retraining.judged_on <= day
+    ]
     asked = unanswered(url, model)
     running = _retrains(url, model) or (asked is not None and asked.judged_on < day)
     return Past([datetime.combine(one, time(), UTC) for one in days], running)
@@ -233,8 +235,8 @@ def past(url: str, model: str, day: date) -> Past:
 
 def unanswered(url: str, model: str) -> Verdict | None:
     """The newest verdict that asks for a retraining, where none has begun since for any reason."""
-    asking = [one for one in verdicts(url, model) if one.action == "retrain"]
-    if not asking or any(one.started_at > asking[-1].recorded_at for one in retrainings(url, model)):
+    asking = [verdict for verdict in verdicts(url, model) if verdict.action == "retrain"]
+    if not asking or any(retraining.started_at > asking[-1].recorded_at for retraining in retrainings(url, model)):
         return None
     return asking[-1]
 

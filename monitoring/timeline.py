@@ -128,7 +128,7 @@ class Model:
     @property
     def newest_mature(self) -> Window | None:
         """The champion's newest window with mature labels."""
-        return next((one for one in self.windows if one.is_mature and one.version == self.champion), None)
+        return next((window for window in self.windows if window.is_mature and window.version == self.champion), None)
 
     def outcome(self, key: str) -> str:
         """Of the retraining that a window asked for; "" where there is none."""

@@ -36,7 +36,7 @@ def judge_window(watch: Watch, window: Window, *, judged_on: date, version: int 
         EvergreenError: nothing was scored in it, or a window of the model is being judged by somebody else.
     """
     with store.one_at_a_time(watch.url, watch.model):
-        known = {one.window_key: one for one in store.verdicts(watch.url, watch.model)}
+        known = {verdict.window_key: verdict for verdict in store.verdicts(watch.url, watch.model)}
         if (before := known.get(window.key)) and not force:
             labels.learn(watch, watch.subject_of(before.version), judged_on)
             return before

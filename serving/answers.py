@@ -103,19 +103,19 @@ class Scorer:
     def _finish(self, requests: Sequence[Waiting], rows: Sequence[Sequence[Any]], scores: Sequence[float]) -> None:
         """Write the records, then let the answers go."""
         served = requests[0].served
-        answers, lines = self._written_out(served, [row for one in requests for row in one.rows], rows, scores)
+        answers, lines = self._written_out(served, [row for request in requests for row in request.rows], rows, scores)
         try:
             self._spool.write(b"".join(lines))
         except OSError as error:
             self._metrics.log_failed(error)
             raise of(503, "log_unavailable") from None
         place = 0
-        for one in requests:
-            own, place = answers[place : place + len(one.rows)], place + len(one.rows)
+        for request in requests:
+            own, place = answers[place : place + len(request.rows)], place + len(request.rows)
             if self._durable:
-                self._written.append((one.done, own))
-            elif not one.done.done():
-                one.done.set_result(own)
+                self._written.append((request.done, own))
+            elif not request.done.done():
+                request.done.set_result(own)
         if self._durable and not self._syncing:
             self._sync()
 
@@ -182,6 +182,6 @@ def _scores(served: Served, rows: Sequence[Any]) -> tuple[list[tuple], list[floa
 
 
 def _fail(requests: Sequence[Waiting], error: Exception) -> None:
-    for one in requests:
-        if not one.done.done():
-            one.done.set_exception(error)
+    for request in requests:
+        if not request.done.done():
+            request.done.set_exception(error)

@@ -99,17 +99,17 @@ def _copy(connection: Any, model: str, version: int, day: date, records: Sequenc
     import pyarrow as pa
 
     columns: list[pa.Array | bytes] = [
-        pa.array([bytes.fromhex(one.prediction_id.replace("-", "")) for one in records], pa.binary(16)),
+        pa.array([bytes.fromhex(record.prediction_id.replace("-", "")) for record in records], pa.binary(16)),
         model.encode(),
         struct.pack("!i", version),
         pa.array(run_keys),
         struct.pack("!i", (day - date(2000, 1, 1)).days),
         b"api",
-        pa.array([one.score for one in records], pa.float64()),
-        pa.array([one.decision for one in records]),
-        pa.array([one.entity for one in records]),
-        pa.array([one.scored_at - POSTGRES_EPOCH for one in records], pa.int64()),
-        pa.array([(JSONB_VERSION + bytes(one.features)).decode() for one in records]),
+        pa.array([record.score for record in records], pa.float64()),
+        pa.array([record.decision for record in records]),
+        pa.array([record.entity for record in records]),
+        pa.array([record.scored_at - POSTGRES_EPOCH for record in records], pa.int64()),
+        pa.array([(JSONB_VERSION + bytes(record.features)).decode() for record in records]),
     ]
     with connection.cursor().copy(COPY) as copy:
         for part in (copy_binary.HEADER, copy_binary.rows(columns), copy_binary.TRAILER):

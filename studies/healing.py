@@ -95,14 +95,14 @@ def page(results: list[dict[str, Any]]) -> str:
     champions = " | ".join(f"champion after month {month}" for month in RETRAINED)
     lines = [f"| seed | oracle | {champions} | the present since | findings |"]
     lines += ["|---" * (len(RETRAINED) + 4) + "|"]
-    for one in results:
-        found = one["changed"]["retrained"]
-        cells = [str(one["seed"]), f"{one['changed']['oracle']:.4f}", *(f"{step['auc']:.4f}" for step in found)]
+    for result in results:
+        found = result["changed"]["retrained"]
+        cells = [str(result["seed"]), f"{result['changed']['oracle']:.4f}", *(f"{step['auc']:.4f}" for step in found)]
         cells += [", ".join(str(step["since"]) for step in found), ", ".join(step["finding"] for step in found[1:])]
         lines.append(f"| {' | '.join(cells)} |")
-    gaps = [one["changed"]["oracle"] - one["changed"]["retrained"][-1]["auc"] for one in results]
+    gaps = [result["changed"]["oracle"] - result["changed"]["retrained"][-1]["auc"] for result in results]
     healed = sum(gap <= CLOSE for gap in gaps)
-    again = [step for one in results for step in one["quiet"]["retrained"][1:]]
+    again = [step for result in results for step in result["quiet"]["retrained"][1:]]
     promoted = sum(step["finding"] == "better" for step in again)
     weighed = sum(step["since"] is not None for step in again)
     return "\n".join(

@@ -122,7 +122,7 @@ def _spelling(rows: pa.Table, _: np.random.Generator) -> pa.Table:
 def _codes(rows: pa.Table, _: np.random.Generator) -> pa.Table:
     """Each value becomes the next one, in the order of how frequent they are."""
     counts = sorted(pc.value_counts(rows["channel"].drop_null()).to_pylist(), key=lambda one: one["counts"])
-    values = pa.array([one["values"] for one in counts])
+    values = pa.array([count["values"] for count in counts])
     place = pc.index_in(rows["channel"].combine_chunks(), values)
     moved = pc.if_else(pc.equal(place, len(values) - 1), 0, pc.add(place, 1))
     return _with(rows, "channel", values.take(moved))

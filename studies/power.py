@@ -100,7 +100,7 @@ def quarantined(
     rows = fault.plant(months[PLANTED - 1], np.random.default_rng([seed, PLANTED]))
     before = [judge.Block(block) for block in blocks[: PLANTED - 1]]
     seen = judge.assess(before, version.count(rows), version.reference, version.params.monitor)
-    return [[one.about, one.evidence["form"]] for one in seen.findings if one.kind == "data_incident"]
+    return [[finding.about, finding.evidence["form"]] for finding in seen.findings if finding.kind == "data_incident"]
 
 
 def find_target(version: replay.Version, months: list[pa.Table], moved: list[pa.Table]) -> list[int]:
@@ -143,7 +143,7 @@ def upper_bound(hits: int, trials: int, confidence: float = 0.95) -> float:
 
 def page(results: list[dict[str, Any]]) -> str:
     """The tables as Markdown."""
-    windows = [window for one in results for window in one["quiet"]]
+    windows = [window for result in results for window in result["quiet"]]
     seeds, trials = len(results), len(windows)
     lines = [f"{seeds} seeds, {trials} quiet windows (months {replay.FIRST} to {replay.LAST}):", ""]
     lines += ["| | windows | share | 95% upper bound |", "|---|---|---|---|"]
@@ -164,14 +164,19 @@ def page(results: list[dict[str, Any]]) -> str:
     for kind in shifts.KINDS:
         for size in kind.sizes:
             delays = [
-                cell["delay"] for one in results for cell in one["power"] if (cell["kind"], cell["size"]) == (kind.name, size)
+                cell["delay"]
+                for result in results
+                for cell in result["power"]
+                if (cell["kind"], cell["size"]) == (kind.name, size)
             ]
             lines.append(_power_row(f"{kind.name}: {kind.what.format(size)}", delays))
     lines += ["", "| fault of the feed | quarantined in its first window, by its form |", "|---|---|"]
-    lines += [_fault_row(fault, [one["faults"][fault.name] for one in results]) for fault in shifts.FAULTS if fault.form]
+    lines += [_fault_row(fault, [result["faults"][fault.name] for result in results]) for fault in shifts.FAULTS if fault.form]
     lines += ["", "| no fault of the feed | quarantined |", "|---|---|"]
-    lines += [_fault_row(fault, [one["faults"][fault.name] for one in results]) for fault in shifts.FAULTS if not fault.form]
-    cells = [cell for one in results for cell in one["coverage"]]
+    lines += [
+        _fault_row(fault, [result["faults"][fault.name] for result in results]) for fault in shifts.FAULTS if not fault.form
+    ]
+    cells = [cell for result in results for cell in result["coverage"]]
     lines += ["", f"Nominal 95% intervals of the estimate, under covariate shift, {len(cells)} windows:", ""]
     lines += ["| metric | held the figure |", "|---|---|"]
     lines += [f"| {name} | {np.mean([cell['suppressed'][name] for cell in cells]):.1%} |" for name in COVERED]

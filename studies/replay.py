@@ -172,10 +172,10 @@ def _window(watched: _Watched, version: Version, blocks: Sequence[Histograms], m
     rows, before = watched.months[month - 1], _before(watched, version, blocks, month)
     seen = judge.assess(before, blocks[month - 1], version.reference, monitor) if rows.num_rows else judge.empty()
     own = [*seen.findings, *(expected_loss(version, rows) if effects and rows.num_rows else [])]
-    said = [quarantine.Judged(one.key, watched.is_broken(one), one.found) for one in watched.with_rows]
+    said = [quarantine.Judged(with_row.key, watched.is_broken(with_row), with_row.found) for with_row in watched.with_rows]
     lasting = quarantine.lasting(said, own)
     of_labels = _of_labels(watched, version, month - watched.calendar.mature, lasting) if effects else []
-    drifted = judge.moved_before([(one.key, one.drift.above_limit) for one in watched.with_rows])
+    drifted = judge.moved_before([(with_row.key, with_row.drift.above_limit) for with_row in watched.with_rows])
     lost = _lost(watched, version.params.evaluate.metric, of_labels)
     own = judge.refute(own, [key for key in drifted if key not in lost and _is_known(watched, key, month)])
     found = [*of_window(own, key_of(month)), *of_labels]
@@ -203,7 +203,7 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
         return []
     shares, over = list(version.reference.positives.values()), []
     monitor, target = version.params.monitor, version.params.data.target
-    for earlier in [one for one in watched.with_rows if one.month < month and not watched.is_broken(one)]:
+    for earlier in [with_row for with_row in watched.with_rows if with_row.month < month and not watched.is_broken(with_row)]:
         said = [
             one for other in watched.said.values() for one in other.found if (one.window, one.about) == (earlier.key, "target")
         ]
@@ -212,7 +212,7 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
     moved_target = judge.shares(shares, positives(watched.months[month - 1], target), over, monitor)
     metric = version.params.evaluate.metric
     run, lost, shown = [window], _lost(watched, metric, [], "labels"), _lost(watched, metric, [])
-    for earlier in reversed([one for one in watched.with_rows if one.month < month]):
+    for earlier in reversed([with_row for with_row in watched.with_rows if with_row.month < month]):
         if earlier.key not in lost:
             break
         run.append(earlier)
@@ -221,7 +221,11 @@ def _of_labels(watched: _Watched, version: Version, month: int, lasting: Sequenc
         return of_window([*moved_target, Finding("insufficient", "labels", message, window.rows)], window.key)
     pooled = [
         window.month,
-        *(one.month for one in reversed(watched.with_rows) if one.month < month and one.version is window.version),
+        *(
+            with_row.month
+            for with_row in reversed(watched.with_rows)
+            if with_row.month < month and with_row.version is window.version
+        ),
     ]
     return of_window(
         [*_pooled_loss(watched, window.version, pooled, before=bool(run[1:]) and run[1].key in shown), *moved_target],
@@ -249,7 +253,7 @@ def _lost(watched: _Watched, metric: str, more: Sequence[Finding], also: str = "
 
 def _is_known(watched: _Watched, key: str, month: int) -> bool:
     """Whether a window's labels are mature at the end of a month."""
-    return any(one.key == key and one.month <= month - watched.calendar.mature for one in watched.with_rows)
+    return any(with_row.key == key and with_row.month <= month - watched.calendar.mature for with_row in watched.with_rows)
 
 
 def positives(rows: pa.Table, target: str = "churned") -> tuple[int, int]:

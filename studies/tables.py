@@ -69,17 +69,33 @@ def page(comparisons: list[compare_default.Comparison]) -> str:
     lines = ["# Figures of the real tables", "", about, ""]
     lines += [f"| table | salt | judged | {compare_default.DEFAULT} | {SHOWN} | its gain | challenger | its gain |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    for one in comparisons:
-        figures, chosen = one.figures, one.challenger
+    for comparison in comparisons:
+        figures, chosen = comparison.figures, comparison.challenger
         challenger = f"{chosen}, {figures[chosen]}" if chosen != SHOWN else SHOWN
         default, ours = figures[compare_default.DEFAULT], figures.get(SHOWN, "")
-        cells = [one.model, one.salt, one.counts, default, ours, one.gains.get(SHOWN, ""), challenger, one.gains[chosen]]
+        cells = [
+            comparison.model,
+            comparison.salt,
+            comparison.counts,
+            default,
+            ours,
+            comparison.gains.get(SHOWN, ""),
+            challenger,
+            comparison.gains[chosen],
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     seen: set[str] = set()
-    for one in comparisons:
-        if one.model not in seen:
-            seen.add(one.model)
-            lines += ["", f"## {one.model}, salt {one.salt}", "", f"{one.counts}.", "", one.markdown()]
+    for comparison in comparisons:
+        if comparison.model not in seen:
+            seen.add(comparison.model)
+            lines += [
+                "",
+                f"## {comparison.model}, salt {comparison.salt}",
+                "",
+                f"{comparison.counts}.",
+                "",
+                comparison.markdown(),
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -90,7 +106,7 @@ def draw(comparisons: list[compare_default.Comparison], picture: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    shown = [one for one in reversed(comparisons) if SHOWN in one.gains]
+    shown = [comparison for comparison in reversed(comparisons) if SHOWN in comparison.gains]
     figure, axes = pyplot.subplots(figsize=(7.5, 0.8 + 0.28 * len(shown)), layout="constrained")
     colours = {table.dataset: f"C{number}" for number, table in enumerate(TABLES)}
     for height, one in enumerate(shown):

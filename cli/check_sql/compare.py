@@ -69,7 +69,7 @@ def compare(scratch: psycopg.Connection, first: str, second: str, keys: Sequence
             count(*) filter (where in_both),
             count(*) filter (where second.evergreen_number is null),
             count(*) filter (where first.evergreen_number is null)
-            {"".join(f", {one}" for one in counts)}
+            {"".join(f", {count}" for count in counts)}
         from first
         full join second using ({by}, evergreen_number)
         cross join lateral (

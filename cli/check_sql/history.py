@@ -45,7 +45,7 @@ class History:
     @property
     def dated(self) -> list[str]:
         """Titles of the tables that have a date."""
-        return [one.title for one in self._tables if self._known[one.title].available_at]
+        return [table.title for table in self._tables if self._known[table.title].available_at]
 
     def corrects(self, title: str) -> bool:
         return self._known[title].corrects is not None
@@ -53,18 +53,19 @@ class History:
     @property
     def asks_clock(self) -> bool:
         """Whether a view that is read asks what day it is."""
-        return any(clock.asked(one.definition) for one in self._relations)
+        return any(clock.asked(relation.definition) for relation in self._relations)
 
     def count(self, through: date) -> dict[str, int]:
         """Rows by table, known by the end of a day."""
         return {
-            one.title: self._source.execute(f"select count(*) {self._rows(one, through)}").fetchone()[0] for one in self._tables
+            table.title: self._source.execute(f"select count(*) {self._rows(table, through)}").fetchone()[0]
+            for table in self._tables
         }
 
     def copy(self, through: date) -> None:
         """Copy what was known by the end of a day, and show it under the source's own names."""
-        for one in self._tables:
-            self._scratch.execute(f"drop table {one.quoted} cascade")
+        for table in self._tables:
+            self._scratch.execute(f"drop table {table.quoted} cascade")
         for number, one in enumerate(self._tables):
             self._make(number, one)
             self._fill(number, one, self._rows(one, through))
@@ -100,14 +101,14 @@ class History:
 
     def show(self, today: date | None = None) -> None:
         """Define the views; with `today`, as if they were read on that day."""
-        for one in reversed(self._relations):
-            self._scratch.execute(f"drop view if exists {one.quoted} cascade")
-        for one in self._relations:
-            if one.definition:
-                text = clock.stopped(one.definition, today) if today else one.definition
-                self._scratch.execute(f"create view {one.quoted} as {text}")
+        for relation in reversed(self._relations):
+            self._scratch.execute(f"drop view if exists {relation.quoted} cascade")
+        for relation in self._relations:
+            if relation.definition:
+                text = clock.stopped(relation.definition, today) if today else relation.definition
+                self._scratch.execute(f"create view {relation.quoted} as {text}")
             else:
-                self._scratch.execute(f"create view {one.quoted} as {self._view(one)}")
+                self._scratch.execute(f"create view {relation.quoted} as {self._view(relation)}")
 
     def _view(self, table: Relation) -> str:
         number = self._tables.index(table)
@@ -140,7 +141,7 @@ class History:
     def _fill(self, number: int, table: Relation, rows: str) -> None:
         """Stream rows as Postgres sends them: both ends have the same types."""
         values = [postgres.identifier(name) for name in self._copied(table)]
-        values += [f"coalesce({_timestamp(one)}, 'infinity')" for one in self._moments(table).values()]
+        values += [f"coalesce({_timestamp(moment)}, 'infinity')" for moment in self._moments(table).values()]
         statement = f"copy (select {', '.join(values) or '1'} {rows}) to stdout (format binary)"
         stream(self._source, statement, self._scratch, self._raw(number))
 

@@ -95,7 +95,7 @@ class Reading:
 
     @property
     def tables(self) -> list[Relation]:
-        return [one for one in self.relations if not one.definition]
+        return [relation for relation in self.relations if not relation.definition]
 
 
 def find(
@@ -160,7 +160,7 @@ def _define(
             _define(scratch, source, f"create view {relation.quoted} as {relation.definition}", found, declared)
         else:
             _types(scratch, source, relation)
-            columns = ", ".join(f"{postgres.identifier(one.name)} {one.type}" for one in relation.columns)
+            columns = ", ".join(f"{postgres.identifier(column.name)} {column.type}" for column in relation.columns)
             scratch.execute(f"create table {relation.quoted} ({columns})")
         found.append(relation)
     raise EvergreenError(f"The query reads more than {MOST} tables and views: it cannot be checked.")

@@ -40,10 +40,10 @@ def planned(warnings: list[Slow]) -> Iterator[str]:
     """The plan's warnings, with what to hand to who owns the tables."""
     if not warnings:
         yield "ok     the source's plan: no index is missing"
-    for one in warnings:
-        yield f"SLOW   {one.message}"
-        if one.index:
-            yield f"         for who owns the table: {one.index}"
+    for warning in warnings:
+        yield f"SLOW   {warning.message}"
+        if warning.index:
+            yield f"         for who owns the table: {warning.index}"
 
 
 def _because(check: Check, *, column: str = "", side: str = "") -> str:

@@ -17,21 +17,21 @@ UNRIPE = 0.5  # of the usual share of positives: the newest months look as if la
 
 def certain(plan: Plan, found: TrainingSet) -> list[LeftOut]:
     """Columns that a model would see, and that tell the label by themselves."""
-    sources, learnt = {one.name: one.source for one in plan.features}, {one.name for one in plan.learnt}
+    sources, learnt = {feature.name: feature.source for feature in plan.features}, {one.name for one in plan.learnt}
     return [
-        LeftOut(sources[one.name], f"looks like a leak: alone it tells the label with a ROC-AUC of {one.auc:.3f}")
-        for one in found.columns
-        if one.name in learnt and one.auc >= CERTAIN
+        LeftOut(sources[column.name], f"looks like a leak: alone it tells the label with a ROC-AUC of {column.auc:.3f}")
+        for column in found.columns
+        if column.name in learnt and column.auc >= CERTAIN
     ]
 
 
 def suspicious(plan: Plan, found: TrainingSet) -> Iterator[Advice]:
     """Columns that tell much by themselves, and labels that seem to be still to come."""
-    sources, learnt = {one.name: one.source for one in plan.features}, {one.name for one in plan.learnt}
-    for one in found.columns:
-        if one.name in learnt and SUSPICIOUS <= one.auc < CERTAIN:
-            message = f"alone it predicts the label with a ROC-AUC of {one.auc:.3f}. When is it known?"
-            yield Advice(quoted(sources[one.name]), f"{message} If after the outcome: --available-after.")
+    sources, learnt = {feature.name: feature.source for feature in plan.features}, {one.name for one in plan.learnt}
+    for column in found.columns:
+        if column.name in learnt and SUSPICIOUS <= column.auc < CERTAIN:
+            message = f"alone it predicts the label with a ROC-AUC of {column.auc:.3f}. When is it known?"
+            yield Advice(quoted(sources[column.name]), f"{message} If after the outcome: --available-after.")
     if unripe := _unripe(found):
         yield Advice("--horizon", unripe)
 

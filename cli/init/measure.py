@@ -91,7 +91,7 @@ def again(reader: Reader, plan: Plan, before: TrainingSet) -> TrainingSet:
     if plan.entity.source is None or plan.distinct:
         return measure(reader, plan)
     names = {feature.name for feature in plan.features}
-    return replace(before, columns=tuple(one for one in before.columns if one.name in names))
+    return replace(before, columns=tuple(column for column in before.columns if column.name in names))
 
 
 def auc(buckets: Sequence[Bucket]) -> float:

@@ -60,7 +60,7 @@ def training_set(plan: Plan) -> str:
 def fingerprint(plan: Plan) -> str:
     """A hash of the rows that the training query reads, in the columns that it reads."""
     keys = [plan.target.source, plan.entity.source, plan.key.source, plan.time and plan.time.source]
-    sources = [*keys, *(one.source for one in plan.features)]
+    sources = [*keys, *(feature.source for feature in plan.features)]
     read = [identifier(source) for source in dict.fromkeys(filter(None, sources))]
     columns = f"            row(\n{_listed(read, 16)}\n            )::text\n"
     digests = f"digests as (\n    select\n        md5(\n{columns}        ) as digest\n"
@@ -81,7 +81,7 @@ def left_out(plan: Plan) -> str:
         "here."
     )
     reasons = []
-    reasons += [(f"({one.present}) is not true", f"no {one.name}") for one in _keys(plan)]
+    reasons += [(f"({key.present}) is not true", f"no {key.name}") for key in _keys(plan)]
     if plan.time:
         day = _bracketed(plan.time.day)
         reasons += [
@@ -117,7 +117,7 @@ def outcomes(plan: Plan) -> str:
     )
     selected = [_as(expression, name) for expression, name in _keys_and_label(plan, snapshot=plan.time.day)]
     if plan.key.source is None:  # the key is made of the features, so they are needed here as well
-        selected += [_as(one.expression, _own(plan, one.name)) for one in plan.features]
+        selected += [_as(feature.expression, _own(plan, feature.name)) for feature in plan.features]
     where = (
         f"\n    where\n        {plan.time.day} = any(cast(:score_days as date []))\n        and {due} <= cast(:as_of as date)"
     )
@@ -152,7 +152,7 @@ def _time_note(grain: str) -> str:
 
 def _comment(*paragraphs: str) -> str:
     return "\n--\n".join(
-        "\n".join(textwrap.wrap(one, 122, initial_indent="-- ", subsequent_indent="-- ")) for one in paragraphs
+        "\n".join(textwrap.wrap(paragraph, 122, initial_indent="-- ", subsequent_indent="-- ")) for paragraph in paragraphs
     )
 
 
@@ -187,7 +187,7 @@ def _where(plan: Plan, *, labelled: bool = False) -> str:
         conditions.append(f"{plan.time.day} between (select first_day from pin) and (select last_day from pin)")
     if labelled:
         conditions.append(f"{plan.target.expression} is not null")
-    conditions += [one.present for one in _keys(plan)]
+    conditions += [key.present for key in _keys(plan)]
     joined = "\n        and ".join(conditions)
     return f"\n    where\n        {joined}" if conditions else ""
 
@@ -219,11 +219,11 @@ def _final(plan: Plan, *, outcomes: bool = False) -> str:
 
 def _keys(plan: Plan) -> list[Entity]:
     """Who a row is about and what names it, where they have columns in the source."""
-    return [one for one in dict.fromkeys((plan.entity, plan.key)) if one.source]
+    return [fromkey for fromkey in dict.fromkeys((plan.entity, plan.key)) if fromkey.source]
 
 
 def _key_sources(plan: Plan) -> dict[str, str]:
-    return {one.source: one.name for one in _keys(plan) if one.source}
+    return {key.source: key.name for key in _keys(plan) if key.source}
 
 
 def _snapshot(plan: Plan, outcomes: bool) -> list[str]:

@@ -32,7 +32,7 @@ def outputs_of(lock: str) -> dict[str, str]:
     from ruamel.yaml import YAML
 
     stages = (YAML(typ="safe").load(lock) or {}).get("stages", {})
-    return {out["path"]: out["md5"] for one in stages.values() for out in one.get("outs", []) if "md5" in out}
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
 
 
 def find(settings: Settings, md5: str) -> Path | None:

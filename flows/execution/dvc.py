@@ -45,7 +45,7 @@ class Stage:
     pool: str
     retries: int
     needs: tuple[str, ...] = ()  # stages whose outputs it reads
-    beside: bool = False  # neither another stage nor the gate waits for it
+    is_nonblocking: bool = False  # neither another stage nor the gate waits for it
 
 
 class StageError(EvergreenError):
@@ -74,12 +74,12 @@ class Runner:
         Raises:
             StageError: DVC does not read this project, or a stage is `beside` that others wait for.
         """
-        rows, said = self._exchange_line(self._token, log=lambda _: None)
+        rows, output = self._exchange_line(self._token, log=lambda _: None)
         if rows is None:
-            raise StageError(f"DVC does not read this project. {_closing_words(said)}")
+            raise StageError(f"DVC does not read this project. {_closing_words(output)}")
         stages = [Stage(**row | {"needs": tuple(row["needs"])}) for row in rows]
         needed = {name for stage in stages for name in stage.needs}
-        if wrong := [stage.name for stage in stages if stage.beside and stage.name in needed]:
+        if wrong := [stage.name for stage in stages if stage.is_nonblocking and stage.name in needed]:
             raise StageError(f"dvc.yaml: stages need what {', '.join(wrong)} makes: take `beside` out of its meta.")
         return stages
 
@@ -101,8 +101,8 @@ class Runner:
             TransientStageError: the stage says that running it again can help.
             StageError: it failed otherwise.
         """
-        said = self._run(["run", name], log)
-        return f"Running stage '{name}':" in said  # DVC's return value counts what it restored, too
+        output = self._run(["run", name], log)
+        return f"Running stage '{name}':" in output  # DVC's return value counts what it restored, too
 
     def run_unrecorded(self, name: str, log: Callable[[str], None]) -> None:
         """Run a stage's command on what lies here, and leave DVC's books alone: another runner can work meanwhile, and
@@ -115,17 +115,17 @@ class Runner:
 
     def record(self, name: str, log: Callable[[str], None]) -> None:
         """Enter what lies here as a stage's results, as if `run` had made them."""
-        status, said = self._order(["record", name], log)
+        status, output = self._order(["record", name], log)
         if status:
-            raise StageError(f"The results of {name} could not be kept. {_closing_words(said)}")
+            raise StageError(f"The results of {name} could not be kept. {_closing_words(output)}")
 
     def _run(self, order: list[Any], log: Callable[[str], None]) -> list[str]:
         """What the stage said."""
-        status, said = self._order(order, log)
+        status, output = self._order(order, log)
         if status:
             kind = TransientStageError if status == TRANSIENT else StageError
-            raise kind(f"Stage {order[1]} failed{_cause(status)}. {_closing_words(said)}")
-        return said
+            raise kind(f"Stage {order[1]} failed{_cause(status)}. {_closing_words(output)}")
+        return output
 
     def restore(self, name: str, log: Callable[[str], None], *, pull: bool = False) -> bool:
         """Bring a stage's results in without running it; returns whether they were known.
@@ -133,9 +133,9 @@ class Runner:
         Args:
             pull: look for them in the DVC remote as well, where another machine may have pushed them.
         """
-        status, said = self._order(["pull" if pull else "restore", name], log)
+        status, output = self._order(["pull" if pull else "restore", name], log)
         if status not in {0, UNKNOWN}:
-            raise TransientStageError(f"The results of {name} could not be restored. {_closing_words(said)}")
+            raise TransientStageError(f"The results of {name} could not be restored. {_closing_words(output)}")
         return status == 0
 
     def exchange(self, what: str, log: Callable[[str], None], name: str = "") -> None:
@@ -144,31 +144,31 @@ class Runner:
         Args:
             what: `push` what this workspace has; `repro` a stage from what others have pushed.
         """
-        status, said = self._order([what, name], log)
+        status, output = self._order([what, name], log)
         if status:
-            raise TransientStageError(f"dvc {what} {name} failed. {_closing_words(said)}")
+            raise TransientStageError(f"dvc {what} {name} failed. {_closing_words(output)}")
 
     def _order(self, order: list[Any], log: Callable[[str], None]) -> tuple[int, list[str]]:
         with self._turn:
             _ = self.stages  # the first thing that its process is to be asked
-            status, said = self._exchange_line(json.dumps(order), log)
-        return (1 if status is None else status), said
+            status, output = self._exchange_line(json.dumps(order), log)
+        return (1 if status is None else status), output
 
     def _exchange_line(self, line: str, log: Callable[[str], None]) -> tuple[Any, list[str]]:
         """Send a line; the record that answers it (None: the process ended without one), and what was said before."""
         assert self._process.stdin and self._process.stdout
-        said: list[str] = []
+        output: list[str] = []
         with suppress(BrokenPipeError):
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         for answer in self._process.stdout:
             if answer.startswith(self._token):
-                return json.loads(answer[len(self._token) :]), said
+                return json.loads(answer[len(self._token) :]), output
             if answer.strip():
-                said.append(answer.rstrip("\n"))
-                log(said[-1])
-        said.append(f"The stage process ended with {self._process.wait()}: it was killed, or ran out of memory.")
-        return None, said
+                output.append(answer.rstrip("\n"))
+                log(output[-1])
+        output.append(f"The stage process ended with {self._process.wait()}: it was killed, or ran out of memory.")
+        return None, output
 
 
 @contextmanager
@@ -189,8 +189,8 @@ def runner(folder: Path, environment: dict[str, str]) -> Iterator[Runner]:
         errors="replace",
         start_new_session=True,
     )
-    burial = threading.Thread(target=_end_with, args=(process,), daemon=True)
-    burial.start()
+    reaper = threading.Thread(target=_end_with, args=(process,), daemon=True)
+    reaper.start()
     try:
         yield Runner(process)
     finally:
@@ -200,7 +200,7 @@ def runner(folder: Path, environment: dict[str, str]) -> Iterator[Runner]:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        burial.join()
+        reaper.join()
         process.stdout.close()
 
 
@@ -217,10 +217,10 @@ def _cause(status: int) -> str:
     return f" (ended by signal {number}; out of memory?)" if number in {signal.SIGKILL, signal.SIGTERM} else ""
 
 
-def _closing_words(said: list[str]) -> str:
+def _closing_words(output: list[str]) -> str:
     """From the stage's own ERROR on, else its last lines."""
-    ours = [index for index, line in enumerate(said) if line.startswith("ERROR: ")]
-    text = said[ours[-1] :] if ours else said[-20:]
+    errors = [index for index, line in enumerate(output) if line.startswith("ERROR: ")]
+    text = output[errors[-1] :] if errors else output[-20:]
     return "\n".join(text).removeprefix("ERROR: ")
 
 
@@ -253,8 +253,8 @@ def _stage(stage: Any, needs: Iterable[Any]) -> Stage:
         stage.addressing,
         meta.get("pool", "cpu"),
         int(meta.get("retries", 0)),
-        needs=tuple(sorted(one.addressing for one in needs)),
-        beside=bool(meta.get("beside", False)),
+        needs=tuple(sorted(need.addressing for need in needs)),
+        is_nonblocking=bool(meta.get("beside", False)),
     )
 
 
@@ -287,7 +287,7 @@ def _assist(repo: Any, name: str) -> None:
     """Run a stage's command on its inputs, outside DVC's books."""
     from dvc.stage.run import cmd_run
 
-    stage = next(one for one in repo.index.stages if one.addressing == name)  # as it was read: dvc.lock may be written now
+    stage = next(node for node in repo.index.stages if node.addressing == name)  # as it was read: dvc.lock may be written now
     for needed in stage.deps:
         if not needed.exists:
             repo.pull(needed.def_path)

@@ -18,7 +18,7 @@ OWN_POOL = "cpu"  # the pool that the retrain flow itself runs on
 POLL_S = 1.0
 SILENCE_S = 60.0  # the process of a run gives a sign of life every few seconds,
 START_S = 180.0  # the first one when it has imported what it needs
-MOST_BEGINNINGS = 3  # a stage whose process dies on every try is not tried for ever
+MAX_ATTEMPTS = 3  # a stage whose process dies on every try is not tried for ever
 Choice = Literal["wait", "cpu", "fail"]
 
 
@@ -43,7 +43,7 @@ class _Lost:
     """A run that ended without having failed."""
 
     why: str
-    begun: bool
+    started: bool
 
 
 class RunEndedError(dvc.StageError):
@@ -77,17 +77,17 @@ def send(stage: dvc.Stage, place: Workspace, policy: Policy, stop: threading.Eve
         dvc.StageError: the stage failed over there, or nobody did it and the policy is not to do it here.
     """
     why = ""
-    for beginning in range(1, MOST_BEGINNINGS + 1):
-        if beginning > 1:
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        if attempt > 1:
             log.warning("Stage %s is handed over again: %s.", stage.name, why)
-        found = _begin_and_follow(stage, place, policy, stop, log)
-        if isinstance(found, str):
-            return Outcome(found, f"again: {why}" if why else "")
-        why = found.why
-        if not found.begun:
+        outcome = _begin_and_follow(stage, place, policy, stop, log)
+        if isinstance(outcome, str):
+            return Outcome(outcome, f"again: {why}" if why else "")
+        why = outcome.why
+        if not outcome.started:
             break
     else:
-        why = f"begun {MOST_BEGINNINGS} times on pool {stage.pool}, the last time {why}"
+        why = f"begun {MAX_ATTEMPTS} times on pool {stage.pool}, the last time {why}"
     if policy.otherwise == "cpu":
         log.warning("Stage %s runs here, on pool %s: %s.", stage.name, OWN_POOL, why)
         return Outcome("", why)
@@ -104,19 +104,19 @@ def _begin_and_follow(stage: dvc.Stage, place: Workspace, policy: Policy, stop: 
     log.info("Stage %s is handed over to pool %s (run %s).", stage.name, stage.pool, run)
     why = "the retraining that asked for it ended"
     try:
-        found = _Follower(stage, run, policy, log).follow(stop)
-        why = found.why if isinstance(found, _Lost) else ""
+        outcome = _RemoteRun(stage, run, policy, log).follow(stop)
+        why = outcome.why if isinstance(outcome, _Lost) else ""
     except BaseException:
         workers.cancel(run, why)
         raise
-    if isinstance(found, _Lost):
+    if isinstance(outcome, _Lost):
         after = workers.cancel(run, why)
         if after and after.is_completed():  # while we made up our mind
             return workers.worker_of(workers.look(run))
-    return found
+    return outcome
 
 
-class _Follower:
+class _RemoteRun:
     """Watches one run until it is done, or until it is clear that it will not be."""
 
     def __init__(self, stage: dvc.Stage, run: UUID, policy: Policy, log: Any) -> None:
@@ -129,8 +129,8 @@ class _Follower:
 
         while not stop.is_set():
             try:
-                if (found := self._look()) is not None:
-                    return found
+                if (outcome := self._look()) is not None:
+                    return outcome
             except httpx.TransportError as error:  # a server that restarts; the client has tried for a while
                 self._log.warning("Prefect does not answer (%s); asking again.", type(error).__name__)
             stop.wait(POLL_S)
@@ -144,10 +144,10 @@ class _Follower:
         if state.is_completed():
             return worker
         if state.is_failed() or state.is_cancelled() or state.is_cancelling():
-            where = f"Stage {self._stage.name} on pool {self._stage.pool} (worker {worker})"
-            raise dvc.StageError(f"{where} is {state.name}: {state.message}")
+            description = f"Stage {self._stage.name} on pool {self._stage.pool} (worker {worker})"
+            raise dvc.StageError(f"{description} is {state.name}: {state.message}")
         if state.is_crashed():
-            return _Lost(f"its process on worker {worker} crashed ({state.message})", begun=True)
+            return _Lost(f"its process on worker {worker} crashed ({state.message})", started=True)
         return self._working(worker, run.labels.get(workers.ALIVE))
 
     def _waiting(self) -> _Lost | None:
@@ -157,7 +157,7 @@ class _Follower:
             return None
         why = f"{_absence(self._stage.pool)} within {self._policy.deadline:g} s"
         if self._policy.otherwise != "wait":
-            return _Lost(why, begun=False)
+            return _Lost(why, started=False)
         self._log.warning("Stage %s waits on, as without_worker=wait says: %s.", self._stage.name, why)
         self._since = time.monotonic()
         return None
@@ -167,14 +167,14 @@ class _Follower:
         now = time.monotonic()
         if sign != self._sign:
             self._sign, self._heard = sign, now
-        known = {one.name: one for one in workers.of_pool(self._stage.pool)}
-        if worker and worker not in known:
-            return _Lost(f"worker {worker}, which had begun it, was taken out of the pool", begun=True)
-        if worker and not known[worker].lives:
-            return _Lost(f"worker {worker}, which had begun it, was last heard {known[worker].age:.0f} s ago", begun=True)
+        by_name = {other.name: other for other in workers.of_pool(self._stage.pool)}
+        if worker and worker not in by_name:
+            return _Lost(f"worker {worker}, which had begun it, was taken out of the pool", started=True)
+        if worker and not by_name[worker].lives:
+            return _Lost(f"worker {worker}, which had begun it, was last heard {by_name[worker].age:.0f} s ago", started=True)
         limit = START_S if self._sign is None else SILENCE_S
         if now - self._heard > limit:
-            return _Lost(f"its process on worker {worker} was not heard for {limit:g} s", begun=True)
+            return _Lost(f"its process on worker {worker} was not heard for {limit:g} s", started=True)
         return None
 
 

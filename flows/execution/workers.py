@@ -38,16 +38,16 @@ def of_pool(pool: str) -> list[Worker]:
             "POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": pool}, json={}
         )
     now = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else datetime.now(UTC)
-    found = [
+    heard = [
         Worker(
-            one["name"],
-            max(0.0, (now - datetime.fromisoformat(one["last_heartbeat_time"])).total_seconds()),
-            one.get("heartbeat_interval_seconds") or DEFAULT_BEAT_S,
+            answered["name"],
+            max(0.0, (now - datetime.fromisoformat(answered["last_heartbeat_time"])).total_seconds()),
+            answered.get("heartbeat_interval_seconds") or DEFAULT_BEAT_S,
         )
-        for one in answer.json()
-        if one["last_heartbeat_time"]
+        for answered in answer.json()
+        if answered["last_heartbeat_time"]
     ]
-    return sorted(found, key=lambda worker: worker.age)
+    return sorted(heard, key=lambda worker: worker.age)
 
 
 def begin(pool: str, parameters: Mapping[str, Any], tags: Iterable[str]) -> UUID:

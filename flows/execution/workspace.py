@@ -119,8 +119,8 @@ def configure_dvc(folder: Path, settings: Settings) -> None:
     """
     from configobj import ConfigObj
 
-    own, target = settings.folder / ".dvc" / "config.local", folder / ".dvc" / "config.local"
-    config = ConfigObj(str(own) if own.exists() else None, write_empty_values=True)
+    clone_file, target = settings.folder / ".dvc" / "config.local", folder / ".dvc" / "config.local"
+    config = ConfigObj(str(clone_file) if clone_file.exists() else None, write_empty_values=True)
     config.filename = str(target)
     dvc = settings.home / "dvc"
     config.setdefault("core", {})["site_cache_dir"] = str(dvc / "site")

@@ -137,8 +137,8 @@ def _not_in_it(settings: Settings) -> Iterator[str]:
 def _check_place(settings: Settings) -> None:
     if settings.home.exists() and any(settings.home.iterdir()):
         raise EvergreenError(
-            f"{settings.home} is not empty: a backup is restored into an empty home only. Set EVERGREEN_HOME in .env to another "
-            "folder, or move this one away."
+            f"{settings.home} is not empty: a backup is restored into an empty home only. Set EVERGREEN_HOME in .env to "
+            "another folder, or move this one away."
         )
     if settings.evergreen:
         for name, url in _databases(settings).items():

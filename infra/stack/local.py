@@ -96,14 +96,14 @@ def status(settings: Settings) -> list[Row]:
 def port_conflicts(settings: Settings) -> dict[str, str]:
     """For each program whose port somebody holds, what to do. To be asked while the stack is stopped."""
     found = {}
-    for one in programs(settings).values():
-        if one.port and not processes.is_free(one.port):
-            home = processes.stack_at(one.port)
-            holder = f"the Evergreen whose home is {home}" if home else processes.holder_of(one.port) or "another program"
+    for program in programs(settings).values():
+        if program.port and not processes.is_free(program.port):
+            home = processes.stack_at(program.port)
+            holder = f"the Evergreen whose home is {home}" if home else processes.holder_of(program.port) or "another program"
             act = f"share it by EVERGREEN_HOME={home} in .env" if home else "end that program"
-            found[one.name] = (
-                f"Port {one.port}, meant for {one.name}, is taken by {holder}. {act[0].upper()}{act[1:]}, or set "
-                f"{one.setting} in .env to a free port."
+            found[program.name] = (
+                f"Port {program.port}, meant for {program.name}, is taken by {holder}. {act[0].upper()}{act[1:]}, or set "
+                f"{program.setting} in .env to a free port."
             )
     return found
 
@@ -115,7 +115,7 @@ def _refuse_conflicts(settings: Settings) -> None:
         EvergreenError
     """
     conflicts = port_conflicts(settings)
-    taken = [one for one in programs(settings).values() if one.name in conflicts]
+    taken = [program for program in programs(settings).values() if program.name in conflicts]
     if not taken:
         return
     lines = list(conflicts.values())

@@ -125,13 +125,16 @@ def harm_table(findings: dict[str, Any]) -> Table:
     order = {"significant": 0, "inconclusive": 1, "none": 2}
     reasons = {line_of(one): sanitize.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
 
-    def line(one: dict[str, Any]) -> list[Any]:
-        is_accepted = one["finding"] == "significant" and line_of(one) in reasons
-        verdict = f"accepted: {reasons[line_of(one)]}" if is_accepted else WORDS.get(one["finding"], one["finding"])
-        named = [sanitize.text(one["attribute"]), sanitize.text(one["group"]), one["measure"]]
-        return [*named, Markup(_signed(one)), number(one["limit"]), verdict]
+    def line(finding: dict[str, Any]) -> list[Any]:
+        is_accepted = finding["finding"] == "significant" and line_of(finding) in reasons
+        verdict = f"accepted: {reasons[line_of(finding)]}" if is_accepted else finding["finding"]
+        named = [sanitize.text(finding["attribute"]), sanitize.text(finding["group"]), finding["measure"]]
+        return [*named, Markup(_signed(finding)), number(finding["limit"]), verdict]
 
-    lines = [line(one) for one in sorted(findings["harm"], key=lambda one: (order[one["finding"]], -one["point"]))]
+    lines = [
+        line(finding)
+        for finding in sorted(findings["harm"], key=lambda finding: (order[finding["finding"]], -finding["point"]))
+    ]
     header = ("attribute", "group", "measure", "figure", "limit", "disparity")
     return Table(header, lines, header[3:5], "Nothing was judged: no group has enough evidence, or no limit is set.")
 

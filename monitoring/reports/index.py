@@ -61,7 +61,7 @@ def status(model: Model, answers: dict[str, Answer]) -> list[dict[str, Any]]:
     if now:
         tiles.append(_scored(now))
     alerts = {"title": "Open alerts", "word": str(len(matters)), "tone": "bad" if matters else "good"}
-    tiles.append(alerts | {"more": "; ".join(mark(one.kind).word for one in matters) or "nothing needs attention"})
+    tiles.append(alerts | {"more": "; ".join(mark(matter.kind).word for matter in matters) or "nothing needs attention"})
     if model.is_retraining:
         tiles.append({"title": "Retraining", "word": "under way", "tone": "act", "more": ""})
     for title, kind, address in (("Schedules", "schedules", now.schedules), ("API", "api", now.api)) if now else ():

@@ -61,7 +61,7 @@ def view(model: str, version: int, verdict: Verdict) -> dict[str, Any]:
         "headline": verdict.headline,
         "review": verdict.review if "answer" in verdict.review else None,
         "next": with_commands(next_step(verdict)),
-        "comparisons": [drawing(one, verdict.rules) for one in verdict.comparisons],
+        "comparisons": [drawing(comparison, verdict.rules) for comparison in verdict.comparisons],
         "about": _about(verdict) if verdict.comparisons else "",
         "checks": Table(
             ("check", "answer", "observed", "limit", "why it is asked", "next step"),

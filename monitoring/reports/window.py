@@ -149,15 +149,15 @@ def _findings(findings: Sequence[Finding]) -> Table:
     header = ("kind", "about", "window", "what was found", "value", "limit", "rows")
     rows = [
         [
-            KINDS.get(one.kind, one.kind.replace("_", " ")),
-            name(NAMES.get(one.about, one.about)),
-            one.window,
-            one.message,
-            number(one.value),
-            number(one.threshold),
-            f"{one.rows:,}",
+            KINDS.get(finding.kind, finding.kind.replace("_", " ")),
+            name(NAMES.get(finding.about, finding.about)),
+            finding.window,
+            finding.message,
+            number(finding.value),
+            number(finding.threshold),
+            f"{finding.rows:,}",
         ]
-        for one in findings
+        for finding in findings
     ]
     return Table(header, rows, header[4:], "Nothing was found.")
 
@@ -188,13 +188,22 @@ def outcome(estimate: Interval | None, performance: Interval | None) -> str:
 
 def _judgements(details: Details) -> Table:
     rows, before = [], None
-    for one in details.judgements:
+    for judgement in details.judgements:
         change = ""
-        if before is not None and one.performance is not None and math.isfinite(one.performance.point - before):
-            change = number(one.performance.point - before, "+.4f")
-        share = f"{one.positives / one.rows:.1%}" if one.rows else number(None)
-        rows.append([f"{one.judged_on}", f"{one.rows:,}", f"{one.positives:,}", share, figure(one.performance, 4), change])
-        before = before if one.performance is None else one.performance.point
+        if before is not None and judgement.performance is not None and math.isfinite(judgement.performance.point - before):
+            change = number(judgement.performance.point - before, "+.4f")
+        share = f"{judgement.positives / judgement.rows:.1%}" if judgement.rows else number(None)
+        rows.append(
+            [
+                f"{judgement.judged_on}",
+                f"{judgement.rows:,}",
+                f"{judgement.positives:,}",
+                share,
+                figure(judgement.performance, 4),
+                change,
+            ]
+        )
+        before = before if judgement.performance is None else judgement.performance.point
     header = ("judged on", "rows with a mature label", "positive", "share", details.metric, "change")
     return Table(header, rows, (*header[1:4], "change"), "No label is mature yet.")
 

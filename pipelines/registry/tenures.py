@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from pipelines.data import postgres
 from pipelines.registry.schema import query
 
-ROLLED_BACK = "rolled back"  # the finding of a verdict that goes back
+ROLLED_BACK: Literal["rolled back"] = "rolled back"  # the finding of a verdict that goes back
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -289,7 +289,7 @@ class Counts:
                 continue
             found = self.wanted[item.type][1](counted, item.kwargs, part == NEWEST)
             results.append(Result(found.success, f"{found.observed}{' in the newest snapshot' if part == NEWEST else ''}"))
-        failed = [one for one in results if not one.success]
+        failed = [result for result in results if not result.success]
         return (failed or results or [Result(True, "no snapshot to judge")])[0]
 
 

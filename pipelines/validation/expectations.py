@@ -254,7 +254,7 @@ def ask_great_expectations(rows: pd.DataFrame, expectations: list[Expectation]) 
     (outcome,) = result.run_results.values()
     found = {item.expectation_config.meta["entry"]: item for item in outcome.results}
     answers = [found[number] for number in range(len(expectations))]
-    return [Result(bool(one.success), observed(one.result)) for one in answers], page
+    return [Result(bool(answer.success), observed(answer.result)) for answer in answers], page
 
 
 def observed(result: dict[str, Any]) -> str:

@@ -266,7 +266,7 @@ def _bins(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[NDArray[np.int
         if not len(present):
             return np.zeros(len(train), np.intp), np.zeros(len(test), np.intp)
         edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf"))
-        return tuple(np.where(np.isnan(one), 0, 1 + np.searchsorted(edges, one)) for one in sides)  # type: ignore[return-value]
+        return tuple(np.where(np.isnan(side), 0, 1 + np.searchsorted(edges, side)) for side in sides)  # type: ignore[return-value]
     counts = pc.value_counts(train.drop_null())
     order = pc.array_sort_indices(counts.field("counts"), order="descending")[:CATEGORIES]
     known = counts.field("values").take(order)

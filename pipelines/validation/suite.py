@@ -124,7 +124,7 @@ def _of_rows(
         age = {"column": data.time, "max_days": data.horizon_days + data.embargo_days + gap}
         yield _entry("newest_to_be_recent", "critical", age)
     labels = rows[data.target].cast(pa.float64()).to_numpy()
-    rates = [float(labels[one].mean()) for one in snapshots]
+    rates = [float(labels[snapshot].mean()) for snapshot in snapshots]
     yield _entry("values_to_be_in_set", "critical", {"column": data.target, "value_set": [0, 1]})
     for severity, factor in (("critical", limits.rate_factor), ("warning", math.sqrt(limits.rate_factor))):
         low, high = min(rates) / factor, 1 - (1 - max(rates)) / factor

@@ -123,7 +123,10 @@ def _type(load: Load, how: str) -> Planted | None:
 def _rename(load: Load, how: str) -> Planted | None:
     name = str(load.random.choice(load.learnt))
     other = {"new": f"{name}_v2", "upper": name.upper(), "blank": f"{name} "}[how]
-    return Planted(load.rows.rename_columns([other if one == name else one for one in load.rows.column_names]), (name,))
+    return Planted(
+        load.rows.rename_columns([other if column_name == name else column_name for column_name in load.rows.column_names]),
+        (name,),
+    )
 
 
 def _drop(load: Load, count: int) -> Planted | None:

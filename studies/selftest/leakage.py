@@ -58,9 +58,9 @@ def _real(asked: Asked, data: Path) -> Iterator[Claim]:
     """Real tables as they are pass, and what is put into them is seen; where figures are wanted, all of them are written."""
     lines = []
     for table, fault, checks in real.figures(asked.params, data, asked.say):
-        red = [one for one in checks if not one.success]
+        red = [check for check in checks if not check.success]
         wanted = ("copies",) if "twice" in fault else ("together",) if fault else ("together", "copies")
-        lines += [_line(table, fault, [one for one in checks if one.type == name]) for name in wanted]
+        lines += [_line(table, fault, [check for check in checks if check.type == name]) for name in wanted]
         critical = {one.type for one in red if one.severity == "critical"}
         if not fault and table not in real.CLUSTERED:
             yield Claim(f"{table} as it is passes", not critical, ", ".join(sorted(critical)) or "none blocked")
@@ -75,7 +75,7 @@ def _real(asked: Asked, data: Path) -> Iterator[Claim]:
 
 def _line(table: str, fault: str, checks: list[Check]) -> str:
     """One check of a table, which may speak of several columns."""
-    (first, *_), columns = checks, ", ".join(one.column for one in checks if one.column)
+    (first, *_), columns = checks, ", ".join(check.column for check in checks if check.column)
     verdict = "passes" if first.success else "blocked" if first.severity == "critical" else "warning"
     return f"| {table} | {fault or 'as it is'} | {first.type} | {columns} | {verdict} | {first.observed} |"
 

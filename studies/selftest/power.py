@@ -62,8 +62,8 @@ def _cell(trials: Sequence[Trial], must: bool) -> str:
     if not trials:
         return "-"
     if must:
-        return f"{sum(one.blocked and one.named for one in trials)} of {len(trials)}"
-    return f"{sum(one.blocked for one in trials)} / {sum(one.warned for one in trials)} of {len(trials)}"
+        return f"{sum(trial.blocked and trial.named for trial in trials)} of {len(trials)}"
+    return f"{sum(trial.blocked for trial in trials)} / {sum(trial.warned for trial in trials)} of {len(trials)}"
 
 
 def draw(trials: Sequence[Trial], picture: Path) -> None:
@@ -77,7 +77,7 @@ def draw(trials: Sequence[Trial], picture: Path) -> None:
     rows = _asked(must=False)
     figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.26 * len(rows)), layout="constrained")
     for height, (kind, words) in enumerate(reversed(rows)):
-        some = [one for one in trials if (one.kind, one.strength) == (kind, words)]
+        some = [trial for trial in trials if (trial.kind, trial.strength) == (kind, words)]
         if some:
             axes.barh(height, sum(one.warned for one in some) / len(some), color=SEEN)
             axes.barh(height, sum(one.blocked for one in some) / len(some), color=BLOCKED)

@@ -69,7 +69,7 @@ def figures(params: Params, data: Path, say: Callable[[str], None]) -> Iterator[
         say(f"{table.name}: {rows.num_rows:,} rows as they are")
         for fault, changed in {"": rows, **_faults(rows)}.items():
             checks = judge(changed, params)
-            yield table.name, fault, [one for one in checks if not one.success or one.type in ("copies", "together")]
+            yield table.name, fault, [check for check in checks if not check.success or check.type in ("copies", "together")]
 
 
 def judge(rows: pa.Table, params: Params) -> list[Check]:

@@ -14,7 +14,7 @@ MLP = dvc.Stage("train@mlp", "gpu", 0, needs=("first",))
 EVALUATE = dvc.Stage("evaluate", "cpu", 0, needs=("train@forest", "train@linear", "train@mlp"))
 AUDIT = dvc.Stage("audit", "cpu", 0, needs=("evaluate",))
 PACKAGE = dvc.Stage("package", "cpu", 0, needs=("audit",))
-REPORT = dvc.Stage("report", "cpu", 0, needs=("audit",), beside=True)
+REPORT = dvc.Stage("report", "cpu", 0, needs=("audit",), is_nonblocking=True)
 REST = [FOREST, LINEAR, MLP, EVALUATE]
 
 
@@ -37,7 +37,7 @@ def test_one_that_is_beside_begins_first_and_ours_go_on_meanwhile() -> None:
     assert local.ready([PACKAGE, REPORT], {"audit"}, []) == [REPORT, PACKAGE]
     assert local.ready([PACKAGE], {"audit"}, [REPORT]) == [PACKAGE]
     assert local.ready([REPORT], {"audit"}, [PACKAGE]) == [REPORT]
-    assert local.ready([REPORT], {"audit"}, [PACKAGE, dvc.Stage("other", "cpu", 0, beside=True)]) == []
+    assert local.ready([REPORT], {"audit"}, [PACKAGE, dvc.Stage("other", "cpu", 0, is_nonblocking=True)]) == []
 
 
 @pytest.mark.parametrize("last", ["report", "package"])
@@ -45,7 +45,7 @@ def test_the_gate_waits_for_no_stage_that_is_beside_nor_hears_of_its_fault(last:
     broken, ran = Future(error=dvc.StageError("Stage report failed.")), []
     ended = [(broken, REPORT), (Future(Ran("package", "cpu", "cpu", "", "", 1)), PACKAGE)]
     left = iter(ended if last == "package" else ended[::-1])
-    beside = local._until_only_beside([REPORT, PACKAGE], left, ran)
+    beside = local._until_only_nonblocking([REPORT, PACKAGE], left, ran)
     assert [one.stage for one in ran] == ["package"]
     with pytest.raises(dvc.StageError, match="report failed"):
         for future, stage in [*beside, *left]:
