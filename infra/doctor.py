@@ -37,7 +37,7 @@ def diagnose(settings: Settings) -> list[Finding]:
     running = supervisor_control.is_running(settings.home)
     findings = [*_store(settings), *_environment(settings.folder / "requirements.lock")]
     findings += _programs(settings) if running else _not_running(settings)
-    findings += _servers_elsewhere(settings)
+    findings += _other_servers(settings)
     findings += _databases(settings, running)
     if pools.succeeds(f"{settings.mlflow_tracking_uri}/health"):
         findings += _artifacts(settings)
@@ -71,11 +71,11 @@ def _environment(lock: Path) -> Iterator[Finding]:
         return
     differing = []
     for name, version in _pins(lock).items():
-        found = None
+        installed = None
         with suppress(metadata.PackageNotFoundError):
-            found = metadata.version(name)
-        if found != version:
-            differing.append(f"{name} is {found or 'missing'}, locked {version}")
+            installed = metadata.version(name)
+        if installed != version:
+            differing.append(f"{name} is {installed or 'missing'}, locked {version}")
     if differing:
         more = f" and {len(differing) - LOCK_MEMBERS_NAMED} more" if len(differing) > LOCK_MEMBERS_NAMED else ""
         named = "; ".join(differing[:LOCK_MEMBERS_NAMED])
@@ -88,20 +88,24 @@ def _pins(lock: Path) -> dict[str, str]:
 
     starts = (line for line in lock.read_text(encoding="utf-8").splitlines() if line[:1].isalnum())
     wanted = [Requirement(line.rstrip("\\ ")) for line in starts]
-    pinned = [one for one in wanted if one.specifier and (one.marker is None or one.marker.evaluate())]
-    return {one.name: next(iter(one.specifier)).version for one in pinned}
+    pinned = [
+        requirement
+        for requirement in wanted
+        if requirement.specifier and (requirement.marker is None or requirement.marker.evaluate())
+    ]
+    return {requirement.name: next(iter(requirement.specifier)).version for requirement in pinned}
 
 
 def _not_running(settings: Settings) -> Iterator[Finding]:
     chosen = programs(settings)
     if not chosen:
         return
-    names, where = ", ".join(chosen), str(settings.home)
+    names, home = ", ".join(chosen), str(settings.home)
     if left := processes.belonging_to(settings.home):
         what = f"The supervisor does not run, and {len(left)} processes of a killed stack do."
-        yield Finding(what, where, "Run `evergreen up`: it replaces them. Or `evergreen down`.")
+        yield Finding(what, home, "Run `evergreen up`: it replaces them. Or `evergreen down`.")
         return
-    yield Finding(f"The supervisor does not run, and so none of {names}.", where, "Run `evergreen up`.")
+    yield Finding(f"The supervisor does not run, and so none of {names}.", home, "Run `evergreen up`.")
     for name, conflict in local.port_conflicts(settings).items():
         yield Finding(*_sentences(conflict, chosen[name].address))
 
@@ -113,7 +117,7 @@ def _programs(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{row.program} {word}.", row.address, f"Read {row.log}, then run `evergreen up`.")
 
 
-def _servers_elsewhere(settings: Settings) -> Iterator[Finding]:
+def _other_servers(settings: Settings) -> Iterator[Finding]:
     servers = {
         "MLFLOW_TRACKING_URI": (settings.mlflow_tracking_uri, "/health"),
         "PREFECT_API_URL": (settings.prefect_api_url, "/health"),
@@ -163,29 +167,31 @@ def _roles(settings: Settings) -> Iterator[Finding]:
         try:
             yield from _role(kind, roles.standing(getattr(settings, f"{kind}_url")))
         except EvergreenError as error:
-            where = f"{kind.upper()}_URL"
-            yield Finding(f"The {kind} cannot connect: {error}", where, _next_for(settings.evergreen, where))
+            setting = f"{kind.upper()}_URL"
+            yield Finding(f"The {kind} cannot connect: {error}", setting, _next_for(settings.evergreen, setting))
 
 
 def _role(kind: str, standing: roles.Standing) -> Iterator[Finding]:
-    where = f"role {standing.role} ({kind.upper()}_URL)"
+    role_name = f"role {standing.role} ({kind.upper()}_URL)"
     if standing.is_mighty or standing.owns_tables:
         more = "is an administrator of the server" if standing.is_mighty else "owns our tables, or is a member of who does"
-        yield Finding(f"The {kind} {more}, so no right is kept from it.", where, f"Make a plain role, and name it in {where}.")
+        yield Finding(
+            f"The {kind} {more}, so no right is kept from it.", role_name, f"Make a plain role, and name it in {role_name}."
+        )
         return
     if standing.other_databases:
         names = " and ".join(standing.other_databases)
         act = "; ".join(f"revoke connect on database {name} from public" for name in standing.other_databases)
-        yield Finding(f"The {kind} can enter the databases of {names}.", where, f"Let their owner run `{act}`.")
+        yield Finding(f"The {kind} can enter the databases of {names}.", role_name, f"Let their owner run `{act}`.")
     if kind == "watcher" and not standing.may_stage:
         act = f"Let the database's owner run `grant temporary on database ... to {standing.role}`."
-        yield Finding("The watcher cannot make the temporary table in which labels arrive.", where, act)
+        yield Finding("The watcher cannot make the temporary table in which labels arrive.", role_name, act)
     if not standing.may_enter:
-        yield Finding(f"The {kind} has no rights on schema evergreen.", where, "Run `evergreen up`, which gives them.")
+        yield Finding(f"The {kind} has no rights on schema evergreen.", role_name, "Run `evergreen up`, which gives them.")
 
 
-def _next_for(own: str, setting: str) -> str:
-    return f"Start that server, or correct {setting} in .env." if own else "Run `evergreen up`."
+def _next_for(configured: str, setting: str) -> str:
+    return f"Start that server, or correct {setting} in .env." if configured else "Run `evergreen up`."
 
 
 def _artifacts(settings: Settings) -> Iterator[Finding]:
@@ -219,7 +225,7 @@ def _agrees(settings: Settings, model: str) -> bool:
     asked = f"{settings.mlflow_tracking_uri}/api/2.0/mlflow/registered-models/get?{urlencode({'name': model})}"
     answer = pools.ask("get", asked)
     registered = answer.json()["registered_model"] if answer and answer.is_success else {}
-    there = {one["alias"]: int(one["version"]) for one in registered.get("aliases", [])}
+    there = {alias["alias"]: int(alias["version"]) for alias in registered.get("aliases", [])}
     url = settings.promoter_url
     wanted = {"champion": ledger.champion(url, model), "challenger": ledger.challenger(url, model)}
     return all(there.get(alias) == (version and version.mlflow_version) for alias, version in wanted.items())
@@ -230,15 +236,15 @@ def _api(settings: Settings) -> Iterator[Finding]:
     answer = pools.ask("get", f"{settings.api_url}/ready")
     if answer is None or not settings.api_model:
         return
-    told, act = answer.json(), f"Read {store.log_file(settings, f'api-{settings.api_model}')}, and `evergreen status`."
+    ready, act = answer.json(), f"Read {store.log_file(settings, f'api-{settings.api_model}')}, and `evergreen status`."
     with suppress(EvergreenError):
         tenures = ledger.champion(settings.scorer_url, settings.api_model)
-        if tenures and not told["ready"]:
-            yield Finding(f"The API serves nothing: {told['reason']}", settings.api_url, act)
-    if told["ready"] and told["stale"]:
-        yield Finding(f"The API serves a version that may be out of date: {told['reason']}", settings.api_url, act)
-    if told["log"]:
-        yield Finding(f"The API's prediction log does not get into Postgres: {told['log']}", settings.api_url, act)
+        if tenures and not ready["ready"]:
+            yield Finding(f"The API serves nothing: {ready['reason']}", settings.api_url, act)
+    if ready["ready"] and ready["stale"]:
+        yield Finding(f"The API serves a version that may be out of date: {ready['reason']}", settings.api_url, act)
+    if ready["log"]:
+        yield Finding(f"The API's prediction log does not get into Postgres: {ready['log']}", settings.api_url, act)
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:
@@ -261,11 +267,11 @@ def _notifications(settings: Settings) -> Iterator[Finding]:
             yield Finding(what, settings.prefect_api_url, notifications.how_to_make(block))
 
 
-def _from_error(error: EvergreenError, where: str) -> Finding:
-    return Finding(*_sentences(str(error), where))
+def _from_error(error: EvergreenError, location: str) -> Finding:
+    return Finding(*_sentences(str(error), location))
 
 
-def _sentences(text: str, where: str) -> tuple[str, str, str]:
+def _sentences(text: str, location: str) -> tuple[str, str, str]:
     """A message as a finding: its first sentence, and what follows as what to do."""
     what, *rest = re.split(r"(?<=\.)\s+(?=[A-Z`])", text, maxsplit=1)
-    return what, where, rest[0] if rest else "Correct that, and run `evergreen doctor` again."
+    return what, location, rest[0] if rest else "Correct that, and run `evergreen doctor` again."

@@ -149,7 +149,8 @@ def baseline_past(above_limit: Sequence[bool], alarmed: Sequence[bool], params: 
 
     Windows with a data incident are not part of it: leave them out of the arguments, and of the changes that are judged.
     """
-    blocks, accepted = [], set()
+    blocks: list[int] = []
+    accepted: set[int] = set()
     for first, end, over in _runs(above_limit):
         run = range(first, end)
         if not over or (end < len(above_limit) and not any(alarmed[first:end])):

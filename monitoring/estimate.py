@@ -121,10 +121,10 @@ def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) ->
     """Expected roc_auc, pr_auc, log_loss, brier and accuracy of rows with these counts of scores, with intervals.
 
     An interval says where the figure on the mature labels of these very rows will lie. Rows count as independent, so one
-    row a customer: a window of several is to be estimated by its parts.
+    row an entity: a window of several is to be estimated by its parts.
     """
     random = np.random.default_rng(params.seed)
-    drawn = random.binomial(counts.astype(np.int64), calibration.resampled)
+    drawn = random.binomial(counts.astype(np.int64), calibration.resampled).astype(float)
     around = measure(calibration, counts, drawn)
     point = measure(calibration, counts, (counts * calibration.point)[None])
     noise = random.standard_normal(len(drawn))
@@ -203,22 +203,23 @@ def _beyond(calibration: Calibration, blocks: list[tuple[NDArray, Floats]], para
         return dict.fromkeys(METRICS, 0.0)
     errors: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
     for counts, positives in blocks:
-        around = measure(calibration, counts, np.random.default_rng(params.seed).binomial(counts, calibration.resampled))
+        drawn = np.random.default_rng(params.seed).binomial(counts, calibration.resampled).astype(float)
+        around = measure(calibration, counts, drawn)
         expected = measure(calibration, counts, (counts * calibration.point)[None])
         real = measure(calibration, counts, positives[None])
         for name in METRICS:
             errors[name].append((float(real[name][0] - expected[name][0]) ** 2, float(np.nanvar(around[name]))))
     from scipy import stats
 
-    doubt = len(blocks) / stats.chi2.ppf(1 - BEYOND_CONFIDENCE, len(blocks))
+    widening = len(blocks) / stats.chi2.ppf(1 - BEYOND_CONFIDENCE, len(blocks))
     means = {name: np.nanmean(pairs, axis=0) for name, pairs in errors.items()}
-    return {name: round(float(np.sqrt(max(doubt * error - chance, 0.0))), 9) for name, (error, chance) in means.items()}
+    return {name: round(float(np.sqrt(max(widening * error - chance, 0.0))), 9) for name, (error, chance) in means.items()}
 
 
 def count_positives(calibration: Calibration, scores: Floats, labels: NDArray) -> Floats:
     """Labels that are 1 in each bin, shape (bins,)."""
     places = np.searchsorted(calibration.edges, scores, side="right")
-    return np.bincount(places, weights=labels, minlength=len(calibration.edges) + 1)
+    return np.bincount(places, weights=labels, minlength=len(calibration.edges) + 1).astype(float)
 
 
 def _interval(point: float, around: Floats, confidence: float) -> Interval:

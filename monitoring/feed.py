@@ -23,7 +23,7 @@ from statistics import median
 import numpy as np
 
 from monitoring import shapes
-from monitoring.findings import Finding
+from monitoring.findings import Finding, Kind
 from monitoring.histograms import PREDICTION, TARGET, Category, Histograms, Layout, Number
 from monitoring.shapes import LEAST_VALUES, Shape
 from pipelines.config.params import MonitorParams
@@ -85,7 +85,7 @@ def check_age(as_of: date, complete_through: date | None, params: MonitorParams,
 def _fault(form: str, about: str, message: str, rows: int, sure: float, **evidence: object) -> Finding:
     """A fault, or information where it is not sure enough."""
     sure = round(float(min(max(sure, 0.0), 0.99)), 2)
-    kind = "data_incident" if sure >= SURE else "info"
+    kind: Kind = "data_incident" if sure >= SURE else "info"
     return Finding(kind, about, f"{message} ({sure:.0%} sure)", rows, sure, SURE, {"form": form, "sure": sure, **evidence})
 
 
@@ -171,7 +171,7 @@ def _swapped(window: Histograms, baseline: Sequence[Histograms]) -> Iterator[Fin
     """Pairs of numbers of which each has moved far from what it was, to where the other one was."""
     names = [name for name in window.numbers if name not in (PREDICTION, TARGET)]
     now = {name: shape for name in names if (shape := shapes.of(window.numbers[name])) is not None}
-    before = {name: [first for block in baseline if (first := shapes.of(block.numbers[name])) is not None] for name in now}
+    before = {name: [shape for block in baseline if (shape := shapes.of(block.numbers[name])) is not None] for name in now}
     distance = {name: _nearest(now[name], before[name]) for name in now if before[name]}
     moved = [name for name, far in distance.items() if far > max(MOVED, TIMES * _usual(before[name]))]
     for first, second in combinations(moved, 2):

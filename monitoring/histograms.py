@@ -174,13 +174,13 @@ class Histograms:
     @classmethod
     def from_json(cls, text: str) -> Histograms:
         saved = json.loads(text)
-        numbers, categories = (
-            {name: kind(**cells | _read_counts(cells, extra, size)) for name, cells in saved[part].items()}
-            for kind, part, extra, size in (
-                (Number, "numbers", "magnitudes", 2 * OCTAVES * STEPS),
-                (Category, "categories", "unknown", SPELLINGS),
-            )
-        )
+        numbers = {
+            name: Number(**cells | _read_counts(cells, "magnitudes", 2 * OCTAVES * STEPS))
+            for name, cells in saved["numbers"].items()
+        }
+        categories = {
+            name: Category(**cells | _read_counts(cells, "unknown", SPELLINGS)) for name, cells in saved["categories"].items()
+        }
         return cls(saved["rows"], numbers, categories, np.array(saved["sums"]), np.array(saved["products"]))
 
 
@@ -255,7 +255,7 @@ def _number(values: Floats, edges: Floats) -> tuple[Number, NDArray[np.intp]]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (None, None)
     counts = np.bincount(places, minlength=bins + 1)[:bins]
     with np.errstate(over="ignore"):
-        total, squares = _bounded(values.sum()), _bounded(values @ values)
+        total, squares = _bounded(float(values.sum())), _bounded(float(values @ values))
     magnitudes, negative = _magnitudes(values)
     return Number(counts, missing, infinite, low, high, total, squares, magnitudes, negative), places
 

@@ -35,7 +35,7 @@ class Block:
     above_limit: bool = False
     alarmed: bool = False
     broken: bool = False
-    learnt: bool = False
+    trained_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def assess(before: Sequence[Block], now: Histograms, reference: Reference, param
     faults += feed.check(now, earlier or [reference.training], reference.layout, params)
     above_limit, alarmed = [block.above_limit for block in usable], [block.alarmed for block in usable]
     past = baseline_past(above_limit, alarmed, params)
-    taken = {place for place, block in enumerate(usable) if block.learnt} - set(past.blocks)
+    taken = {place for place, block in enumerate(usable) if block.trained_on} - set(past.blocks)
     past = Past(sorted({*past.blocks, *taken}), past.accepted | taken)
     moved = changes.compare([*(block.histograms for block in usable), now], params.non_stationary_columns)
     drift = judge_drift(moved, now.rows, params, past)
     # what was new to an earlier version is known to this one
-    news = [block.above_limit and not block.learnt for block in usable]
+    news = [block.above_limit and not block.trained_on for block in usable]
     alarm = confirmed([*news, drift.above_limit], params)
     return Assessment([*faults, *findings.of_drift(drift, alarm, now.rows)], drift, alarm)
 

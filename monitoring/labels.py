@@ -62,7 +62,7 @@ def judge_mature(
         verdicts: on the windows before the one that is judged, by key, oldest first.
         lasting: of them those that were quarantined in the state that the window shows that is judged.
     """
-    matured = (verdicts[verdict.matured].last_day for verdict in verdicts.values() if verdict.matured in verdicts)
+    matured = (verdicts[key].last_day for verdict in verdicts.values() if (key := verdict.matured) and key in verdicts)
     judged_to = max(matured, default=date.min)
     ends = judged_on - timedelta(days=subject.maturity_days)
     news = [verdict for verdict in verdicts.values() if judged_to < verdict.last_day <= ends][
@@ -139,7 +139,7 @@ def _enough(
     Returns their number, the figures, of which that of the metric is there and may be NaN, and " of A to B together" or "".
     """
     metric = watch.params.evaluate.metric
-    nothing = {metric: Interval(float("nan"), float("nan"), float("nan"))}
+    nothing: dict[str, Interval] = {metric: Interval(float("nan"), float("nan"), float("nan"))}
     counts = Counts(newest.labelled, newest.positives, newest.late)
     if metric in newest.metrics and least == 1:
         return counts, nothing | {name: Interval(**figure) for name, figure in newest.metrics.items()}, ""
@@ -177,8 +177,8 @@ def measure(watch: Watch, subject: Subject, runs: Sequence[Run], judged_on: date
         with_groups(subject, sampled(rows, monitor.max_rows_judged, evaluation.seed)),
         subject.reference.threshold,
     )
-    columns = (frame[name].to_numpy() for name in ("label", "score", "entity"))
-    metrics = performance.measure(*columns, threshold, evaluation)
+    label, score, entity = (frame[name].to_numpy() for name in ("label", "score", "entity"))
+    metrics = performance.measure(label, score, entity, threshold, evaluation)
     protected = subject.source.data.protected
     groups = audit.measure(frame, threshold, protected, watch.params.audit, evaluation) if protected else None
     return counts, metrics, groups
@@ -224,13 +224,14 @@ def _moved_positives(watch: Watch, subject: Subject, verdicts: Mapping[str, Verd
         if earlier.judged_on <= now.judged_on
     }
     for verdict in verdicts.values():
-        earlier_one = measured.get(verdict.matured or "")
-        if earlier_one is None or earlier_one.window_key == now.window_key or verdict.matured not in verdicts:
+        key = verdict.matured or ""
+        earlier_one = measured.get(key)
+        if earlier_one is None or earlier_one.window_key == now.window_key or key not in verdicts:
             continue
-        if verdicts[verdict.matured].broken:
+        if verdicts[key].broken:
             continue
         over.append(any(finding.about == "target" and finding.kind in judge.OVER for finding in verdict.findings))
-        is_trained_on = subject.as_of is not None and verdicts[verdict.matured].last_day <= subject.as_of
+        is_trained_on = subject.as_of is not None and verdicts[key].last_day <= subject.as_of
         if not over[-1] and not is_trained_on:
             baseline_shares.append((earlier_one.positives, earlier_one.labelled))
     return judge.shares(baseline_shares, (now.positives, now.labelled), over, watch.params.monitor)

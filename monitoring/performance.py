@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +21,21 @@ RISES = {"roc_auc", "pr_auc", "accuracy"}  # of the others less is better
 def measure(
     labels: NDArray, scores: Floats, entities: NDArray, threshold: float, params: EvaluateParams, only: str | None = None
 ) -> dict[str, Interval]:
-    """By default roc_auc, pr_auc, log_loss, brier, calibration_error, and accuracy at the threshold, resampling customers.
+    """By default roc_auc, pr_auc, log_loss, brier, calibration_error, and accuracy at the threshold, resampling entities.
 
     Args:
         labels: 0 or 1 of matured rows only: an immature row is not a negative. Shape (rows,), as the next two.
     """
 
-    def accuracy(weights: Floats) -> Floats:
+    def accuracy(weights: metrics.Weights) -> Floats:
         return metrics.decision_metrics(metrics.confusion(labels, scores >= threshold, weights))["accuracy"]
 
-    def ranking(name: str) -> Callable[[Floats], Floats]:
+    def ranking(name: str) -> metrics.Measure:
         return lambda weights: metrics.RANKING[name](labels, scores, weights)
 
     measures = {name: ranking(name) for name in metrics.RANKING} | {"accuracy": accuracy}
     measures = {name: measure_of for name, measure_of in measures.items() if only in (None, name)}
-    return metrics.intervals(
-        measures, entities, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed
-    )  # fmt: skip
+    return metrics.intervals(measures, entities, **metrics.bootstrap(params))
 
 
 def loss(metric: str, reference: Interval, now: Interval) -> Interval:

@@ -47,11 +47,11 @@ def rescaled(before: Shape, now: Shape) -> tuple[float, float]:
     return factor, float(np.abs(moved - factor).mean())
 
 
-def shares_apart(one: Shape, other: Shape) -> float:
+def shares_apart(first: Shape, second: Shape) -> float:
     """How much the shares of zeros and of negative values differ, the larger of the two."""
-    return max(abs(one.zero - other.zero), abs(one.negative - other.negative))
+    return max(abs(first.zero - second.zero), abs(first.negative - second.negative))
 
 
-def apart(one: Shape, other: Shape) -> float:
+def apart(first: Shape, second: Shape) -> float:
     """How far two columns are from being the same, in octaves."""
-    return float(np.abs(one.quantiles - other.quantiles).mean()) + SHARE_WEIGHT * shares_apart(one, other)
+    return float(np.abs(first.quantiles - second.quantiles).mean()) + SHARE_WEIGHT * shares_apart(first, second)

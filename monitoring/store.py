@@ -175,9 +175,9 @@ def performances(url: str, model: str, window_key: str | None = None, *, groups:
     Args:
         groups: read the figures by protected group as well, which are long; else they are None.
     """
-    asked = {"model": model, "window_key": window_key, "with_groups": groups}
+    filters = {"model": model, "window_key": window_key, "with_groups": groups}
     with postgres.connect(url) as connection:
-        return [Performance(**row) for row in query(connection, "performances", **asked)]
+        return [Performance(**row) for row in query(connection, "performances", **filters)]
 
 
 def record_performance(
@@ -190,11 +190,11 @@ def record_performance(
     groups: Mapping[str, Any] | None,
 ) -> Performance:
     """Keep what a window's mature labels say now."""
-    known = {"labelled": counts.labelled, "positives": counts.positives, "late": counts.late, "judged_on": judged_on}
+    counted = {"labelled": counts.labelled, "positives": counts.positives, "late": counts.late, "judged_on": judged_on}
     figures = {"metrics": _json(metrics), "groups": None if groups is None else _json(groups)}
     key = {"model": version.model, "window_key": window_key, "version": version.version}
     with postgres.connect(url) as connection:
-        return Performance(**query(connection, "record_performance", **key, **known, **figures)[0])
+        return Performance(**query(connection, "record_performance", **key, **counted, **figures)[0])
 
 
 def begin_retraining(url: str, model: str, run_id: str, cause: str | None, as_of: str | None) -> bool:
@@ -217,8 +217,8 @@ def retrainings(url: str, model: str) -> list[Retraining]:
     """Every retraining, newest first. One that has not said how it ended, and is not running, was killed: it failed."""
     with postgres.connect(url) as connection:
         rows = [Retraining(**row) for row in query(connection, "retrainings", model=model)]
-    if any(one.outcome is None for one in rows) and not _retrains(url, model):
-        return [replace(one, outcome=one.outcome or "failed") for one in rows]
+    if any(retraining.outcome is None for retraining in rows) and not _retrains(url, model):
+        return [replace(retraining, outcome=retraining.outcome or "failed") for retraining in rows]
     return rows
 
 
@@ -228,9 +228,9 @@ def past(url: str, model: str, day: date) -> Past:
     days = [
         retraining.judged_on for retraining in retrainings(url, model) if retraining.judged_on and retraining.judged_on <= day
     ]
-    asked = unanswered(url, model)
-    running = _retrains(url, model) or (asked is not None and asked.judged_on < day)
-    return Past([datetime.combine(one, time(), UTC) for one in days], running)
+    pending = unanswered(url, model)
+    running = _retrains(url, model) or (pending is not None and pending.judged_on < day)
+    return Past([datetime.combine(day_started, time(), UTC) for day_started in days], running)
 
 
 def unanswered(url: str, model: str) -> Verdict | None:
@@ -269,11 +269,11 @@ def window_of(url: str, model: str, key: str) -> Verdict:
     Raises:
         EvergreenError: there is none; those that there are are listed.
     """
-    known = verdicts(url, model)
-    for one in known:
-        if one.window_key == key:
-            return one
-    there_is = ", ".join(one.window_key for one in known[-12:]) or "none yet"
+    judged = verdicts(url, model)
+    for verdict in judged:
+        if verdict.window_key == key:
+            return verdict
+    there_is = ", ".join(verdict.window_key for verdict in judged[-12:]) or "none yet"
     raise EvergreenError(f"Window {key!r} of {model!r} was not judged. Judged: {there_is}.")
 
 

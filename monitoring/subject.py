@@ -73,11 +73,11 @@ class Subject:
     def profiles(self, days: Sequence[date], runs: Mapping[date, Run]) -> list[Histograms]:
         """What was counted of some days' runs. What the API was asked on a day is counted once, from the ledger; a day without
         a run, or whose rows nobody counted, is looked at in the source as it was known on that day, and counted once."""
-        keys = {day: runs[day].run_key if day in runs else f"quiet/v{self.version.version}/{day}" for day in days}
-        known = store.profiles_of(self.url, self.version.model, list(keys.values()))
-        asked = {day for day, run in runs.items() if run.source == "api"}
+        keys = {day: runs[day].run_key if day in runs else f"baseline/v{self.version.version}/{day}" for day in days}
+        stored = store.profiles_of(self.url, self.version.model, list(keys.values()))
+        api_days = {day for day, run in runs.items() if run.source == "api"}
         return [
-            known.get(key) or (self._read(runs[day]) if day in asked else self._look(day, key)) for day, key in keys.items()
+            stored.get(key) or (self._read(runs[day]) if day in api_days else self._look(day, key)) for day, key in keys.items()
         ]
 
     def _read(self, run: Run) -> Histograms:
@@ -134,19 +134,19 @@ class Subject:
     def groups(self, days: Sequence[date]) -> dict[date, pa.Table]:
         """Entity and protected attributes of everybody on some days."""
         protected = self.source.data.protected
-        found = {}
+        by_day = {}
         for day in days:
             with self.rows(day, protected) as tables:
                 if people := list(tables):
-                    found[day] = pa.concat_tables(people)
-        return found
+                    by_day[day] = pa.concat_tables(people)
+        return by_day
 
     def scores(self, runs: Sequence[Run]) -> Iterator[np.ndarray]:
         """The scores of some runs, a part at a time."""
         for run in runs:
             values = {"model": run.model, "run_key": run.run_key, "as_of": run.as_of}
             statement = postgres.bind(Path(FOLDER) / "streams" / "scores_of_run.sql", values)
-            with postgres.snapshot(self.url) as ours, ours.batches(statement) as batches:
+            with postgres.snapshot(self.url) as ledger, ledger.batches(statement) as batches:
                 for batch in batches:
                     yield batch["score"].to_numpy()
 
@@ -154,17 +154,18 @@ class Subject:
         """entity, as_of, score, label and available_at of the runs' predictions whose labels were final and known by then."""
         parts = []
         for run in runs:
-            days = {"as_of_from": run.as_of, "as_of_to": run.as_of}
-            with outcomes.matured(self.url, run.model, **days, judged_on=judged_on, source=run.source) as batches:
-                found = pa.Table.from_batches(batches, batches.schema)
-            parts.append(found.filter(pa.compute.equal(found["version"], run.version)))
+            with outcomes.matured(
+                self.url, run.model, as_of_from=run.as_of, as_of_to=run.as_of, judged_on=judged_on, source=run.source
+            ) as batches:
+                predictions = pa.Table.from_batches(batches, batches.schema)
+            parts.append(predictions.filter(pa.compute.equal(predictions["version"], run.version)))
         return pa.concat_tables(parts)
 
 
 def _smallest(tables: Sequence[pa.Table], size: int) -> pa.Table:
-    whole = pa.concat_tables(tables)
-    order = np.argsort(whole["draw"].to_numpy(), kind="stable")[:size]
-    return whole.take(pa.array(np.sort(order)))
+    table = pa.concat_tables(tables)
+    order = np.argsort(table["draw"].to_numpy(), kind="stable")[:size]
+    return table.take(pa.array(np.sort(order)))
 
 
 @dataclass(frozen=True)
@@ -195,15 +196,15 @@ class Watch:
         Raises:
             EvergreenError: nothing was scored in it.
         """
-        found = store.runs_of(self.url, self.model, window, version)
-        if not found:
+        runs = store.runs_of(self.url, self.model, window, version)
+        if not runs:
             raise EvergreenError(
                 f"Nothing was scored in {window.key}, so there is nothing to judge: "
                 f"`evergreen score --as-of {window.last}`, then `evergreen monitor`."
             )
-        if self.params.monitor.snapshot_policy == "latest" and not of_api(found):
-            return found[-1:]
-        return [run for run in found if run.version == found[-1].version]  # where the champion changed: of the new one
+        if self.params.monitor.snapshot_policy == "latest" and not of_api(runs):
+            return runs[-1:]
+        return [run for run in runs if run.version == runs[-1].version]  # where the champion changed: of the new one
 
 
 def of_api(runs: Iterable[Run]) -> bool:

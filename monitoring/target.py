@@ -38,11 +38,11 @@ def judge(baseline: Sequence[Block], now: Block, before: bool, params: MonitorPa
     Args:
         before: whether the windows before make this one the confirming one (monitoring.drift.confirmed).
     """
-    found = above_limit(baseline, now, params)
-    if found is None:
+    bounds = above_limit(baseline, now, params)
+    if bounds is None:
         message = f"The share of positives cannot be judged: {now[1]:,} mature rows, {now[0]:,} of them positive."
         return [Finding("insufficient", "target", message, now[1], evidence={"blocks": len(baseline)})]
-    score, low, high = found
+    score, low, high = bounds
     share = now[0] / now[1]
     if low <= share <= high:
         return []

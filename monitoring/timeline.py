@@ -55,8 +55,8 @@ class Window:
     @property
     def wishes(self) -> list[str]:
         """What it asked for when it was judged: its action, a retraining that is held, and what else its findings ask for."""
-        own = [self.action] if self.action in ASKING else []
-        return list(dict.fromkeys([*own, *(["retrain"] if self.suppressed else []), *self.also]))
+        own_action = [self.action] if self.action in ASKING else []
+        return list(dict.fromkeys([*own_action, *(["retrain"] if self.suppressed else []), *self.also]))
 
     @property
     def asks(self) -> bool:
@@ -166,17 +166,17 @@ class Matter:
 
 def open_matters(model: Model) -> list[Matter]:
     """What asks for a person now, newest first: one matter of blocks, one of reviews, one of retrainings."""
-    found: dict[str, list[Window]] = {}
+    windows_by_wish: dict[str, list[Window]] = {}
     kinds: dict[str, str] = {}
     for at, window in enumerate(model.windows):
         later = [other for other in model.windows[:at] if other.key != window.key]
         for wish in window.wishes:
             if is_open(wish, later, model):
-                found.setdefault(wish, []).append(window)
+                windows_by_wish.setdefault(wish, []).append(window)
                 kinds.setdefault(wish, kind(window, wish, bool(later), model))
-    if "retrain" not in found and (below := _below(model)):
-        found["retrain"], kinds["retrain"] = below, "below"
-    return [_matter(model, kinds[wish], shown) for wish, shown in found.items()]
+    if "retrain" not in windows_by_wish and (below := _below(model)):
+        windows_by_wish["retrain"], kinds["retrain"] = below, "below"
+    return [_matter(model, kinds[wish], shown) for wish, shown in windows_by_wish.items()]
 
 
 def is_open(wish: str, later: Sequence[Window], model: Model) -> bool:
@@ -215,27 +215,29 @@ def kind(window: Window, wish: str, has_later: bool, model: Model) -> str:
 
 def _is_repaired(window: Window, model: Model) -> bool:
     """Whether a window shows that what an earlier one asked for is not needed any more."""
-    judged_by_labels = window.is_mature or not any(one.is_mature for one in model.windows)  # a table may have no labels at all
+    judged_by_labels = window.is_mature or not any(
+        other.is_mature for other in model.windows
+    )  # a table may have no labels at all
     by_champion = model.champion in (None, window.version)
     return window.rows > 0 and not window.asks and by_champion and judged_by_labels and not is_below(window, model)
 
 
 def _below(model: Model) -> list[Window]:
     """The champion's newest windows with mature labels, as many as are below its promise without one between that is not."""
-    found = []
+    windows = []
     for window in model.windows:
         if window.version != model.champion or not window.is_mature:
             continue
         if not is_below(window, model):
             break
-        found.append(window)
-    return found
+        windows.append(window)
+    return windows
 
 
 def _matter(model: Model, kind: str, shown: Sequence[Window]) -> Matter:
     since = shown[-1].key
-    tried = [(as_of, outcome) for asked, as_of, outcome in model.retrainings if (asked or as_of) >= since]
-    first = next((one for one in reversed(shown) if one.seen_from), shown[-1])
+    tried = [(as_of, outcome) for cause, as_of, outcome in model.retrainings if (cause or as_of) >= since]
+    first = next((window for window in reversed(shown) if window.seen_from), shown[-1])
     return Matter(kind, shown[0], since, len(shown), tried, first.shown_in, first.seen_from)
 
 

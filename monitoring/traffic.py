@@ -25,7 +25,7 @@ def asked(url: str, run: Run, schema: Mapping[str, Any]) -> Iterator[tuple[pa.Ta
     """
     values = {"model": run.model, "run_key": run.run_key, "as_of": run.as_of}
     statement = postgres.bind(Path(FOLDER) / "streams" / "asked.sql", values)
-    with postgres.snapshot(url) as ours, ours.batches(statement) as batches:
+    with postgres.snapshot(url) as ledger, ledger.batches(statement) as batches:
         for batch in batches:
             rows = [json.loads(text) for text in batch["features"].to_pylist()]
             yield _table(rows, schema), batch["score"].to_numpy()

@@ -36,13 +36,13 @@ def judge_window(watch: Watch, window: Window, *, judged_on: date, version: int 
         EvergreenError: nothing was scored in it, or a window of the model is being judged by somebody else.
     """
     with store.one_at_a_time(watch.url, watch.model):
-        known = {verdict.window_key: verdict for verdict in store.verdicts(watch.url, watch.model)}
-        if (before := known.get(window.key)) and not force:
+        verdicts = {verdict.window_key: verdict for verdict in store.verdicts(watch.url, watch.model)}
+        if (before := verdicts.get(window.key)) and not force:
             labels.learn(watch, watch.subject_of(before.version), judged_on)
             return before
         subject, runs, counted = _scored(watch, window, version)
         labels.learn(watch, subject, judged_on)
-        past = {key: one for key, one in known.items() if one.last_day < window.first}
+        past = {key: verdict for key, verdict in verdicts.items() if verdict.last_day < window.first}
         judged = _judgement(watch, subject, window, runs, counted, past, judged_on)
         return store.record_verdict(watch.url, subject.version, window, judged)
 
@@ -63,11 +63,10 @@ def _scored(watch: Watch, window: Window, version: int | None) -> tuple[Subject,
         return subject, runs, counted
     champion = ledger.champion(watch.url, watch.model)
     number = version or (champion.version if champion else None)
-    subject = watch.subject_of(number) if number else None
-    if subject is None or not is_empty(watch, subject, window):
+    if number is None or not is_empty(watch, watch.subject_of(number), window):
         watch.runs(window, version)  # says what to do
-    assert subject is not None
-    return subject, [], None
+    assert number is not None
+    return watch.subject_of(number), [], None
 
 
 def is_empty(watch: Watch, subject: Subject, window: Window) -> bool:
@@ -82,68 +81,76 @@ def _judgement(
     window: Window,
     runs: Sequence[Run],
     now: Histograms | None,
-    known: Mapping[str, Verdict],
+    verdicts: Mapping[str, Verdict],
     judged_on: date,
 ) -> Judgement:
     """What is found in a window, and the action that it leads to."""
     monitor = watch.params.monitor
     rows = now.rows if now else 0
-    seen = judge.assess(earlier(watch, subject, window, known), now, subject.reference, monitor) if now else judge.empty()
+    assessment = (
+        judge.assess(earlier(watch, subject, window, verdicts), now, subject.reference, monitor) if now else judge.empty()
+    )
     expected, estimated = _estimated(watch, subject, runs) if now else ({}, [])
-    own = [*(_gap(window, runs[-1], watch, rows) if now else []), *seen.findings, *estimated]
-    before = [Judged(one.window_key, one.broken, one.findings) for one in known.values() if one.row_count]
-    lasting = quarantine.lasting(before, own)
-    matured, of_labels = labels.judge_mature(watch, subject, known, judged_on, lasting)
-    moved = judge.moved_before([(one.window_key, one.above_limit) for one in known.values() if one.row_count])
-    own = judge.refute(own, losses.without_loss(watch, known, of_labels, moved, judged_on))
-    found = [*findings.of_window(own, window.key), *of_labels]
+    window_findings = [*(_gap(window, runs[-1], watch, rows) if now else []), *assessment.findings, *estimated]
+    before = [
+        Judged(verdict.window_key, verdict.broken, verdict.findings) for verdict in verdicts.values() if verdict.row_count
+    ]
+    lasting = quarantine.lasting(before, window_findings)
+    matured, of_labels = labels.judge_mature(watch, subject, verdicts, judged_on, lasting)
+    moved = judge.moved_before(
+        [(verdict.window_key, verdict.above_limit) for verdict in verdicts.values() if verdict.row_count]
+    )
+    window_findings = judge.refute(window_findings, losses.without_loss(watch, verdicts, of_labels, moved, judged_on))
+    all_findings = [*findings.of_window(window_findings, window.key), *of_labels]
     moment = datetime.combine(judged_on, time(), UTC)
-    decision = decide.decide(found, store.past(watch.url, watch.model, judged_on), moment, monitor, lasting)
+    decision = decide.decide(all_findings, store.past(watch.url, watch.model, judged_on), moment, monitor, lasting)
     figures = {
         "metric": watch.params.evaluate.metric,
         "owner": watch.params.owner,
         "final_on": str(window.last + timedelta(days=subject.maturity_days)),
-        "seen_from": _seen_from(watch, subject, found, known),
+        "seen_from": _seen_from(watch, subject, all_findings, verdicts),
         "accepted": [*lasting, window.key] if decision.escalated else [],
         "estimate": {name: figure.to_dict() for name, figure in expected.items() if np.isfinite(figure.point)},
-        "drift": seen.drift.to_dict(),
+        "drift": assessment.drift.to_dict(),
         "statistics": judge.missing_shares(now, subject.reference) if now else {},
         "runs": [run.run_key for run in runs],
         "judged_by": watch.run_id,
     }
-    return Judgement(judged_on, rows, seen.drift.above_limit, seen.alarm, decision, matured, found, figures)
+    return Judgement(judged_on, rows, assessment.drift.above_limit, assessment.alarm, decision, matured, all_findings, figures)
 
 
-def _seen_from(watch: Watch, subject: Subject, found: Sequence[Finding], known: Mapping[str, Verdict]) -> dict[str, str]:
+def _seen_from(
+    watch: Watch, subject: Subject, window_findings: Sequence[Finding], verdicts: Mapping[str, Verdict]
+) -> dict[str, str]:
     """Where mature labels show a loss: the first window that shows it, and the day from which on a retraining can see it."""
-    lost = [finding.window for finding in found if finding.kind == "loss" and finding.window in known]
+    lost = [finding.window for finding in window_findings if finding.kind == "loss" and finding.window in verdicts]
     if not lost:
         return {}
-    first = losses.first_shifted(watch, known, lost[0])
+    first = losses.first_shifted(watch, verdicts, lost[0])
     return {"window": first.window_key, "day": str(losses.seen_from(watch, subject, first))}
 
 
-def earlier(watch: Watch, subject: Subject, window: Window, known: Mapping[str, Verdict]) -> list[Block]:
+def earlier(watch: Watch, subject: Subject, window: Window, verdicts: Mapping[str, Verdict]) -> list[Block]:
     """The windows before one, oldest first, as the version's layout counts them, up to where the source begins."""
-    found: list[Block] = []
-    accepted = {key for one in known.values() for key in one.figures.get("accepted", [])}
+    blocks: list[Block] = []
+    accepted = {key for judged in verdicts.values() for key in judged.figures.get("accepted", [])}
     empty = 0
     for _ in range(watch.params.monitor.history):
         window = windows.before(window, watch.params.monitor.window)
         counted = _counted(watch, subject, window)
         if counted is None:
-            empty += window.key not in known  # one that was judged is known to have had none
+            empty += window.key not in verdicts  # one that was judged is known to have had none
             if empty == EMPTY:
                 break
             continue
         empty = 0
-        said = known.get(window.key)
-        learnt = subject.as_of is not None and window.last <= subject.as_of
-        flags = (said.above_limit, said.alarmed, said.broken) if said else (False, False, False)
-        found.append(Block(counted, *flags, learnt=learnt))
+        verdict = verdicts.get(window.key)
+        is_trained_on = subject.as_of is not None and window.last <= subject.as_of
+        flags = (verdict.above_limit, verdict.alarmed, verdict.broken) if verdict else (False, False, False)
+        blocks.append(Block(counted, *flags, trained_on=is_trained_on))
         if window.key in accepted:  # the state that it was quarantined for is the baseline
-            found[-1] = replace(found[-1], broken=False, learnt=True)
-    return _accepted(found)[::-1]
+            blocks[-1] = replace(blocks[-1], broken=False, trained_on=True)
+    return _accepted(blocks)[::-1]
 
 
 def _accepted(blocks: list[Block]) -> list[Block]:
@@ -151,8 +158,8 @@ def _accepted(blocks: list[Block]) -> list[Block]:
 
     A fault that was over before is still one: nobody trained on it on purpose.
     """
-    learnt = [place for place, block in enumerate(blocks) if block.learnt]
-    for place in learnt:
+    trained_on = [place for place, block in enumerate(blocks) if block.trained_on]
+    for place in trained_on:
         if not blocks[place].broken:
             break
         blocks[place] = replace(blocks[place], broken=False)
@@ -181,13 +188,15 @@ def _counted(watch: Watch, subject: Subject, window: Window) -> Histograms | Non
     else:
         days = [max(runs, default=window.last)]
     parts = subject.profiles([day for day in days if day in runs or subject.as_of], runs)
-    whole = histograms.merge(parts) if parts else None
-    return whole if whole and whole.rows else None
+    counted = histograms.merge(parts) if parts else None
+    return counted if counted and counted.rows else None
 
 
 def _estimated(watch: Watch, subject: Subject, runs: Sequence[Run]) -> tuple[dict[str, Interval], list[Finding]]:
-    learnt = subject.reference.calibration
-    counts = sum((learnt.count(scores) for scores in subject.scores(runs)), np.zeros(len(learnt.centres), dtype=np.int64))
-    expected = estimate.expect(learnt, counts, watch.params.evaluate)
-    positives, metric = float(counts @ learnt.point), watch.params.evaluate.metric
+    calibration = subject.reference.calibration
+    counts = sum(
+        (calibration.count(scores) for scores in subject.scores(runs)), np.zeros(len(calibration.centres), dtype=np.int64)
+    )
+    expected = estimate.expect(calibration, counts, watch.params.evaluate)
+    positives, metric = float(counts @ calibration.point), watch.params.evaluate.metric
     return expected, judge.estimated(expected, subject.reference, int(counts.sum()), positives, metric, watch.params.monitor)

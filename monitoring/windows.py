@@ -47,17 +47,17 @@ def named(key: str, unit: Unit) -> Window:
     try:
         year, _, rest = key.partition("-")
         if unit == "day":
-            found = of_day(date.fromisoformat(key), unit)
+            window = of_day(date.fromisoformat(key), unit)
         elif unit == "week":
-            found = of_day(date.fromisocalendar(int(year), int(rest.removeprefix("W")), 1), unit)
+            window = of_day(date.fromisocalendar(int(year), int(rest.removeprefix("W")), 1), unit)
         else:
-            found = of_day(date(int(year), int(rest), 1), unit)
+            window = of_day(date(int(year), int(rest), 1), unit)
     except ValueError:
-        found = None
-    if found is None or found.key != key:
+        window = None
+    if window is None or window.key != key:
         example = of_day(date(2025, 3, 31), unit).key
         raise EvergreenError(f"{key!r} is no window: params.yaml's monitor.window is {unit}, so write one such as {example}.")
-    return found
+    return window
 
 
 def before(window: Window, unit: Unit) -> Window:
@@ -67,14 +67,14 @@ def before(window: Window, unit: Unit) -> Window:
 
 def newest_complete(day: date, unit: Unit) -> Window:
     """The newest window that has ended by the end of a day."""
-    found = of_day(day, unit)
-    return found if found.last <= day else before(found, unit)
+    window = of_day(day, unit)
+    return window if window.last <= day else before(window, unit)
 
 
 def between(start: date, end: date, unit: Unit) -> Iterator[Window]:
     """The windows that have a day between two days, oldest first."""
     day = start
     while day <= end:
-        found = of_day(day, unit)
-        yield found
-        day = found.last + DAY
+        window = of_day(day, unit)
+        yield window
+        day = window.last + DAY

@@ -22,9 +22,9 @@ from pipelines.config.settings import load as load_settings
 from serving import connections, download
 from serving.answers import Scorer
 from serving.app import Api
-from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.spool import Spool
+from serving.watcher import ModelWatcher
 
 IDLE_SECONDS = 30  # of a connection between two requests
 DRAIN_SECONDS = 10
@@ -47,8 +47,8 @@ class Service:
         self.metrics, self.spool = Metrics(), Spool(self.folder / "log")
         fetch = partial(download.fetch, settings.mlflow_tracking_uri)
         note = self.folder / "champion.json"
-        self.follower = Follower(lambda: settings.scorer_url, settings.api_model, settings.home / "models", note, fetch)
-        self.api = Api(self.follower.state, self.metrics, self.spool.folder, self._scorer, self._lifespan)
+        self.watcher = ModelWatcher(lambda: settings.scorer_url, settings.api_model, settings.home / "models", note, fetch)
+        self.api = Api(self.watcher.state, self.metrics, self.spool.folder, self._scorer, self._lifespan)
         self.server = uvicorn.Server(self._config())
 
     def run(self) -> None:
@@ -62,7 +62,7 @@ class Service:
         parts = urlsplit(self.settings.api_url)
         return uvicorn.Config(
             self.api,
-            host=parts.hostname,
+            host=parts.hostname or "127.0.0.1",
             port=parts.port or 80,
             loop="uvloop",
             http=connections.Bounded,
@@ -77,11 +77,11 @@ class Service:
         )
 
     def _scorer(self) -> Scorer:
-        return Scorer(self.spool, self.metrics, self.follower.state.is_stale, durable=self.settings.api_fsync)
+        return Scorer(self.spool, self.metrics, self.watcher.state.is_stale, durable=self.settings.api_fsync)
 
     @asynccontextmanager
     async def _lifespan(self, api: Api) -> AsyncIterator[None]:
-        self.follower.start()
+        self.watcher.start()
         sender = _Sender(self.spool.folder, self.settings.api_model)
         tasks = [
             asyncio.create_task(connections.sweep(self.server.server_state.connections)),
@@ -94,7 +94,7 @@ class Service:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            self.follower.stop()
+            self.watcher.stop()
             self.spool.close()
             await asyncio.to_thread(sender.end)
 

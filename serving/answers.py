@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from serving.refusals import of
+from serving.errors import http_error
 from serving.version import Served, Warned
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Scorer:
         request = Waiting(served, rows, self._loop.create_future())
         if len(rows) > LARGE:
             scoring = self._loop.run_in_executor(self._threads, _scores, served, rows)
-            scoring.add_done_callback(lambda found: self._finish_large(request, found))
+            scoring.add_done_callback(lambda future: self._finish_large(request, future))
         else:
             if not self._waiting:
                 self._loop.call_soon(self._turn)  # behind all that this turn has begun
@@ -86,17 +86,17 @@ class Scorer:
         waiting, self._waiting = self._waiting, []
         while waiting:
             served = waiting[0].served  # more than one only in the turn in which the champion changes
-            same = [one for one in waiting if one.served is served]
-            waiting = [one for one in waiting if one.served is not served]
+            same = [request for request in waiting if request.served is served]
+            waiting = [request for request in waiting if request.served is not served]
             try:
-                rows = [msgspec.structs.astuple(row) for one in same for row in one.rows]
+                rows = [msgspec.structs.astuple(row) for request in same for row in request.rows]
                 self._finish(same, rows, served.score(rows).tolist())
             except Exception as error:
                 _fail(same, error)
 
-    def _finish_large(self, request: Waiting, found: asyncio.Future[tuple[list[tuple], list[float]]]) -> None:
+    def _finish_large(self, request: Waiting, future: asyncio.Future[tuple[list[tuple], list[float]]]) -> None:
         try:
-            self._finish([request], *found.result())
+            self._finish([request], *future.result())
         except Exception as error:
             _fail([request], error)
 
@@ -108,14 +108,14 @@ class Scorer:
             self._spool.write(b"".join(lines))
         except OSError as error:
             self._metrics.log_failed(error)
-            raise of(503, "log_unavailable") from None
+            raise http_error(503, "log_unavailable") from None
         place = 0
         for request in requests:
-            own, place = answers[place : place + len(request.rows)], place + len(request.rows)
+            of_request, place = answers[place : place + len(request.rows)], place + len(request.rows)
             if self._durable:
-                self._written.append((request.done, own))
+                self._written.append((request.done, of_request))
             elif not request.done.done():
-                request.done.set_result(own)
+                request.done.set_result(of_request)
         if self._durable and not self._syncing:
             self._sync()
 
@@ -130,7 +130,7 @@ class Scorer:
         answers, lines = [], []
         for identity, struct, row, score in zip(identities(now, len(rows)), structs, rows, scores, strict=True):
             if not 0 <= score <= 1:
-                raise of(500, "score_not_finite")
+                raise http_error(500, "score_not_finite")
             warnings = served.warnings(row)
             for warned in warnings:
                 self._metrics.unseen[warned.type, warned.field] += 1
@@ -149,10 +149,10 @@ class Scorer:
         self._syncing = True
         written, self._written = self._written, []
         syncing = self._loop.run_in_executor(None, os.fdatasync, self._spool.descriptor)
-        syncing.add_done_callback(lambda found: self._synced(written, found))
+        syncing.add_done_callback(lambda future: self._synced(written, future))
 
-    def _synced(self, written: Sequence[tuple[asyncio.Future[list[bytes]], list[bytes]]], found: asyncio.Future) -> None:
-        error = found.exception()
+    def _synced(self, written: Sequence[tuple[asyncio.Future[list[bytes]], list[bytes]]], future: asyncio.Future) -> None:
+        error = future.exception()
         if error is not None:
             self._metrics.log_failed(error)
         for done, answers in written:
@@ -161,7 +161,7 @@ class Scorer:
             if error is None:
                 done.set_result(answers)
             else:
-                done.set_exception(of(503, "log_unavailable"))
+                done.set_exception(http_error(503, "log_unavailable"))
         self._syncing = False
         if self._written:
             self._sync()
@@ -172,8 +172,8 @@ def identities(now: int, count: int) -> Iterator[str]:
     millis, drawn = f"{now // 1_000_000:012x}", os.urandom(10 * count).hex()
     start = f"{millis[:8]}-{millis[8:]}-7"
     for at in range(0, 20 * count, 20):
-        one = drawn[at : at + 20]
-        yield f"{start}{one[:3]}-{VARIANT[one[3]]}{one[4:7]}-{one[7:19]}"
+        digits = drawn[at : at + 20]
+        yield f"{start}{digits[:3]}-{VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 
 
 def _scores(served: Served, rows: Sequence[Any]) -> tuple[list[tuple], list[float]]:

@@ -15,14 +15,14 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from serving import card
+from serving.errors import Fault, RequestError, http_error, internal_error, words
 from serving.explanation import Explainer
 from serving.metrics import Collector, Metrics, exposition, progress
 from serving.predict import Predict, authorize
-from serving.refusals import Fault, RefusedError, of, of_fault, words
 
 if TYPE_CHECKING:
     from serving.answers import Scorer
-    from serving.follower import State
+    from serving.watcher import State
 
 BEARER = "key"
 BEARER_SCHEME = {"type": "http", "scheme": "bearer", "description": "A key, as `evergreen key create` makes it."}
@@ -67,14 +67,16 @@ class Api:
         reasons = await self.explainer.explain(served, plain)
         answers = await self.scorer.answer(served, rows)
         self.metrics.explained += len(rows)
-        told = [msgspec.json.decode(one) | {"explanation": reason} for one, reason in zip(answers, reasons, strict=True)]
-        return msgspec.json.encode(told if several else told[0])
+        explained = [
+            msgspec.json.decode(scored) | {"explanation": reason} for scored, reason in zip(answers, reasons, strict=True)
+        ]
+        return msgspec.json.encode(explained if several else explained[0])
 
 
 def _application(api: Api) -> FastAPI:
     app = FastAPIOffline(title="Evergreen", summary=SUMMARY, lifespan=api.lifespan, redoc_url=None)
     _add_routes(app, api)
-    _add_refusals(app, api)
+    _add_error_handlers(app, api)
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -89,8 +91,8 @@ def _application(api: Api) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, api: Api) -> None:
-    refusals = card.refusals(401, 403, 422, 503)
-    every = card.refusals(400, 401, 403, 409, 413, 415, 422, 500, 503)
+    responses = card.responses(401, 403, 422, 503)
+    every = card.responses(400, 401, 403, 409, 413, 415, 422, 500, 503)
 
     @app.post("/predict", responses=every, openapi_extra=_secured())
     async def predict(
@@ -120,20 +122,20 @@ def _add_routes(app: FastAPI, api: Api) -> None:
             "log": progress(api.log)["error"],
         }
 
-    @app.get("/model", responses=refusals, openapi_extra=_secured())
+    @app.get("/model", responses=responses, openapi_extra=_secured())
     def model(request: Request) -> dict[str, Any]:
         """The version that serves: threshold, features with types and ranges, training, figures out of fold."""
         authorize(api.state, request.headers.get("authorization", "").encode(), "predict")
         if api.state.served is None:
-            raise of(503, "no_version")
+            raise http_error(503, "no_version")
         return card.card(api.state.served) | {"stale": api.state.is_stale()}
 
-    @app.get("/metrics", responses=refusals, openapi_extra=_secured())
+    @app.get("/metrics", responses=responses, openapi_extra=_secured())
     def metrics(request: Request) -> Response:
         """Counts for Prometheus; needs a key with the scope admin."""
         authorize(api.state, request.headers.get("authorization", "").encode(), "admin")
-        found = exposition(Collector(api.metrics, lambda: api.state, api.log))
-        return Response(found, media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = exposition(Collector(api.metrics, lambda: api.state, api.log))
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class Delegated(Response):
@@ -151,28 +153,30 @@ def _secured() -> dict[str, Any]:
     return {"security": [{BEARER: []}]}
 
 
-def _add_refusals(app: FastAPI, api: Api) -> None:
+def _add_error_handlers(app: FastAPI, api: Api) -> None:
     """Every error has the one shape, and holds nothing that the client sent."""
 
-    def answer(refused: RefusedError) -> Response:
+    def answer(refused: RequestError) -> Response:
         api.metrics.refused[refused.status, refused.faults[0].type] += 1
         headers = {name.decode(): value.decode() for name, value in refused.headers}
         return Response(refused.body(), refused.status, headers, media_type="application/json")
 
-    @app.exception_handler(RefusedError)
-    async def refused(_request: Request, error: RefusedError) -> Response:
+    @app.exception_handler(RequestError)
+    async def refused(_request: Request, error: RequestError) -> Response:
         return answer(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        return answer(RefusedError(422, [Fault(tuple(one["loc"]), one["type"], words(one["type"])) for one in error.errors()]))
+        return answer(
+            RequestError(422, [Fault(tuple(item["loc"]), item["type"], words(item["type"])) for item in error.errors()])
+        )
 
     @app.exception_handler(HTTPException)
     async def other(_request: Request, error: HTTPException) -> Response:
         kind = KINDS.get(error.status_code, "refused")
         given = tuple((name.encode(), value.encode()) for name, value in (error.headers or {}).items())
-        return answer(of(error.status_code, kind, headers=given))
+        return answer(http_error(error.status_code, kind, headers=given))
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, error: Exception) -> Response:
-        return answer(of_fault(error))
+        return answer(internal_error(error))

@@ -8,7 +8,7 @@ import msgspec
 
 from serving.answers import Answer
 from serving.columns import example
-from serving.refusals import CODES
+from serving.errors import CODES
 
 if TYPE_CHECKING:
     from serving.version import Served
@@ -27,7 +27,7 @@ FAULT = {
 REFUSED = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "array", "items": FAULT}}}
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How the OpenAPI document describes these statuses: every `type` that may stand there, and what it means."""
     return {
         status: {
@@ -41,9 +41,9 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def card(served: Served) -> dict[str, Any]:
     """Version, threshold and tiers, features with types and ranges, what it was trained on, and how good it is out of fold."""
-    champion, found = served.champion, served.description
-    evaluation, manifest = found["evaluation"], found["manifest"]
-    candidate = found["decision"]["candidate"]
+    champion, description = served.champion, served.description
+    evaluation, manifest = description["evaluation"], description["manifest"]
+    candidate = description["decision"]["candidate"]
     metrics = evaluation["candidates"][candidate]["metrics"]
     data = manifest["data"]
     return {
@@ -51,7 +51,7 @@ def card(served: Served) -> dict[str, Any]:
         "version": champion.version,
         "revision": champion.revision,
         "candidate": candidate,
-        "predicts": found["serving"]["target"],
+        "predicts": description["serving"]["target"],
         "horizon_days": served.windows[0] or None,
         "threshold": served.threshold,
         "tiers": served.tiers,
@@ -65,7 +65,7 @@ def card(served: Served) -> dict[str, Any]:
             "positives": evaluation["positives"],
             "metrics": {name: {end: figure[end] for end in FIGURES} for name, figure in metrics.items()},
         },
-        "harm": found.get("audit", {}).get("verdict", {}).get("attributes", {}),
+        "harm": description.get("audit", {}).get("verdict", {}).get("attributes", {}),
         "bundle_sha256": champion.bundle_sha256,
         "onnx_sha256": champion.onnx_sha256,
         "git_commit": champion.git_commit,
@@ -112,7 +112,7 @@ def describe(document: dict[str, Any], served: Served) -> dict[str, Any]:
 def _in_words(feature: dict[str, Any]) -> str:
     """What training saw; other values are taken as well."""
     if feature["type"] == "text":
-        known = feature["values"]
-        return f"Known: {', '.join(known[:20])}{' and others' if len(known) > 20 else ''}. Any other is scored as unknown."
+        values = feature["values"]
+        return f"Known: {', '.join(values[:20])}{' and others' if len(values) > 20 else ''}. Any other is scored as unknown."
     low, high = feature["range"] or (None, None)
     return "Never seen in training." if low is None else f"In training from {low:g} to {high:g}."

@@ -36,9 +36,9 @@ def example(columns: Columns, schema: Mapping[str, Any]) -> dict[str, Any]:
             row[name] = True
         else:
             low, high = schema.get("ranges", {}).get(name) or (None, None)
-            row[name] = None if low is None else _rounded((low + high) / 2, whole=float(low).is_integer())
+            row[name] = None if low is None else _rounded((low + high) / 2, integer=float(low).is_integer())
     return row
 
 
-def _rounded(value: float, *, whole: bool) -> float:
-    return int(value) if whole else round(value, 2)
+def _rounded(value: float, *, integer: bool) -> float:
+    return int(value) if integer else round(value, 2)

@@ -15,7 +15,7 @@ import msgspec
 
 from serving import faults
 from serving.columns import INTEGER, LARGEST, LONGEST_ENTITY, LONGEST_TEXT, Columns
-from serving.refusals import Fault, RefusedError, of, words
+from serving.errors import Fault, RequestError, http_error, words
 
 NUL = b"\\u0000"  # as JSON writes the one character that Postgres holds in no text
 
@@ -32,11 +32,11 @@ class Requests:
     """Decodes the requests to one version."""
 
     def __init__(self, columns: Columns) -> None:
-        kinds = {"number": Number, "boolean": Flag, "text": Text}
+        kinds: dict[str, Any] = {"number": Number, "boolean": Flag, "text": Text}
         names = [*columns.kinds, columns.entity]
         fields = [(f"f{index}", kinds[kind] | None) for index, kind in enumerate(columns.kinds.values())]
         self.columns = columns
-        self.row = msgspec.defstruct(
+        row: Any = msgspec.defstruct(
             "Row",
             [*fields, (f"f{len(fields)}", Entity | None, None)],
             rename={f"f{index}": name for index, name in enumerate(names)},
@@ -45,7 +45,8 @@ class Requests:
             gc=False,
         )
         self.entity = f"f{len(fields)}"
-        several = Annotated[list[self.row], msgspec.Meta(min_length=1, max_length=columns.max_rows)]
+        self.row = row
+        several: Any = Annotated[list[row], msgspec.Meta(min_length=1, max_length=columns.max_rows)]
         self._decode = msgspec.json.Decoder(self.row | several).decode
         self._fields = len(fields)
 
@@ -56,13 +57,13 @@ class Requests:
             RefusedError: the body is not JSON (422 as well), or not of this version's rows.
         """
         try:
-            found = self._decode(body)
+            decoded = self._decode(body)
         except msgspec.ValidationError as error:
-            raise RefusedError(422, faults.of_values(body, self.columns, str(error))) from None
+            raise RequestError(422, faults.of_values(body, self.columns, str(error))) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise of(422, "json_invalid", "body") from None
-        several = type(found) is list
-        rows = found if several else [found]
+            raise http_error(422, "json_invalid", "body") from None
+        several = type(decoded) is list
+        rows = decoded if several else [decoded]
         entity = self.entity
         named = 0
         for row in rows:
@@ -76,20 +77,20 @@ class Requests:
 def _refuse_odd(body: bytes, columns: Columns) -> None:
     """Look for a name that stands twice in an object, and for NUL in a text."""
 
-    def pairs(found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        row = dict(found)
-        if len(row) != len(found):
-            raise of(422, "duplicate_field", "body", *_twice(found, columns))
+    def pairs(decoded: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(decoded)
+        if len(row) != len(decoded):
+            raise http_error(422, "duplicate_field", "body", *_twice(decoded, columns))
         return row
 
-    found = json.loads(body, object_pairs_hook=pairs)
-    if strange := list(_with_nul(found if isinstance(found, list) else [found])):
-        said = words("nul_character")
-        raise RefusedError(422, [Fault(("body", name), "nul_character", said) for name in dict.fromkeys(strange)])
+    decoded = json.loads(body, object_pairs_hook=pairs)
+    if strange := list(_with_nul(decoded if isinstance(decoded, list) else [decoded])):
+        sentence = words("nul_character")
+        raise RequestError(422, [Fault(("body", name), "nul_character", sentence) for name in dict.fromkeys(strange)])
 
 
-def _twice(found: Sequence[tuple[str, Any]], columns: Columns) -> list[str]:
-    names = [name for name, _ in found]
+def _twice(pairs: Sequence[tuple[str, Any]], columns: Columns) -> list[str]:
+    names = [name for name, _ in pairs]
     return [name for name in (*columns.kinds, columns.entity) if names.count(name) > 1][:1]
 
 

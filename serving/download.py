@@ -21,10 +21,10 @@ def fetch(tracking_uri: str, champion: Champion, cache: Path) -> None:
     Raises:
         EvergreenError: MLflow is out of reach, or its files are not what was published.
     """
-    told = json.dumps({"tracking_uri": tracking_uri, "champion": asdict(champion), "cache": str(cache)}, default=str)
+    message = json.dumps({"tracking_uri": tracking_uri, "champion": asdict(champion), "cache": str(cache)}, default=str)
     command = [sys.executable, "-m", "serving.download"]
     try:
-        done = subprocess.run(command, input=told, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        done = subprocess.run(command, input=message, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise EvergreenError(f"MLflow did not hand out the bundle within {PATIENCE_SECONDS} s.") from None
     if done.returncode:
@@ -34,11 +34,11 @@ def fetch(tracking_uri: str, champion: Champion, cache: Path) -> None:
 def main() -> None:
     from pipelines.registry import publish
 
-    told = json.load(sys.stdin)
-    created = datetime.fromisoformat(told["champion"]["created_at"])
-    champion = Champion(**told["champion"] | {"created_at": created})
+    message = json.load(sys.stdin)
+    created = datetime.fromisoformat(message["champion"]["created_at"])
+    champion = Champion(**message["champion"] | {"created_at": created})
     try:
-        publish.fetch(told["tracking_uri"], champion, Path(told["cache"]))
+        publish.fetch(message["tracking_uri"], champion, Path(message["cache"]))
     except EvergreenError as error:
         sys.exit(f"ERROR: {error}")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from serving.refusals import of
+from serving.errors import http_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,11 +45,11 @@ class Explainer:
             RefusedError: too many rows or requests at once, or the version has nothing to compare with.
         """
         if len(rows) > MOST_ROWS:
-            raise of(422, "too_many_rows_to_explain", "body")
+            raise http_error(422, "too_many_rows_to_explain", "body")
         if not served.description.get("background"):
-            raise of(409, "no_background")  # a version of earlier days
+            raise http_error(409, "no_background")  # a version of earlier days
         if self._asked >= WAITING:
-            raise of(503, "explaining_others", headers=((b"retry-after", b"2"),))
+            raise http_error(503, "explaining_others", headers=((b"retry-after", b"2"),))
         self._asked += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, reasons, served, rows)
@@ -73,13 +73,13 @@ def reasons(served: Served, rows: Sequence[Sequence[Any]], *, seconds: float = S
         part = shapley.sampled(lambda some: margin(served, some), target, background, permutations=count, seed=orders)
         total, orders = total + part * count, orders + count
     margins, names = margin(served, target), list(served.columns.kinds)
-    found = []
-    for own, shares in zip(margins, total / orders, strict=True):
+    explanations = []
+    for row_margin, shares in zip(margins, total / orders, strict=True):
         listed = dict(zip(names, shares.tolist(), strict=True))
         ordered = dict(sorted(listed.items(), key=lambda item: -abs(item[1])))
-        base = float(own - shares.sum())
-        found.append({"method": METHOD, "unit": "log odds", "orders": orders, "base": base, "values": ordered})
-    return found
+        base = float(row_margin - shares.sum())
+        explanations.append({"method": METHOD, "unit": "log odds", "orders": orders, "base": base, "values": ordered})
+    return explanations
 
 
 def margin(served: Served, rows: Rows) -> NDArray[np.float64]:
@@ -91,8 +91,8 @@ def margin(served: Served, rows: Rows) -> NDArray[np.float64]:
         feeds["numbers"] = rows.numbers.astype(np.float32)
     if rows.codes.shape[1]:
         texts = np.empty(rows.codes.shape, dtype=object)
-        for place, known in enumerate(served.model.schema["categories"].values()):
-            texts[:, place] = np.array([UNKNOWN, "", *known], dtype=object)[rows.codes[:, place].astype(int)]
+        for place, values in enumerate(served.model.schema["categories"].values()):
+            texts[:, place] = np.array([UNKNOWN, "", *values], dtype=object)[rows.codes[:, place].astype(int)]
         feeds["categories"] = texts
     share = np.clip(served.model.run(feeds).astype(np.float64), LEAST_SHARE, 1 - LEAST_SHARE)
     return np.log(share / (1 - share))
@@ -105,8 +105,8 @@ def _coded(served: Served, feeds: dict[str, NDArray]) -> Rows:
     categories = served.model.schema["categories"]
     count = len(next(iter(feeds.values())))
     codes = np.zeros((count, len(categories)), dtype=np.float32)
-    for place, known in enumerate(categories.values()):
-        code = {"": 1} | {value: index for index, value in enumerate(known, start=2)}
+    for place, values in enumerate(categories.values()):
+        code = {"": 1} | {value: index for index, value in enumerate(values, start=2)}
         codes[:, place] = [code.get(text, 0) for text in feeds["categories"][:, place]]
     return _rows(served, feeds.get("numbers", np.zeros((count, 0), np.float32)), codes)
 
@@ -116,6 +116,6 @@ def _rows(served: Served, numbers: NDArray, codes: NDArray) -> Rows:
 
     from pipelines.training.candidates import Rows
 
-    known = tuple(len(values) for values in served.model.schema["categories"].values())
+    category_counts = tuple(len(values) for values in served.model.schema["categories"].values())
     nothing = np.zeros(len(numbers), dtype=np.int64)  # labels, entities and weights, which no margin reads
-    return Rows(numbers, codes, nothing.astype(np.int8), nothing, nothing.astype(np.float32), known)
+    return Rows(numbers, codes, nothing.astype(np.int8), nothing, nothing.astype(np.float32), category_counts)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from serving.columns import INTEGER, LARGEST, LONGEST_ENTITY, LONGEST_TEXT, Columns
-from serving.refusals import LONGEST_NAME, MOST_FAULTS, Fault, words
+from serving.errors import LONGEST_NAME, MOST_FAULTS, Fault, words
 
 LIKELY = {  # how msgspec's messages begin, where the body cannot be looked at otherwise
     "Number out of range": "out_of_range",
@@ -25,36 +25,36 @@ EXPECTED = {  # kind of a column -> what may stand there, with its limits
 }
 
 
-def of_values(body: bytes, columns: Columns, said: str) -> list[Fault]:
+def of_values(body: bytes, columns: Columns, error_text: str) -> list[Fault]:
     """At least one fault, at most MOST_FAULTS, in the order of rows and features.
 
     Args:
         said: msgspec's message.
     """
     try:
-        found = msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # malformed further on, or a number that no float holds
-        kind = next((kind for start, kind in LIKELY.items() if said.startswith(start)), "json_invalid")
-        field = _field_in(said, columns)
+        kind = next((kind for start, kind in LIKELY.items() if error_text.startswith(start)), "json_invalid")
+        field = _field_in(error_text, columns)
         return [Fault(("body", *field), kind, _expected(field, columns) if kind == "out_of_range" else words(kind))]
-    if isinstance(found, list) and not 1 <= len(found) <= columns.max_rows:
-        limit = f"1 to {columns.max_rows:,} rows a request, and these are {len(found):,}."
-        return [Fault(("body",), "too_few_rows" if not found else "too_many_rows", limit)]
+    if isinstance(decoded, list) and not 1 <= len(decoded) <= columns.max_rows:
+        limit = f"1 to {columns.max_rows:,} rows a request, and these are {len(decoded):,}."
+        return [Fault(("body",), "too_few_rows" if not decoded else "too_many_rows", limit)]
     listed = []
-    for fault in _of_body(found, columns):
+    for fault in _of_body(decoded, columns):
         listed.append(fault)
         if len(listed) == MOST_FAULTS:
             break
-    field = _field_in(said, columns)
+    field = _field_in(error_text, columns)
     return listed or [Fault(("body", *field), "value_error", _expected(field, columns))]
 
 
-def _of_body(found: Any, columns: Columns) -> Iterator[Fault]:
-    if isinstance(found, list):
-        for place, row in enumerate(found):
+def _of_body(decoded: Any, columns: Columns) -> Iterator[Fault]:
+    if isinstance(decoded, list):
+        for place, row in enumerate(decoded):
             yield from _of_row(row, ("body", place), columns)
     else:
-        yield from _of_row(found, ("body",), columns)
+        yield from _of_row(decoded, ("body",), columns)
 
 
 def _of_row(row: Any, loc: tuple[str | int, ...], columns: Columns) -> Iterator[Fault]:
@@ -69,16 +69,16 @@ def _of_row(row: Any, loc: tuple[str | int, ...], columns: Columns) -> Iterator[
     entity = row.get(columns.entity)
     if entity is not None and (wrong := _of_entity(entity)):
         yield Fault((*loc, columns.entity), wrong, EXPECTED[ENTITY])
-    known = [*columns.kinds, columns.entity]
+    names = [*columns.kinds, columns.entity]
     for name in row:
         if name not in columns.kinds and name != columns.entity:
             shown = name[:LONGEST_NAME].encode("utf-8", "replace").decode()
-            yield Fault((*loc, shown), "extra_forbidden", f"{words('extra_forbidden')}{_meant(shown, known)}")
+            yield Fault((*loc, shown), "extra_forbidden", f"{words('extra_forbidden')}{_meant(shown, names)}")
 
 
-def _meant(name: str, known: list[str]) -> str:
+def _meant(name: str, names: list[str]) -> str:
     """The field that was probably meant, if any is near."""
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, names, 1)
     return f" Did you mean {near[0]}?" if near else " GET /model lists those it reads."
 
 
@@ -118,7 +118,7 @@ def _of_entity(value: Any) -> str | None:
 KINDS = {"number": _of_number, "boolean": _of_flag, "text": _of_text}
 
 
-def _field_in(said: str, columns: Columns) -> list[str]:
+def _field_in(error_text: str, columns: Columns) -> list[str]:
     """The version's field that a message ends with, if any."""
-    path = said.rpartition(" - at `$")[2].rstrip("`")
+    path = error_text.rpartition(" - at `$")[2].rstrip("`")
     return [name for name in (*columns.kinds, columns.entity) if path.endswith(f".{name}")][:1]

@@ -85,14 +85,14 @@ def revoke(url: str, key_id: str) -> Key:
     with postgres.connect(url) as connection:
         rows = query(connection, "revoke_api_key", key_id=key_id)
         if not rows:
-            known = ", ".join(row["key_id"] for row in query(connection, "api_keys")) or "none yet"
-            raise EvergreenError(f"There is no key {key_id!r}. Keys: {known}.")
+            existing = ", ".join(row["key_id"] for row in query(connection, "api_keys")) or "none yet"
+            raise EvergreenError(f"There is no key {key_id!r}. Keys: {existing}.")
         return Key(**rows[0])
 
 
 def is_valid(url: str, key: str) -> bool:
     """Whether a key is one of ours, and not revoked."""
-    return any(one.sha256 == digest(key) and one.revoked_at is None for one in listed(url))
+    return any(key_row.sha256 == digest(key) and key_row.revoked_at is None for key_row in listed(url))
 
 
 def digest(key: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-    from serving.follower import State
+    from serving.watcher import State
 
 BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]  # seconds
 
@@ -71,9 +71,11 @@ class Collector:
         yield CounterMetricFamily("evergreen_predict_rows", "Rows answered.", counts.rows)
         yield CounterMetricFamily("evergreen_explained_rows", "Rows whose answer came with reasons.", counts.explained)
         yield CounterMetricFamily("evergreen_log_failures", "Writes to the prediction log that failed.", counts.log_failures)
-        for kind, name, said in UNSEEN:
-            unseen = CounterMetricFamily(name, said, labels=["feature"])
-            for feature, count in [(of, count) for (found, of), count in counts.unseen.items() if found == kind]:
+        for kind, name, help_text in UNSEEN:
+            unseen = CounterMetricFamily(name, help_text, labels=["feature"])
+            for feature, count in [
+                (feature, count) for (kind_seen, feature), count in counts.unseen.items() if kind_seen == kind
+            ]:
                 unseen.add_metric([feature], count)
             yield unseen
         refused = CounterMetricFamily("evergreen_refused_requests", "Requests refused.", labels=["status", "kind"])

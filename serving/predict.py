@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from serving.refusals import BODY_BYTES, RefusedError, of, of_fault
+from serving.errors import BODY_BYTES, RequestError, http_error, internal_error
 
 if TYPE_CHECKING:
     from serving.answers import Scorer
-    from serving.follower import State
     from serving.metrics import Metrics
     from serving.version import Served
+    from serving.watcher import State
 
 JSON = (b"content-type", b"application/json")
 AGAIN = ((b"retry-after", b"5"),)
@@ -29,11 +29,11 @@ class Predict:
             served, rows, several = await self.read(scope, receive)
             answers = await self._scorer.answer(served, rows)
             body = b"[" + b",".join(answers) + b"]" if several else answers[0]
-        except RefusedError as refused:
+        except RequestError as refused:
             await self.refuse(refused, send)
             return
         except Exception as error:
-            await self.refuse(of_fault(error), send)
+            await self.refuse(internal_error(error), send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [JSON, (b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
@@ -52,19 +52,19 @@ class Predict:
             elif name == b"content-type":
                 kind = value
             elif name == b"content-encoding":
-                raise of(415, "content_encoding")
+                raise http_error(415, "content_encoding")
             elif name == b"content-length" and (not value.isdigit() or int(value) > BODY_BYTES):
                 raise too_large()
         authorize(self._state, authorization, "predict")
         if kind and not kind.lower().startswith(b"application/json"):
-            raise of(415, "content_type")
+            raise http_error(415, "content_type")
         body = await read_body(receive)
         served = self._state.served
         if served is None:
-            raise of(503, "no_version", headers=AGAIN)
+            raise http_error(503, "no_version", headers=AGAIN)
         return served, *served.requests.decode(body)
 
-    async def refuse(self, refused: RefusedError, send: Any) -> None:
+    async def refuse(self, refused: RequestError, send: Any) -> None:
         """Send a refusal, and count it."""
         self._metrics.refused[refused.status, refused.faults[0].type] += 1
         body = refused.body()
@@ -77,9 +77,11 @@ def authorize(state: State, authorization: bytes, scope: str) -> None:
     """Refuse who has no valid key (401), or one without this scope (403)."""
     scopes = state.keyring.scopes(authorization)
     if scopes is None:
-        raise of(401, "key_missing" if not authorization else "key_invalid", headers=((b"www-authenticate", b"Bearer"),))
+        raise http_error(
+            401, "key_missing" if not authorization else "key_invalid", headers=((b"www-authenticate", b"Bearer"),)
+        )
     if scope not in scopes:
-        raise of(403, "key_scope")
+        raise http_error(403, "key_scope")
 
 
 async def read_body(receive: Any) -> bytes:
@@ -97,7 +99,7 @@ async def read_body(receive: Any) -> bytes:
     parts, size = [], 0
     while True:
         if message["type"] == "http.disconnect":
-            raise of(400, "disconnected")
+            raise http_error(400, "disconnected")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > BODY_BYTES:
@@ -107,5 +109,5 @@ async def read_body(receive: Any) -> bytes:
         message = await receive()
 
 
-def too_large() -> RefusedError:
-    return of(413, "body_too_large", headers=((b"connection", b"close"),))  # the rest of the body is not waited for
+def too_large() -> RequestError:
+    return http_error(413, "body_too_large", headers=((b"connection", b"close"),))  # the rest of the body is not waited for

@@ -73,7 +73,7 @@ def insert(connection: Any, model: str, records: Sequence[Record]) -> None:
         first = some[0]
         windows = {"horizon_days": first.horizon_days, "embargo_days": first.embargo_days}
         query(connection, "api_run", **key, version=version, **windows)
-        named = [one.entity for one in some if one.entity != one.prediction_id]
+        named = [record.entity for record in some if record.entity != record.prediction_id]
         seen = {row["entity"] for row in query(connection, "entities_in_run", **key, entities=named)} if named else set()
         keys = list(_run_keys(some, run_key, seen))
         _copy(connection, model, version, day, some, keys)
@@ -82,10 +82,10 @@ def insert(connection: Any, model: str, records: Sequence[Record]) -> None:
 
 def _by_run(records: Sequence[Record]) -> dict[tuple[int, date], list[Record]]:
     """In an order in which two servers cannot wait for one another."""
-    found: dict[tuple[int, date], list[Record]] = {}
+    runs: dict[tuple[int, date], list[Record]] = {}
     for record in records:
-        found.setdefault((record.version, record.day), []).append(record)
-    return dict(sorted(found.items()))
+        runs.setdefault((record.version, record.day), []).append(record)
+    return dict(sorted(runs.items()))
 
 
 def _run_keys(records: Sequence[Record], run_key: str, seen: set[str]) -> Iterator[str]:

@@ -62,11 +62,11 @@ class Sender:
             EvergreenError: Postgres is out of reach, or refuses. What was sent by then has arrived.
         """
         count = 0
-        found = [segment for segment in spool.segments(self.folder) if self._has_news(segment)]
-        if not found:
+        segments = [segment for segment in spool.segments(self.folder) if self._has_news(segment)]
+        if not segments:
             return count
         with postgres.connect(self.url, statement_timeout_s=STATEMENT_SECONDS) as connection:
-            for segment in found:
+            for segment in segments:
                 finished = spool.is_finished(segment)  # asked before it is read: nothing comes after
                 while sent := self._send_part(connection, segment):
                     count += sent
@@ -87,8 +87,8 @@ class Sender:
         waiting = sum(size - self.sent.get(name, 0) for name, size in sizes.items())
         self._behind_since = (self._behind_since or time.time()) if waiting else None
         self.sent = {name: offset for name, offset in self.sent.items() if name in sizes}
-        told = {"waiting_bytes": waiting, "behind_since": self._behind_since, "unreadable": self.unreadable, "error": error}
-        stage.write_json(self.folder / PROGRESS, told)
+        progress = {"waiting_bytes": waiting, "behind_since": self._behind_since, "unreadable": self.unreadable, "error": error}
+        stage.write_json(self.folder / PROGRESS, progress)
 
     def _has_news(self, segment: Path) -> bool:
         return segment.stat().st_size != self.sent.get(segment.name) or spool.is_finished(segment)
@@ -97,20 +97,20 @@ class Sender:
         """One transaction; the records it sent, 0 when nothing whole is left."""
         name = segment.name
         start = query(connection, "log_segment", model=self.model, segment=name)[0]["sent_bytes"]
-        found = list(spool.lines(segment, start, PART_BYTES))
-        end = found[-1][1] if found else start
-        if found:
-            read = [records.read(line) for line, _ in found if line.strip()]  # blank: somebody was erased
-            whole = [one for one in read if one is not None]
+        lines = list(spool.lines(segment, start, PART_BYTES))
+        end = lines[-1][1] if lines else start
+        if lines:
+            read = [records.read(line) for line, _ in lines if line.strip()]  # blank: somebody was erased
+            intact = [record for record in read if record is not None]
             stage.fault("send:read")
-            records.insert(connection, self.model, whole)
+            records.insert(connection, self.model, intact)
             query(connection, "move_log_segment", model=self.model, segment=name, sent_bytes=end)
             stage.fault("send:copied")
-            self.unreadable += len(read) - len(whole)
+            self.unreadable += len(read) - len(intact)
         connection.commit()
         stage.fault("send:committed")
         self.sent[name] = end
-        return len(found)
+        return len(lines)
 
     def _forget(self, connection: Any, segment: Path) -> None:
         """Of a finished segment everything has arrived. Half a line at its end is of an answer that nobody was given.

@@ -60,8 +60,8 @@ class Served:
             EvergreenError: a file is not what was published, or the graph gives no probability.
         """
         model = onnx_model.load(folder, champion.manifest)
-        found = described(folder, champion.manifest)
-        served = cls(champion, model, Requests(columns_of(model.schema, found)), found)
+        description = described(folder, champion.manifest)
+        served = cls(champion, model, Requests(columns_of(model.schema, description)), description)
         served.check()
         return served
 
@@ -106,11 +106,11 @@ class Served:
         """For each text, how the version's SQL reads it; one that the model knows is so already."""
         rules = self.model.schema.get("texts")
 
-        def reader(name: str, known: frozenset[str]) -> Callable[[str], str]:
-            return lambda text: text if text in known else read_text(text, name, rules)
+        def reader(name: str, values: frozenset[str]) -> Callable[[str], str]:
+            return lambda text: text if text in values else read_text(text, name, rules)
 
         names = self.model.schema["categories"]
-        return [reader(name, known) for name, (known, _) in zip(names, self._known, strict=True)]
+        return [reader(name, values) for name, (values, _) in zip(names, self._known, strict=True)]
 
     @cached_property
     def windows(self) -> tuple[int, int]:
@@ -141,11 +141,11 @@ class Served:
         """What training has not seen of a row; each is made once and for all."""
         texts = row[len(self.model.schema["numbers"]) : len(self.columns.kinds)]
         ranges = zip(*self._ranges, row, strict=False)
-        found = [warned for low, high, warned, value in ranges if value is not None and not low <= value <= high]
+        warnings = [warned for low, high, warned, value in ranges if value is not None and not low <= value <= high]
         for (values, warned), read, text in zip(self._known, self._readers, texts, strict=True):
             if text is not None and text not in values and read(text) not in values:
-                found.append(warned)
-        return found
+                warnings.append(warned)
+        return warnings
 
     @cached_property
     def _ranges(self) -> tuple[list[float], list[float], list[Warned]]:
@@ -155,20 +155,20 @@ class Served:
             low, high = self.model.schema.get("ranges", {}).get(name) or (None, None)
             lows.append(-math.inf if low is None else low)
             highs.append(math.inf if high is None else high)
-            said = "" if low is None else f"Outside what training saw: {low:g} to {high:g}."
-            warned.append(Warned(name, "out_of_training_range", said))
+            sentence = "" if low is None else f"Outside what training saw: {low:g} to {high:g}."
+            warned.append(Warned(name, "out_of_training_range", sentence))
         return lows, highs, warned
 
     @cached_property
     def _known(self) -> list[tuple[frozenset[str], Warned]]:
         """Of each text the values that the model knows, and "", which is missing."""
-        found = []
+        by_category = []
         for name, values in self.model.schema["categories"].items():
             more = f" and {len(values) - MOST_VALUES} others" if len(values) > MOST_VALUES else ""
-            known = f"Known: {', '.join(values[:MOST_VALUES])}{more}."
-            said = f"Training saw too few such values, or none: scored as unknown. {known}"
-            found.append((frozenset(["", *values]), Warned(name, "unknown_category", said)))
-        return found
+            listed = f"Known: {', '.join(values[:MOST_VALUES])}{more}."
+            sentence = f"Training saw too few such values, or none: scored as unknown. {listed}"
+            by_category.append((frozenset(["", *values]), Warned(name, "unknown_category", sentence)))
+        return by_category
 
 
 def described(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
@@ -178,13 +178,13 @@ def described(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
         EvergreenError: a file is not what was published.
     """
     names = [name for name in DESCRIPTIONS if f"{name}.json" in digests]
-    found = {name: json.loads(onnx_model.read(folder, f"{name}.json", digests)) for name in names}
-    values = EARLIER | found.get("serving", {})
-    values.setdefault("tiers", [[tier, start * found["decision"]["threshold"]] for tier, start in EARLIER_TIERS.items()])
-    return found | {"serving": values}
+    description = {name: json.loads(onnx_model.read(folder, f"{name}.json", digests)) for name in names}
+    values = EARLIER | description.get("serving", {})
+    values.setdefault("tiers", [[tier, start * description["decision"]["threshold"]] for tier, start in EARLIER_TIERS.items()])
+    return description | {"serving": values}
 
 
-def columns_of(schema: Mapping[str, Any], found: Mapping[str, Any]) -> Columns:
+def columns_of(schema: Mapping[str, Any], description: Mapping[str, Any]) -> Columns:
     """What a version reads, of its schema.json and its description."""
-    types = found["manifest"]["data"].get("columns", {})
-    return Columns.of(schema, types, found["serving"]["entity"], found["serving"]["max_rows"])
+    types = description["manifest"]["data"].get("columns", {})
+    return Columns.of(schema, types, description["serving"]["entity"], description["serving"]["max_rows"])

@@ -126,14 +126,14 @@ def fit(months: Sequence[pa.Table], params: Params, *, learnt_to: int | None = N
     judged = known.filter(pa.array(held_out))
     scores, threshold = _score(booster, judged, schema), _threshold(params)
     labels, entities = judged[data.target].to_numpy(), judged[data.entity].to_numpy()
-    learnt = estimate.learn(labels, scores, entities, judged["month"].to_numpy(), threshold, params.evaluate)
+    trained_on = estimate.learn(labels, scores, entities, judged["month"].to_numpy(), threshold, params.evaluate)
     reference = Reference(
         schema=schema,
         rates=params.monitor.per_unit_columns,
         layout=layout,
         training=histograms.count(shown.to_batches(), layout),
-        calibration=learnt,
-        expected=estimate.expect(learnt, learnt.count(scores), params.evaluate),
+        calibration=trained_on,
+        expected=estimate.expect(trained_on, trained_on.count(scores), params.evaluate),
         held_out=performance.measure(labels, scores, entities, threshold, params.evaluate),
         threshold=threshold,
         positives={number: positives(one, data.target) for number, one in enumerate(months, start=1) if one.num_rows},
@@ -190,9 +190,9 @@ def _before(watched: _Watched, version: Version, blocks: Sequence[Histograms], m
     for number, block in enumerate(blocks[: month - 1], start=1):
         said = watched.said.get(number)
         flags = (said.drift.above_limit, said.alarm, watched.is_broken(said)) if said else (False, False, False)
-        learnt = number <= version.trained_in or key_of(number) in watched.accepted
+        trained_on = number <= version.trained_in or key_of(number) in watched.accepted
         if block.rows:
-            found.append(Block(block, *flags, learnt=learnt))
+            found.append(Block(block, *flags, trained_on=trained_on))
     return found
 
 
@@ -263,10 +263,10 @@ def positives(rows: pa.Table, target: str = "churned") -> tuple[int, int]:
 
 def expected_loss(version: Version, rows: pa.Table) -> list[Finding]:
     """Whether the estimate of a month says that performance is lost."""
-    learnt, evaluation = version.reference.calibration, version.params.evaluate
-    counts = learnt.count(version.score(rows))
-    expected = estimate.expect(learnt, counts, evaluation)
-    ones = float(counts @ learnt.point)
+    trained_on, evaluation = version.reference.calibration, version.params.evaluate
+    counts = trained_on.count(version.score(rows))
+    expected = estimate.expect(trained_on, counts, evaluation)
+    ones = float(counts @ trained_on.point)
     return judge.estimated(
         expected, version.reference, int(counts.sum()), ones, evaluation.metric, version.params.monitor
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Writes what the documentation takes from the code: `make reference`. A test says when one of the files is stale.
 
 The CLI's page comes from Typer; params.yaml's page and JSON Schema from pydantic and from the comments in params.yaml; the
-settings' page and .env.example from pipelines/config/settings.py; the API's errors from serving/refusals.py; and the index
+settings' page and .env.example from pipelines/config/settings.py; the API's errors from serving/errors.py; and the index
 of the decisions from their own first lines.
 """
 
@@ -22,7 +22,7 @@ from cli.app import app
 from pipelines.config import params, sections
 from pipelines.config.settings import NAMES
 from pipelines.training import candidates
-from serving.refusals import CODES
+from serving.errors import CODES
 
 ROOT = Path(__file__).parents[1]
 GENERATED = "<!-- Written by `make reference`: change the code, not this page. -->\n"

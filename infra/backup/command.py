@@ -89,12 +89,12 @@ def restore(settings: Settings, path: Path, say: Say) -> None:
 
 def _databases(settings: Settings) -> dict[str, str]:
     """Name -> URL, the ledger first. Those of MLflow and Prefect where their servers are ours."""
-    found = {"evergreen": settings.evergreen_url}
+    urls = {"evergreen": settings.evergreen_url}
     if is_local(settings.mlflow_tracking_uri):
-        found["mlflow"] = database_url(settings, "mlflow")
+        urls["mlflow"] = database_url(settings, "mlflow")
     if is_local(settings.prefect_api_url):
-        found["prefect"] = database_url(settings, "prefect")
-    return found
+        urls["prefect"] = database_url(settings, "prefect")
+    return urls
 
 
 def _add_folders(settings: Settings, writer: Writer, say: Say) -> None:
@@ -124,14 +124,14 @@ def _not_in_it(settings: Settings) -> Iterator[str]:
     if settings.shares_remote:
         yield f"Not in it: the DVC remote {settings.dvc_remote}, which is outside of {settings.home}."
     url = settings.evergreen_url
-    elsewhere = {
+    foreign = {
         model
         for model in ledger.models(url)
         for version in ledger.versions(url, model)
         if not workspace.has_commit(settings.folder, version.git_commit)
     }
-    if elsewhere:
-        yield f"Not in it: git refs of {', '.join(sorted(elsewhere))}, which were made in other clones: back those up as well."
+    if foreign:
+        yield f"Not in it: git refs of {', '.join(sorted(foreign))}, which were made in other clones: back those up as well."
 
 
 def _check_place(settings: Settings) -> None:
@@ -156,12 +156,12 @@ def _check_empty(name: str, url: str) -> None:
     )
     try:
         with postgres.connect(url) as connection:
-            (full,) = connection.execute(taken).fetchone()
+            row = connection.execute(taken).fetchone()
     except EvergreenError:
         if name == "evergreen":
             raise
         return
-    if full:
+    if row and row[0]:
         raise EvergreenError(
             f"The database {name!r} beside EVERGREEN_URL is not empty: a backup is restored into empty ones only. Name another "
             "server in .env, or drop what is there, which an interrupted restore may have left."

@@ -48,5 +48,5 @@ def _run(tool: str, url: str, *options: str) -> None:
         check=False,
     )
     if done.returncode:
-        said = " ".join(line for line in done.stderr.splitlines() if "error:" in line or "detail:" in line) or done.stderr
-        raise EvergreenError(f"{tool} of {address}{parts.path} failed: {said.strip()[-600:]}")
+        errors = " ".join(line for line in done.stderr.splitlines() if "error:" in line or "detail:" in line) or done.stderr
+        raise EvergreenError(f"{tool} of {address}{parts.path} failed: {errors.strip()[-600:]}")

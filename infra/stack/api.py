@@ -23,15 +23,15 @@ def wait_for(settings: Settings, version: int) -> None:
     Raises:
         EvergreenError: it does not; with what it says.
     """
-    until, told = time.monotonic() + PATIENCE_SECONDS, "it does not answer"
+    until, answer_text = time.monotonic() + PATIENCE_SECONDS, "it does not answer"
     while time.monotonic() < until:
         answer = pools.ask("get", f"{settings.api_url}/ready")
         if answer is not None:
-            told = answer.text
+            answer_text = answer.text
             if answer.json()["version"] == version:
                 return
         time.sleep(0.3)
-    raise EvergreenError(f"The API at {settings.api_url} does not serve v{version}: {told}. Run `evergreen doctor`.")
+    raise EvergreenError(f"The API at {settings.api_url} does not serve v{version}: {answer_text}. Run `evergreen doctor`.")
 
 
 def curl(settings: Settings, version: Version) -> str:
@@ -43,7 +43,7 @@ def curl(settings: Settings, version: Version) -> str:
     schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
     row = columns.example(columns_of(schema, described(folder, version.manifest)), schema)
     program = Path(sys.executable).with_name("evergreen")
-    own = program.relative_to(settings.folder) if program.is_relative_to(settings.folder) else program
-    key = f'"Authorization: Bearer $({shlex.quote(str(own))} key show)"'
+    command = program.relative_to(settings.folder) if program.is_relative_to(settings.folder) else program
+    key = f'"Authorization: Bearer $({shlex.quote(str(command))} key show)"'
     kind = "'Content-Type: application/json'"
     return f"curl -s {settings.api_url}/predict -H {key} -H {kind} -d {shlex.quote(json.dumps(row))}"

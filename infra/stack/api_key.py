@@ -12,8 +12,8 @@ NAME = "EVERGREEN_API_KEY"  # in the secrets file
 
 def ensure(settings: Settings) -> None:
     """Make the key where there is none, or where the one that there is was revoked or belongs to another database."""
-    known = read(settings)
-    if known and keys.is_valid(settings.evergreen_url, known):
+    key = read(settings)
+    if key and keys.is_valid(settings.evergreen_url, key):
         return
     made = keys.create(settings.evergreen_url, f"the stack in {settings.home.name}", ["predict", "admin"])
     store.add_secrets(settings, {NAME: made})
@@ -30,7 +30,7 @@ def show(settings: Settings) -> str:
     Raises:
         EvergreenError: there is none.
     """
-    found = read(settings)
-    if not found:
+    key = read(settings)
+    if not key:
         raise EvergreenError(f"{settings.secrets_file} holds no key of the API: run `evergreen up`, which makes one.")
-    return found
+    return key

@@ -32,9 +32,9 @@ def noted(home: Path) -> list[Api]:
 
 def served(settings: Settings) -> list[Api]:
     """The same with this clone's own, whether `evergreen up` has noted it or not."""
-    others = [one for one in noted(settings.home) if one.model != settings.api_model]
-    own = _of(settings)
-    return [*others, own] if own else others
+    others = [api for api in noted(settings.home) if api.model != settings.api_model]
+    own_api = _of(settings)
+    return [*others, own_api] if own_api else others
 
 
 def claim(settings: Settings, say: Callable[[str], None]) -> None:
@@ -45,31 +45,31 @@ def claim(settings: Settings, say: Callable[[str], None]) -> None:
     """
     folder = settings.home / "apis"
     folder.mkdir(exist_ok=True)
-    for one in noted(settings.home):
-        moved = one.clone == str(settings.folder) and one.model != settings.api_model
-        if moved or not Path(one.clone).is_dir():
-            say(f"{one.model} is not served any more: {one.clone} {'serves another model' if moved else 'is gone'}")
-            (folder / f"{one.model}.json").unlink()
-    own = _of(settings)
-    before = [one for one in noted(settings.home) if own and _is_in_the_way(own, one)]
-    for one in before:
-        say(f"{one.model} is served at {one.url} by {one.clone} already: that serves this clone as well")
-    if own and not before:
-        (folder / f"{own.model}.json").write_text(json.dumps(asdict(own), indent=1), encoding="utf-8")
+    for api in noted(settings.home):
+        moved = api.clone == str(settings.folder) and api.model != settings.api_model
+        if moved or not Path(api.clone).is_dir():
+            say(f"{api.model} is not served any more: {api.clone} {'serves another model' if moved else 'is gone'}")
+            (folder / f"{api.model}.json").unlink()
+    own_api = _of(settings)
+    before = [api for api in noted(settings.home) if own_api and _is_in_the_way(own_api, api)]
+    for api in before:
+        say(f"{api.model} is served at {api.url} by {api.clone} already: that serves this clone as well")
+    if own_api and not before:
+        (folder / f"{own_api.model}.json").write_text(json.dumps(asdict(own_api), indent=1), encoding="utf-8")
 
 
-def _is_in_the_way(own: Api, other: Api) -> bool:
+def _is_in_the_way(api: Api, other: Api) -> bool:
     """Whether another clone serves the model already, at the same address."""
-    if other.model == own.model:
-        if other.clone != own.clone and other.url != own.url:
+    if other.model == api.model:
+        if other.clone != api.clone and other.url != api.url:
             raise EvergreenError(
-                f"{own.model} is served at {other.url} by {other.clone}: put EVERGREEN_API_URL={other.url} into .env, or name "
+                f"{api.model} is served at {other.url} by {other.clone}: put EVERGREEN_API_URL={other.url} into .env, or name "
                 "another model by EVERGREEN_API_MODEL."
             )
-        return other.clone != own.clone
-    if other.url == own.url:
+        return other.clone != api.clone
+    if other.url == api.url:
         raise EvergreenError(
-            f"{own.url} is where {other.model} of {other.clone} is served: give EVERGREEN_API_URL in .env another port, or "
+            f"{api.url} is where {other.model} of {other.clone} is served: give EVERGREEN_API_URL in .env another port, or "
             "leave it out to have one found."
         )
     return False

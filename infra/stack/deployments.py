@@ -58,8 +58,8 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None], *, take_o
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise EvergreenError(f"Prefect did not take the deployments. Is it up (`evergreen status`)? It said:\n{last}")
     say(f"deployed {', '.join(names)} at {commit[:12]}")
-    if own := [name for name in names if not name.startswith(ownership.SHARED)]:
-        notifications.put_up(settings, model, blocks, own)
+    if model_names := [name for name in names if not name.startswith(ownership.SHARED)]:
+        notifications.put_up(settings, model, blocks, model_names)
         if blocks:
             say(f"decisions about {model} and failures go to {', '.join(blocks)}")
 
@@ -69,15 +69,15 @@ def _of_pools(template: Path, pools: Collection[str]) -> Any:
     from ruamel.yaml import YAML
 
     content = YAML().load(template)
-    known = {one["work_pool"]["name"] for one in content["deployments"]}
-    if unknown := sorted(set(pools) - known):
-        raise EvergreenError(f"EVERGREEN_POOLS in .env names {', '.join(unknown)}; {template} has {', '.join(sorted(known))}.")
-    content["deployments"] = [one for one in content["deployments"] if one["work_pool"]["name"] in pools]
+    named = {deployment["work_pool"]["name"] for deployment in content["deployments"]}
+    if unknown := sorted(set(pools) - named):
+        raise EvergreenError(f"EVERGREEN_POOLS in .env names {', '.join(unknown)}; {template} has {', '.join(sorted(named))}.")
+    content["deployments"] = [deployment for deployment in content["deployments"] if deployment["work_pool"]["name"] in pools]
     return content
 
 
 def _names(content: Any) -> list[str]:
-    return [f"{one['entrypoint'].partition(':')[2]}/{one['name']}" for one in content["deployments"]]
+    return [f"{deployment['entrypoint'].partition(':')[2]}/{deployment['name']}" for deployment in content["deployments"]]
 
 
 def _write(content: Any, model: str, file: Path, owner: ownership.Owner, left: Collection[str]) -> list[str]:
@@ -85,10 +85,10 @@ def _write(content: Any, model: str, file: Path, owner: ownership.Owner, left: C
     from ruamel.yaml import YAML
 
     chosen = []
-    for one, name in zip(content["deployments"], _names(content), strict=True):
+    for deployment, name in zip(content["deployments"], _names(content), strict=True):
         if (shown := name.replace(MODEL, model)) not in left:
-            one["tags"] = ownership.tags("any" if shown.startswith(ownership.SHARED) else model, owner)
-            chosen.append(one)
+            deployment["tags"] = ownership.tags("any" if shown.startswith(ownership.SHARED) else model, owner)
+            chosen.append(deployment)
     content["deployments"] = chosen
     YAML().dump(content, file)
     return [name.replace(MODEL, model) for name in _names(content)]

@@ -70,18 +70,18 @@ def down(settings: Settings, say: Say) -> None:
         say("nothing is running")
         return
     with store.locked(settings.home):
-        found = processes.belonging_to(settings.home)
+        running = processes.belonging_to(settings.home)
         with supervisor_control.conversation(settings.home) as supervisor:
             if supervisor:
                 _stop_workers(settings, supervisor)
                 supervisor.shutdown()
-                psutil.wait_procs(found, timeout=STOP_SECONDS)
+                psutil.wait_procs(running, timeout=STOP_SECONDS)
         left = processes.end(processes.belonging_to(settings.home))
         if left:
             names = ", ".join(f"{process.name()} (pid {process.pid})" for process in left)
             raise EvergreenError(f"Still running after SIGKILL: {names}. The system holds them; try again later.")
         supervisor_control.forget(settings.home)
-    say("stopped" if found else "nothing is running")
+    say("stopped" if running else "nothing is running")
 
 
 def status(settings: Settings) -> list[Row]:
@@ -95,17 +95,17 @@ def status(settings: Settings) -> list[Row]:
 
 def port_conflicts(settings: Settings) -> dict[str, str]:
     """For each program whose port somebody holds, what to do. To be asked while the stack is stopped."""
-    found = {}
+    conflicts = {}
     for program in programs(settings).values():
         if program.port and not processes.is_free(program.port):
             home = processes.stack_at(program.port)
             holder = f"the Evergreen whose home is {home}" if home else processes.holder_of(program.port) or "another program"
             act = f"share it by EVERGREEN_HOME={home} in .env" if home else "end that program"
-            found[program.name] = (
+            conflicts[program.name] = (
                 f"Port {program.port}, meant for {program.name}, is taken by {holder}. {act[0].upper()}{act[1:]}, or set "
                 f"{program.setting} in .env to a free port."
             )
-    return found
+    return conflicts
 
 
 def _refuse_conflicts(settings: Settings) -> None:
@@ -119,11 +119,14 @@ def _refuse_conflicts(settings: Settings) -> None:
     if not taken:
         return
     lines = list(conflicts.values())
-    for home in sorted({home for one in taken if (home := processes.stack_at(one.port))}):
-        theirs, ours = supervisor_control.noted_addresses(home), _addresses(settings)
-        shared = [f"EVERGREEN_HOME={home}", *(f"{name}={value}" for name, value in theirs.items() if ours.get(name) != value)]
+    for home in sorted({home for conflict in taken if (home := processes.stack_at(conflict.port))}):
+        other_addresses, addresses = supervisor_control.noted_addresses(home), _addresses(settings)
+        shared = [
+            f"EVERGREEN_HOME={home}",
+            *(f"{name}={value}" for name, value in other_addresses.items() if addresses.get(name) != value),
+        ]
         lines.append(f"To share that stack, put this into {settings.folder / '.env'}:\n  " + "\n  ".join(shared))
-    beside = dict.fromkeys(_moved(settings, one) for one in taken)
+    beside = dict.fromkeys(_moved(settings, conflict) for conflict in taken)
     lines.append(f"For a stack beside it, put this into {settings.folder / '.env'}:\n  " + "\n  ".join(beside))
     raise EvergreenError("\n".join(lines))
 
@@ -138,8 +141,8 @@ def _moved(settings: Settings, program: Program) -> str:
 def _check_env_file(settings: Settings) -> None:
     """A database of the user's own must be in .env: a worker runs flows later, without this shell's variables."""
     written = dotenv_values(settings.folder / ".env")
-    own = {"SOURCE_URL": settings.source, "EVERGREEN_URL": settings.evergreen}
-    for name, value in {**own, **{f"{role.upper()}_URL": getattr(settings, role) for role in PARTS}}.items():
+    configured = {"SOURCE_URL": settings.source, "EVERGREEN_URL": settings.evergreen}
+    for name, value in {**configured, **{f"{role.upper()}_URL": getattr(settings, role) for role in PARTS}}.items():
         if value and not written.get(name):
             raise EvergreenError(
                 f"{name} is set in this shell but not in {settings.folder / '.env'}. Scheduled runs do not see this "
@@ -159,10 +162,8 @@ def _addresses(settings: Settings) -> dict[str, str]:
 def _check_same_addresses(settings: Settings) -> None:
     """Refuse to pass off a running stack with other addresses as this project's."""
     running = supervisor_control.noted_addresses(settings.home)
-    settings = _addresses(settings)
-    differing = [
-        f"{name} is {value} there, {settings[name]} here" for name, value in running.items() if settings[name] != value
-    ]
+    wanted = _addresses(settings)
+    differing = [f"{name} is {value} there, {wanted[name]} here" for name, value in running.items() if wanted[name] != value]
     if differing:
         raise EvergreenError(
             f"The stack in {settings.home} runs with other addresses: {'; '.join(differing)}. Put the same into .env, "
@@ -191,13 +192,13 @@ def _renew_apis(settings: Settings, chosen: Mapping[str, Program]) -> None:
         EvergreenError: its port is taken by a program that is none of the stack's.
     """
     noted = apis.noted(settings.home)
-    own = {one.program: chosen[one.program] for one in noted if one.clone == str(settings.folder)}
-    supervisor_control.renew_apis(settings.home, (), [one.program for one in noted])  # whose port may be wanted now
-    known = supervisor_control.states(settings.home)
+    clone_apis = {api.program: chosen[api.program] for api in noted if api.clone == str(settings.folder)}
+    supervisor_control.renew_apis(settings.home, (), [api.program for api in noted])  # whose port may be wanted now
+    states = supervisor_control.states(settings.home)
     for name, conflict in port_conflicts(settings).items():
-        if name in own and name not in known:
+        if name in clone_apis and name not in states:
             raise EvergreenError(conflict)
-    supervisor_control.renew_apis(settings.home, own.values(), [one.program for one in noted])
+    supervisor_control.renew_apis(settings.home, clone_apis.values(), [api.program for api in noted])
 
 
 def _start_stopped(settings: Settings) -> None:
@@ -260,6 +261,8 @@ def _stop_workers(settings: Settings, supervisor: Any) -> None:
 
 
 def _row(settings: Settings, program: Program, state: State | None) -> Row:
-    running = state is not None and state["statename"] in {"RUNNING", "STARTING"}
-    word = ("ready" if _is_ready(program, state) else "starting") if running else "stopped"
-    return Row(program.name, word, program.address, state["pid"] if running else None, store.log_file(settings, program.name))
+    log = store.log_file(settings, program.name)
+    if state is None or state["statename"] not in {"RUNNING", "STARTING"}:
+        return Row(program.name, "stopped", program.address, None, log)
+    word = "ready" if _is_ready(program, state) else "starting"
+    return Row(program.name, word, program.address, state["pid"], log)

@@ -30,9 +30,9 @@ def make(api: str) -> None:
         body = {"name": pool, "type": "process", "concurrency_limit": limit}
         answer = ask("post", f"{api}/work_pools/", json=body)
         if answer is None or answer.status_code not in {201, 409}:
-            said = "it does not answer" if answer is None else f"status {answer.status_code}"
+            status = "it does not answer" if answer is None else f"status {answer.status_code}"
             raise EvergreenError(
-                f"Prefect at {api} did not make the work pool {pool!r}: {said}. Read its log, then run `evergreen up` again."
+                f"Prefect at {api} did not make the work pool {pool!r}: {status}. Read its log, then run `evergreen up` again."
             )
 
 
@@ -57,11 +57,11 @@ def crash_runs_of(api: str, worker: str, reason: str) -> list[str]:
     named = ask("post", f"{api}/flow_runs/filter", json={"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}})
     if named is None or not named.is_success:
         return []
-    own = [run for run in named.json() if (run.get("labels") or {}).get("prefect.worker.name") == worker]
+    worker_runs = [run for run in named.json() if (run.get("labels") or {}).get("prefect.worker.name") == worker]
     state = {"type": "CRASHED", "name": "Crashed", "message": reason}
-    for run in own:
+    for run in worker_runs:
         ask("post", f"{api}/flow_runs/{run['id']}/set_state", json={"state": state, "force": True})
-    return [run["name"] for run in own]
+    return [run["name"] for run in worker_runs]
 
 
 def succeeds(url: str) -> bool:
@@ -93,8 +93,8 @@ def ask(method: str, url: str, json: Any = None, content: bytes | None = None) -
     data = content if json is None else dumps(json).encode()
     headers = {"Content-Type": "application/octet-stream" if json is None else "application/json"}
     try:
-        with build_opener(ProxyHandler({})).open(Request(url, data, headers, method=method.upper()), timeout=5) as found:
-            return Answer(found.status, found.read())
+        with build_opener(ProxyHandler({})).open(Request(url, data, headers, method=method.upper()), timeout=5) as answer:
+            return Answer(answer.status, answer.read())
     except HTTPError as error:
         return Answer(error.code, error.read())
     except (OSError, HTTPException):

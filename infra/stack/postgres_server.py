@@ -157,14 +157,14 @@ def prepare_own(url: str) -> None:
     """
     from psycopg import errors, sql
 
-    with connect(url) as ours:
-        ours.autocommit = True
-        present = {name for (name,) in ours.execute("select datname from pg_database")}
+    with connect(url) as server:
+        server.autocommit = True
+        present = {name for (name,) in server.execute("select datname from pg_database")}
         try:
             for name in sorted({"mlflow", "prefect"} - present):
-                ours.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+                server.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
                 # the roles of our own database have no business there
-                ours.execute(sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(name)))
+                server.execute(sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(name)))
         except errors.InsufficientPrivilege:
             role = urlsplit(url).username
             raise EvergreenError(

@@ -24,8 +24,8 @@ def belonging_to(home: Path, programs: Collection[str] | None = None) -> list[ps
 
     The caller and its ancestors are left out, so that nobody ends himself.
     """
-    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    return [process for process in psutil.process_iter() if process.pid not in own and _belongs(process, home, programs)]
+    ancestors = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    return [process for process in psutil.process_iter() if process.pid not in ancestors and _belongs(process, home, programs)]
 
 
 def end(processes: list[psutil.Process], patience: float = 10) -> list[psutil.Process]:

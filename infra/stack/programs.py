@@ -75,7 +75,7 @@ def programs(settings: Settings) -> dict[str, Program]:
         chosen.append(_prefect(settings))
     if is_local(settings.site_url):
         chosen.append(_site(settings))
-    chosen.extend(_api(settings, one) for one in apis.served(settings))
+    chosen.extend(_api(settings, api) for api in apis.served(settings))
     if is_local(settings.prefect_api_url):
         chosen.extend(_worker(settings, pool) for pool in pools.LIMITS if pool in settings.pools)
     return {program.name: program for program in chosen}
@@ -182,7 +182,7 @@ def _site(settings: Settings) -> Program:
 
 
 def _api(settings: Settings, served: apis.Api) -> Program:
-    own = settings.scorer or settings.evergreen  # of the embedded Postgres it finds the password itself
+    url = settings.scorer or settings.evergreen  # of the embedded Postgres it finds the password itself
     return Program(
         name=served.program,
         group=served.program,
@@ -194,7 +194,7 @@ def _api(settings: Settings, served: apis.Api) -> Program:
         },
         variables=lambda: {
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-            **({"EVERGREEN_URL": own} if own else {}),
+            **({"EVERGREEN_URL": url} if url else {}),
         },
         ready=lambda _start: pools.succeeds(f"{served.url}/health"),
         port=port_of(served.url),

@@ -57,23 +57,23 @@ def passwords(settings: Settings) -> dict[str, str]:
     Raises:
         EvergreenError: databases are there and their passwords are not.
     """
-    known = read_passwords(settings)
-    if all(known.get(role) for role in ROLES) or not settings.embeds_postgres:
-        return known
-    if (settings.home / "postgres").exists() and not all(known.get(role) for role in ROLES if role not in LATER):
+    stored = read_passwords(settings)
+    if all(stored.get(role) for role in ROLES) or not settings.embeds_postgres:
+        return stored
+    if (settings.home / "postgres").exists() and not all(stored.get(role) for role in ROLES if role not in LATER):
         raise EvergreenError(
             f"{settings.secrets_file} lacks passwords of the databases in {settings.home / 'postgres'}: restore that file "
             "from a backup, or remove both to start with empty databases."
         )
-    made = {role: known.get(role) or secrets.token_urlsafe(24) for role in ROLES}
+    made = {role: stored.get(role) or secrets.token_urlsafe(24) for role in ROLES}
     add_secrets(settings, {f"{role.upper()}{PASSWORD}": password for role, password in made.items()})
     return made
 
 
 def read_passwords(settings: Settings) -> dict[str, str]:
     """The passwords in the secrets file, by role; empty without one."""
-    known = read_secrets(settings)
-    return {name.removesuffix(PASSWORD).lower(): value for name, value in known.items() if name.endswith(PASSWORD)}
+    stored = read_secrets(settings)
+    return {name.removesuffix(PASSWORD).lower(): value for name, value in stored.items() if name.endswith(PASSWORD)}
 
 
 def read_secrets(settings: Settings) -> dict[str, str]:

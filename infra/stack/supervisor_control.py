@@ -154,7 +154,7 @@ def conversation(home: Path) -> Iterator[Any]:
     path = socket_path(home)
     transport = SupervisorTransport(serverurl=f"unix://{path}")
     try:
-        supervisor = ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        supervisor: Any = ServerProxy("http://127.0.0.1", transport=transport).supervisor
         try:
             supervisor.getPID()
         except (OSError, Fault):
@@ -198,8 +198,8 @@ def socket_path(home: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"evergreen-{os.geteuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077 or folder.is_symlink():
+    status = folder.lstat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or folder.is_symlink():
         raise EvergreenError(f"{folder} is not a private folder of yours: remove it, or set EVERGREEN_HOME to a shorter path.")
     return folder / "supervisor.sock"
 
@@ -214,8 +214,10 @@ def _environment(settings: Settings) -> dict[str, str]:
     unneeded = ("SOURCE_URL", "LOAD_URL", "PROMOTER_URL", "WATCHER_URL")
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), os.environ.get("PATH"))))
     given = os.environ | settings.environment() | {"PATH": path, MARK: str(settings.home)}
-    own = settings.environment()
-    return {name: value for name, value in given.items() if name in own or not name.startswith(foreign) if name not in unneeded}
+    names = settings.environment()
+    return {
+        name: value for name, value in given.items() if name in names or not name.startswith(foreign) if name not in unneeded
+    }
 
 
 def _escaped(value: object) -> str:

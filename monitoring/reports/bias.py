@@ -99,8 +99,8 @@ def page(title: str, findings: dict[str, Any], rows: pd.DataFrame, *, what: str,
     if "without" in findings:
         tables.append((WITHOUT, without_table(findings)))
     shown = [(title, table) for title, table in tables if table.rows or title == HARM]
-    said, definition = _statement(findings, len(rows), what), DataDefinition(numerical_columns=["score"])
-    return rendering.render(title, said, metrics, rows[["score"]], definition, tables=shown, **around)
+    statement, definition = _statement(findings, len(rows), what), DataDefinition(numerical_columns=["score"])
+    return rendering.render(title, statement, metrics, rows[["score"]], definition, tables=shown, **around)
 
 
 def group_tables(groups: list[dict[str, Any]], names: dict[str, str]) -> list[tuple[str, Table]]:
@@ -111,7 +111,9 @@ def group_tables(groups: list[dict[str, Any]], names: dict[str, str]) -> list[tu
         fixed = [[names[group["group"]], *(group[title] for title in header[1:])] for group in groups]
         cells = [[Markup(show(group["rates"][rate])) for rate in rates] for group in groups]
         titles = (*header, *(RATES[rate] for rate in rates))
-        return Table(titles, [[*one, *other] for one, other in zip(fixed, cells, strict=True)], titles[2:])
+        return Table(
+            titles, [[*names_of_group, *figures] for names_of_group, figures in zip(fixed, cells, strict=True)], titles[2:]
+        )
 
     return [
         ("decisions and errors", table(sizes, DECISIONS, lambda rate: _interval(rate["value"]))),
@@ -123,7 +125,7 @@ def group_tables(groups: list[dict[str, Any]], names: dict[str, str]) -> list[tu
 def harm_table(findings: dict[str, Any]) -> Table:
     """One line a judgement, the gravest first."""
     order = {"significant": 0, "inconclusive": 1, "none": 2}
-    reasons = {line_of(one): sanitize.text(one["reason"]) for one in findings["verdict"].get("accepted", ())}
+    reasons = {line_of(harm): sanitize.text(harm["reason"]) for harm in findings["verdict"].get("accepted", ())}
 
     def line(finding: dict[str, Any]) -> list[Any]:
         is_accepted = finding["finding"] == "significant" and line_of(finding) in reasons
@@ -144,12 +146,12 @@ def split_table(findings: dict[str, Any]) -> Table:
     parts = {"raw": "the whole gap", "explained": "explained by risks", "added": "added by the model"}
     lines = [
         [
-            sanitize.text(one["attribute"]),
-            sanitize.text(one["group"]),
-            one["rate"],
-            *(Markup(_signed(one[part])) for part in parts),
+            sanitize.text(gap["attribute"]),
+            sanitize.text(gap["group"]),
+            gap["rate"],
+            *(Markup(_signed(gap[part])) for part in parts),
         ]
-        for one in sorted(findings.get("split", ()), key=lambda one: -(one["raw"] or NONE)["point"])
+        for gap in sorted(findings.get("split", ()), key=lambda gap: -(gap["raw"] or NONE)["point"])
     ]
     return Table(("attribute", "group", "rate", *parts.values()), lines, tuple(parts.values()))
 
@@ -175,13 +177,13 @@ def without_table(findings: dict[str, Any]) -> Table:
     """One line an attribute and group: rates of decisions with the attribute, and what leaving it out changes."""
     rates = ("selection_rate", "tpr", "fpr", "precision", "roc_auc")
     titles, lines = tuple(RATES[rate] for rate in rates), []
-    for attribute, found in findings["without"].items():
+    for attribute, result in findings["without"].items():
         name = sanitize.text(attribute)
-        if not (found["seen"] and found["candidate"]):
-            lines.append([name, "nothing could be fitted again without it" if found["seen"] else "no model sees it"])
+        if not (result["seen"] and result["candidate"]):
+            lines.append([name, "nothing could be fitted again without it" if result["seen"] else "no model sees it"])
             continue
-        instead = f" ({sanitize.text(found['candidate'])} for it)" if found["stands_for"] else ""
-        for group in found["groups"]:
+        instead = f" ({sanitize.text(result['candidate'])} for it)" if result["stands_for"] else ""
+        for group in result["groups"]:
             few = "" if group["evidence"] == "sufficient" else ", insufficient evidence"
             who = f"{sanitize.text(group['group']) if group['group'] else 'all rows'}{few}"
             lines.append([f"{name}{instead}", who, *(_changed(group["rates"][rate]) for rate in rates)])
@@ -207,11 +209,14 @@ def _metric() -> type:
         def calculate(self, _context: Any, _current_data: Any, _reference_data: Any) -> tuple[Any, None]:
             from plotly.io import from_json
 
-            found = self.result(self.metric.groups)
+            result = self.result(self.metric.groups)
             counters = counter(counters=[CounterData(title, value) for title, value in self.metric.counters.items()])
             plots = [(title, from_json(text)) for title, text in self.metric.plots.items()]
-            found.widget = [counters, *(plotly_figure(title=title, figure=one, size=WidgetSize.HALF) for title, one in plots)]
-            return found, None
+            result.widget = [
+                counters,
+                *(plotly_figure(title=title, figure=figure, size=WidgetSize.HALF) for title, figure in plots),
+            ]
+            return result, None
 
     return AttributeRates
 
@@ -222,11 +227,13 @@ def _bars(groups: list[dict[str, Any]], names: dict[str, str]) -> Any:
     axes = {"xaxis": {"type": "category", "title": "group"}, "yaxis": AXIS | {"range": [0, 1], "title": "rate"}}
     figure = go.Figure(layout=LAYOUT | axes | {"barmode": "group"})
     for rate in PLOTTED if groups else ():
-        found = {names[group["group"]]: group["rates"][rate]["value"] for group in groups}
-        known = {name: value for name, value in found.items() if value}
-        up, down = ([abs(one[end] - one["point"]) for one in known.values()] for end in ("high", "low"))
+        rates = {names[group["group"]]: group["rates"][rate]["value"] for group in groups}
+        with_figure = {name: value for name, value in rates.items() if value}
+        up, down = ([abs(interval[end] - interval["point"]) for interval in with_figure.values()] for end in ("high", "low"))
         error = {"type": "data", "symmetric": False, "array": up, "arrayminus": down}
-        figure.add_bar(name=RATES[rate], x=list(known), y=[one["point"] for one in known.values()], error_y=error)
+        figure.add_bar(
+            name=RATES[rate], x=list(with_figure), y=[interval["point"] for interval in with_figure.values()], error_y=error
+        )
     return figure
 
 
@@ -237,21 +244,21 @@ def _curves(scores: pd.Series, member: pd.Series) -> Any:
     edges = np.linspace(0, 1, 26)
     axes = {"xaxis": AXIS | {"title": "score"}, "yaxis": AXIS | {"title": "share of the group", "type": "log"}}
     figure = go.Figure(layout=LAYOUT | axes)
-    for group, own in scores.groupby(member):
-        counts, _ = np.histogram(own, edges)
+    for group, group_scores in scores.groupby(member):
+        counts, _ = np.histogram(group_scores, edges)
         shares = [count / counts.sum() if count else None for count in counts.tolist()]
         figure.add_scatter(name=str(group), mode="lines+markers", x=((edges[:-1] + edges[1:]) / 2).tolist(), y=shares)
     return figure
 
 
 def _statement(findings: dict[str, Any], shown: int, what: str) -> list[str]:
-    whole, verdict = findings["whole"], findings["verdict"]
-    rates = ", ".join(f"{name} {_interval(whole['rates'][rate]['value'])}" for rate, name in RATES.items())
-    found = "; ".join(f"{sanitize.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
+    all_rows, verdict = findings["whole"], findings["verdict"]
+    rates = ", ".join(f"{name} {_interval(all_rows['rates'][rate]['value'])}" for rate, name in RATES.items())
+    disparities = "; ".join(f"{sanitize.text(name)}: {FINDINGS[finding]}" for name, finding in verdict["attributes"].items())
     unjudged = "".join(f" {name} is not judged: no limit is set." for key, name in LIMITS.items() if findings.get(key) is None)
     return [
-        f"Disparity by attribute. {found or 'No protected attribute is declared (data.protected)'}.{unjudged}",
-        f"All {whole['rows']:,} {what}, of {whole['entities']:,} entities, {whole['positives']:,} of them positive, "
+        f"Disparity by attribute. {disparities or 'No protected attribute is declared (data.protected)'}.{unjudged}",
+        f"All {all_rows['rows']:,} {what}, of {all_rows['entities']:,} entities, {all_rows['positives']:,} of them positive, "
         f"at the threshold {findings['threshold']:.3g}: {rates}.",
         f"{NOTES} The sample: {shown:,} rows. Intervals: {findings['confidence']:.0%}, {findings['resamples']:,} resamples "
         f"of entities. Enough evidence: {findings['min_rows']:,} rows, and {findings['min_positives']:,} entities of either "
@@ -259,8 +266,8 @@ def _statement(findings: dict[str, Any], shown: int, what: str) -> list[str]:
     ]
 
 
-def _gap(found: dict[str, Any] | None) -> str:
-    return _interval(found["difference"]) if found else "insufficient evidence"
+def _gap(gap: dict[str, Any] | None) -> str:
+    return _interval(gap["difference"]) if gap else "insufficient evidence"
 
 
 def _interval(value: dict[str, float] | None) -> str:
@@ -271,16 +278,16 @@ def _signed(value: dict[str, float] | None) -> str:
     return f"{value['point']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]" if value else "none"
 
 
-def _apart(found: dict[str, Any]) -> str:
-    difference, ratio = found["difference"], found["ratio"]
+def _apart(comparison: dict[str, Any]) -> str:
+    difference, ratio = comparison["difference"], comparison["ratio"]
     if not difference:
         return "none"
     signed = _signed(difference)
     return f"{signed}, x{ratio['point']:.2f}" if ratio else signed
 
 
-def _changed(found: dict[str, Any]) -> str:
-    change = found["change"]
+def _changed(comparison: dict[str, Any]) -> str:
+    change = comparison["change"]
     if not change:
         return "none"
-    return f"{found['with']['point']:.3f}, {change['point']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+    return f"{comparison['with']['point']:.3f}, {change['point']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"

@@ -33,8 +33,8 @@ def view(model: Model) -> dict[str, Any] | None:
         return None
     windows = sorted(model.windows, key=lambda window: (window.key, window.version))
     keys = sorted({window.key for window in windows})
-    series = {version: at % COLOURS for at, version in enumerate(sorted({one.version for one in windows}))}
-    ticks, scale = _scale([shown(one) for one in windows], model.reference)
+    series = {version: at % COLOURS for at, version in enumerate(sorted({window.version for window in windows}))}
+    ticks, scale = _scale([shown(window) for window in windows], model.reference)
     wide = NARROWEST + 6 * (max(len(key.rpartition("-")[2]) for key in keys) > 2)
     digits = max(len(f"{tick:.10g}".partition(".")[2]) for tick in ticks)
     return {
@@ -48,7 +48,7 @@ def view(model: Model) -> dict[str, Any] | None:
         "bands": _bands(model, windows, keys, series, scale),
         "paths": _paths(windows, keys, series, scale),
         "promotions": _promotions(model, keys),
-        "windows": [_window(model, one, windows, keys, series, scale) for one in windows],
+        "windows": [_window(model, window, windows, keys, series, scale) for window in windows],
         "places": _places(keys),
     }
 
@@ -93,8 +93,11 @@ def in_words(model: Model, window: Window) -> str:
 
 
 def _scale(intervals: Sequence[Interval | None], reference: Interval | None) -> tuple[list[float], tuple[float, float]]:
-    finite = [one for one in [*intervals, reference] if one is not None and math.isfinite(one.point)]
-    ends = [end for one in finite for end in (one.low, one.point, one.high) if math.isfinite(end)] or [0.0, 1.0]
+    finite = [interval for interval in [*intervals, reference] if interval is not None and math.isfinite(interval.point)]
+    ends = [end for interval in finite for end in (interval.low, interval.point, interval.high) if math.isfinite(end)] or [
+        0.0,
+        1.0,
+    ]
     ticks = ticks_of(min(ends), max(ends))
     return ticks, (ticks[0], ticks[-1])
 
@@ -118,27 +121,27 @@ def _bands(
         return []
     top, middle, floor = (_y(end, scale) for end in (level.high, level.point, level.low))
     band = {"top": top, "middle": middle, "height": round(max(floor - top, 1), 1), "width": round(100 / len(keys), 3)}
-    own = [window for window in windows if window.version == model.champion]
-    return [band | {"x": _x(one.key, keys, 0), "series": series[one.version]} for one in own]
+    of_champion = [window for window in windows if window.version == model.champion]
+    return [band | {"x": _x(window.key, keys, 0), "series": series[window.version]} for window in of_champion]
 
 
 def _paths(
     windows: Sequence[Window], keys: Sequence[str], series: dict[int, int], scale: tuple[float, float]
 ) -> list[dict[str, Any]]:
     """Lines between windows of one version that follow each other; dashed where one of the two is an estimate."""
-    found = []
-    for one, other in pairwise(sorted(windows, key=lambda window: (window.version, window.key))):
-        left, right = shown(one), shown(other)
-        follows = one.version == other.version and keys.index(other.key) - keys.index(one.key) <= 1
+    paths = []
+    for first, second in pairwise(sorted(windows, key=lambda window: (window.version, window.key))):
+        left, right = shown(first), shown(second)
+        follows = first.version == second.version and keys.index(second.key) - keys.index(first.key) <= 1
         if follows and left is not None and right is not None:
             ends = {
-                "x1": _x(one.key, keys),
+                "x1": _x(first.key, keys),
                 "y1": _y(left.point, scale),
-                "x2": _x(other.key, keys),
+                "x2": _x(second.key, keys),
                 "y2": _y(right.point, scale),
             }
-            found.append(ends | {"series": series[one.version], "estimated": not (one.is_mature and other.is_mature)})
-    return found
+            paths.append(ends | {"series": series[first.version], "estimated": not (first.is_mature and second.is_mature)})
+    return paths
 
 
 def _promotions(model: Model, keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -159,14 +162,14 @@ def _window(
     model: Model, window: Window, windows: Sequence[Window], keys: Sequence[str], series: dict[int, int], scale: Any
 ) -> dict[str, Any]:
     """One window around its place: its figure, its version where that is new, and its action in sign and word."""
-    beside = [one.version for one in windows if one.key == window.key]
+    versions = [other.version for other in windows if other.key == window.key]
     at, interval = keys.index(window.key), shown(window)
-    is_new = not at or window.version not in [one.version for one in windows if one.key == keys[at - 1]]
+    is_new = not at or window.version not in [other.version for other in windows if other.key == keys[at - 1]]
     action = "suppressed" if window.suppressed else window.action
     sign = mark(action)
     return {
         "x": _x(window.key, keys),
-        "aside": 9 * (beside.index(window.version) - (len(beside) - 1) / 2),
+        "aside": 9 * (versions.index(window.version) - (len(versions) - 1) / 2),
         "series": series[window.version],
         "estimated": not window.is_mature,
         "ends": [_y(end, scale) for end in (interval.low, interval.point, interval.high)] if interval else None,
@@ -181,9 +184,9 @@ def _window(
 
 def _places(keys: Sequence[str]) -> list[dict[str, Any]]:
     """Below each window the last part of its key, and below that the rest, where it is new."""
-    found, before = [], ""
+    places, before = [], ""
     for key in keys:
         period, _, part = key.rpartition("-")
-        found.append({"x": _x(key, keys), "part": part, "period": period if period != before else ""})
+        places.append({"x": _x(key, keys), "part": part, "period": period if period != before else ""})
         before = period
-    return found
+    return places

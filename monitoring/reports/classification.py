@@ -16,7 +16,7 @@ def page(
     rows: int,
     *,
     what: str,
-    elsewhere: str,
+    see_also: str,
     total: int | None = None,
     seed: int,
     **frame: Any,
@@ -42,7 +42,7 @@ def page(
     )
     text = (
         f"{len(sample):,} of {total or len(scored):,} {what}, {int(sample['label'].sum()):,} of them positive; selected from a "
-        f"score of {threshold:.4f} on. Figures of all rows, with intervals, are {elsewhere}; these are of the sample."
+        f"score of {threshold:.4f} on. Figures of all rows, with intervals, are {see_also}; these are of the sample."
     )
     definition = DataDefinition(numerical_columns=["score"], classification=[task])
     return rendering.render(title, [text], [quality], sample, definition, **frame)

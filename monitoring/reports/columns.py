@@ -38,12 +38,12 @@ class Columns:
             protected: attribute -> its groups that may be shown.
         """
         numbers = [name for name in schema["numbers"] if name not in protected]
-        values = {name: known for name, known in schema["categories"].items() if name not in protected} | dict(protected)
+        values = {name: of_text for name, of_text in schema["categories"].items() if name not in protected} | dict(protected)
         names = sanitize.names([*numbers, *values])
         return cls(
             numbers={name: names[name] for name in numbers},
             texts={name: names[name] for name in values},
-            values={name: sanitize.names(known) for name, known in values.items()},
+            values={name: sanitize.names(of_text) for name, of_text in values.items()},
         )
 
     @property
@@ -64,6 +64,6 @@ class Columns:
             made[shown] = np.where(np.isfinite(column), column, np.nan)
         for name, shown in self.texts.items():
             text = rows[name].cast("string").to_pandas()
-            known = text.map(dict(self.values[name])).fillna(OTHER)
-            made[shown] = known.where(text.notna() & (text != ""), MISSING).astype(object)
+            shown_text = text.map(dict(self.values[name])).fillna(OTHER)
+            made[shown] = shown_text.where(text.notna() & (text != ""), MISSING).astype(object)
         return pd.DataFrame(made)

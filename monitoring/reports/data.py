@@ -73,11 +73,11 @@ def _table(header: tuple[str, ...], lines: list[list[str]]) -> Table:
 
 
 def number_line(title: str, column: pd.Series) -> list[str]:
-    known = column.dropna()
-    if known.empty:
+    present = column.dropna()
+    if present.empty:
         return [title, "100.0%", "0", *[""] * 5]
-    points = [known.mean(), known.std(ddof=0), *known.quantile([0.01, 0.5, 0.99])]
-    return [title, f"{column.isna().mean():.1%}", f"{known.nunique():,}", *(f"{value:,.4g}" for value in points)]
+    points = [present.mean(), present.std(ddof=0), *present.quantile([0.01, 0.5, 0.99])]
+    return [title, f"{column.isna().mean():.1%}", f"{present.nunique():,}", *(f"{value:,.4g}" for value in points)]
 
 
 def text_line(title: str, column: pd.Series) -> list[str]:
@@ -115,26 +115,26 @@ def rate_interval(labels: NDArray, entities: NDArray, confidence: float) -> tupl
 
 def _number_bins(column: pd.Series) -> Iterable[tuple[str, NDArray[np.bool_]]]:
     values = column.to_numpy()
-    known = values[~np.isnan(values)]
-    unique = np.unique(known)
+    present = values[~np.isnan(values)]
+    unique = np.unique(present)
     if len(unique) <= BINS:
         yield from ((short_number(value), values == value) for value in unique)
     else:
-        edges = bin_edges(known)
+        edges = bin_edges(present)
         place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
         for index, edge in enumerate(edges[:-1]):
             yield short_number(edge), (place == index) & ~np.isnan(values)
-    if len(known) < len(values):
+    if len(present) < len(values):
         yield MISSING, np.isnan(values)
 
 
-def bin_edges(known: NDArray[np.float64]) -> NDArray[np.float64]:
+def bin_edges(present: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of at most 12 bins of equal width; the outer ones take the lowest and the highest 1%. Whole numbers stay whole, or
     some bins would hold more of them than others."""
-    low, high = np.quantile(known, [0.01, 0.99])
+    low, high = np.quantile(present, [0.01, 0.99])
     if high <= low:
-        low, high = float(known.min()), float(known.max())
-    if (known == np.round(known)).all():
+        low, high = float(present.min()), float(present.max())
+    if (present == np.round(present)).all():
         width = max(1.0, np.ceil((high - low + 1) / BINS))
         return np.arange(np.floor(low), high + width + 1e-9, width)
     return np.linspace(low, high, BINS + 1)
@@ -156,26 +156,27 @@ def _text_bins(column: pd.Series) -> Iterable[tuple[str, NDArray[np.bool_]]]:
 
 def chart(title: str, bins: list[Bin], everybody: float) -> dict[str, Any]:
     """A column's bars, whose axis is at the right, and the target's rates, whose axis is at the left."""
-    highest = max((one.share for one in bins), default=1.0) or 1.0
-    ends = [one.rate[2] for one in bins if one.rate] + [everybody]
+    highest = max((part.share for part in bins), default=1.0) or 1.0
+    ends = [part.rate[2] for part in bins if part.rate] + [everybody]
     top, step = min(1.0, max(ends) * 1.1) or 1.0, (RIGHT - LEFT) / max(len(bins), 1)
     return {
         "title": title,
         "rates": [(_percent(tick, top), _height(tick, top)) for tick in (0.0, top / 2, top)],
         "shares": [(_percent(tick, highest), _height(tick, highest)) for tick in (0.0, highest / 2, highest)],
         "everybody": _height(everybody, top),
-        "is_level": all(len(_short(one.label)) * 6.5 < step for one in bins),  # labels, where there is room; else turned
+        "is_level": all(len(_short(part.label)) * 6.5 < step for part in bins),  # labels, where there is room; else turned
         "bars": [
             {
                 "x": round(LEFT + index * step + 1, 1),
                 "width": round(step * 0.86, 1),
                 "middle": round(LEFT + (index + 0.43) * step + 1, 1),
-                "top": _height(one.share, highest),
-                "rate": [_height(value, top) for value in one.rate] if one.rate else None,
-                "words": f"{one.label}: {one.share:.1%} of rows, {in_words(one.rate) if one.rate else 'too few for a rate'}",
-                "label": _short(one.label),
+                "top": _height(part.share, highest),
+                "rate": [_height(value, top) for value in part.rate] if part.rate else None,
+                "words": f"{part.label}: {part.share:.1%} of rows, "
+                + (in_words(part.rate) if part.rate else "too few for a rate"),
+                "label": _short(part.label),
             }
-            for index, one in enumerate(bins)
+            for index, part in enumerate(bins)
         ],
     }
 

@@ -45,20 +45,22 @@ def page(
     """
     from evidently import DataDefinition
 
-    one, other = (trimmed(side.frame.sample(min(len(side.frame), rows), random_state=seed)) for side in (current, reference))
-    empty = [name for name in columns.shown if one[name].isna().all() or other[name].isna().all()]
+    current_rows, reference_rows = (
+        trimmed(side.frame.sample(min(len(side.frame), rows), random_state=seed)) for side in (current, reference)
+    )
+    empty = [name for name in columns.shown if current_rows[name].isna().all() or reference_rows[name].isna().all()]
     kept = [name for name in columns.shown if name not in empty]
     definition = DataDefinition(
         numerical_columns=[name for name in columns.numbers.values() if name in kept],
         categorical_columns=[name for name in columns.texts.values() if name in kept],
     )
-    said = [
-        f"Current: {len(one):,} of {current.total:,} {current.what}. Reference: {len(other):,} of {reference.total:,} "
-        f"{reference.what}.",
+    statement = [
+        f"Current: {len(current_rows):,} of {current.total:,} {current.what}. "
+        f"Reference: {len(reference_rows):,} of {reference.total:,} {reference.what}.",
         f"{LEFT_OUT.format(names=', '.join(empty)) if empty else ''}{'' if kept else NOTHING_LEFT}{TRIMMED}{decided_by}",
     ]
     metrics = [_columns()(columns=kept, include_tests=False)] if kept else []
-    return rendering.render(title, said, metrics, one[kept], definition, reference=other[kept], **frame)
+    return rendering.render(title, statement, metrics, current_rows[kept], definition, reference=reference_rows[kept], **frame)
 
 
 @cache
@@ -68,7 +70,7 @@ def _columns() -> type:
 
     class ColumnDrift(DataDriftPreset):
         def render(self, context: Any, child_widgets: Any = None) -> list[Any]:
-            (table,) = (one for one in super().render(context, child_widgets) if one.type == "big_table")
+            (table,) = (widget for widget in super().render(context, child_widgets) if widget.type == "big_table")
             table.title = COLUMNS
             return [table]
 

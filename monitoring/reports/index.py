@@ -28,7 +28,7 @@ def index(models: Sequence[Model], written_at: str, answers: dict[str, Answer] |
 def view(models: Sequence[Model], written_at: str, answers: dict[str, Answer]) -> dict[str, Any]:
     """What the page shows: cards newest first, all models' together, then a line for each model that needs nothing."""
     matters = [(model, matter) for model in models for matter in open_matters(model)]
-    matters.sort(key=lambda found: found[1].window.judged_on, reverse=True)
+    matters.sort(key=lambda pair: pair[1].window.judged_on, reverse=True)
     return {
         "title": "Evergreen",
         "trail": [("Evergreen", "")],
@@ -41,7 +41,7 @@ def view(models: Sequence[Model], written_at: str, answers: dict[str, Answer]) -
 
 def timeline(model: Model, answers: dict[str, Answer]) -> dict[str, Any]:
     """A model's state, its picture, and a row a window, a decision and a retraining."""
-    retrainings = [[asked or "a person or the schedule", as_of, outcome(told)] for asked, as_of, told in model.retrainings]
+    retrainings = [[cause or "a person or the schedule", as_of, outcome(result)] for cause, as_of, result in model.retrainings]
     return {
         "name": name(model.name),
         "owner": model.owner,
@@ -142,10 +142,10 @@ def _tried(matter: Matter) -> list[str]:
     if matter.kind in ("quarantine", "review"):
         return []
     lines = []
-    for as_of, told in matter.tried[:TRIED]:
+    for as_of, result in matter.tried[:TRIED]:
         early = matter.seen_from and as_of < matter.seen_from
         blind = f": before {matter.seen_from} it could not see what has changed" if early else ""
-        lines.append(f"Tried: retraining as of {as_of}, {outcome(told)}{blind}.")
+        lines.append(f"Tried: retraining as of {as_of}, {outcome(result)}{blind}.")
     if matter.kind == "promoted":
         lines.append("It stays open until the labels of a window of the new champion show that it is repaired.")
     if matter.seen_from:
@@ -166,10 +166,10 @@ def _calm(model: Model) -> dict[str, Any]:
 
 def _row(model: Model, window: Window) -> list[Any]:
     address = next(iter(window.links.values()), "")  # the window's own page, which its key leads to
-    told = model.outcome(window.key)
+    result = model.outcome(window.key)
     why = [window.why, *because(window)]
     why += [f"Retraining suppressed: {window.suppressed}"] if window.suppressed else []
-    why += [f"Retraining: {outcome(told)}"] if told and window.action == "retrain" else []
+    why += [f"Retraining: {outcome(result)}"] if result and window.action == "retrain" else []
     return [
         [Link(window.key, address), f"by v{window.version}"],
         _marks(model, window),
@@ -178,7 +178,7 @@ def _row(model: Model, window: Window) -> list[Any]:
         figure(window.estimate),
         window.known,
         f"{window.rows:,}",
-        [Link(title, where) for title, where in list(window.links.items())[1:]],
+        [Link(title, target) for title, target in list(window.links.items())[1:]],
     ]
 
 
@@ -187,7 +187,7 @@ def _marks(model: Model, window: Window) -> list[Mark]:
     suppressed = ["suppressed"] if window.suppressed else []
     also = [wish for wish in window.also if not (wish == "retrain" and window.suppressed)]
     baseline = window.action == "none" and is_below(window, model)
-    return [mark(one) for one in [*(["below"] if baseline else [window.action]), *suppressed, *also]]
+    return [mark(action) for action in [*(["below"] if baseline else [window.action]), *suppressed, *also]]
 
 
 def _move(move: Move) -> list[Any]:

@@ -34,7 +34,7 @@ def decision(made: str) -> Mark:
     return DECISIONS.get(made, Mark("·", made, "calm"))
 
 
-def outcome(told: str) -> str:
+def outcome(result: str) -> str:
     """What a retraining came to, as people read it: `rejected: v2` is how the ledger says that the challenger was rejected."""
-    first, _, rest = told.partition(":")
+    first, _, rest = result.partition(":")
     return f"{'rejected' if first == 'rejected' else first}{':' if rest else ''}{rest}"

@@ -24,7 +24,7 @@ REPORTS: Trail = [("Evergreen", ""), ("reports", "index.html")]  # as a stage ma
 
 def render(
     title: str,
-    said: Sequence[str],
+    statement: Sequence[str],
     metrics: list[Any],
     rows: pd.DataFrame,
     definition: Any,
@@ -37,12 +37,12 @@ def render(
     """A whole HTML page; one without metrics is what we say alone.
 
     Args:
-        said: paragraphs below the title.
+        statement: paragraphs below the title.
         definition: Evidently's DataDefinition of `rows` and `reference`; nothing is left to its guesses.
         tables: what stands above its metrics, each with its heading.
         trail: of the page above. verdict: what the page begins with (monitoring.reports.window.verdict_of).
     """
-    top = render_template("evidently.html", title=title, said=said, verdict=verdict, tables=tables)
+    top = render_template("evidently.html", title=title, statement=statement, verdict=verdict, tables=tables)
     page = _evidently(metrics, rows, definition, reference) if metrics else EMPTY
     return framed(page, title, [*trail, (title.rpartition(": ")[2], "")], top, STYLE.read_text(encoding="utf-8"))
 

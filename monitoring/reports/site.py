@@ -63,7 +63,7 @@ def write_version(
         if source.is_dir():
             shutil.copytree(source, staging / name)
             plots += sorted(f"{name}/{path.name}" for path in source.glob("*.svg"))
-            pages += [f"{name}/{known}" for known in SENTENCES if (source / known).exists()]
+            pages += [f"{name}/{page}" for page in SENTENCES if (source / page).exists()]
             _lead_back(staging / name, title, trail)
         elif source.exists():
             shutil.copyfile(source, staging / name)
@@ -126,9 +126,9 @@ def _lead_back(folder: Path, title: str, trail: Trail) -> None:
     for path in folder.rglob("*.html"):
         up = "../" * len(path.relative_to(folder).parts)
         name = SENTENCES[path.name][0] if path.name in SENTENCES else path.stem.replace("_", " ")
-        own = [(title, "")] if path.name == "index.html" else [(title, "index.html"), (name, "")]
+        own_trail = [(title, "")] if path.name == "index.html" else [(title, "index.html"), (name, "")]
         text = path.read_text(encoding="utf-8")
-        path.write_text(with_trail(text, [(first, f"{up}{home}"), (above, f"{up}index.html"), *own]), encoding="utf-8")
+        path.write_text(with_trail(text, [(first, f"{up}{home}"), (above, f"{up}index.html"), *own_trail]), encoding="utf-8")
 
 
 def _write_pages(folder: Path, pages: Mapping[str, str]) -> None:

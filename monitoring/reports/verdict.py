@@ -78,35 +78,41 @@ def view(model: str, version: int, verdict: Verdict) -> dict[str, Any]:
 
 def next_step(verdict: Verdict) -> str:
     """What to do now: what the first check that failed says, else what the finding does."""
-    said = NEXT.get(verdict.finding, "")
-    return said or next((check.next_step for check in verdict.checks if check.passed is False), "Nothing.")
+    advice = NEXT.get(verdict.finding, "")
+    return advice or next((check.next_step for check in verdict.checks if check.passed is False), "Nothing.")
 
 
-def drawing(one: Comparison, rules: Mapping[str, Any]) -> dict[str, Any]:
+def drawing(comparison: Comparison, rules: Mapping[str, Any]) -> dict[str, Any]:
     """A comparison: its name, its interval against what it is to lie above, and the same in words.
 
     Worse is on the left. Places are in percent, so that the picture is as wide as the screen.
     """
-    title = one.unit if one.unit.startswith(one.name) else f"{one.name} ({one.unit})" if one.unit else one.name
-    if one.point is None or one.low is None or one.high is None:
+    title = (
+        comparison.unit
+        if comparison.unit.startswith(comparison.name)
+        else f"{comparison.name} ({comparison.unit})"
+        if comparison.unit
+        else comparison.name
+    )
+    if comparison.point is None or comparison.low is None or comparison.high is None:
         return {"title": title, "words": "It could not be computed.", "ends": None}
     bounds = {"no difference": 0.0}
-    if one.limit:
-        bounds["may be lost"] = one.limit
+    if comparison.limit:
+        bounds["may be lost"] = comparison.limit
     elif rules.get("min_effect"):
         bounds["minimum effect"] = rules["min_effect"]
-    ends = [one.low, one.high, *bounds.values()]
+    ends = [comparison.low, comparison.high, *bounds.values()]
     span = (max(ends) - min(ends)) or 1.0
 
     def across(value: float) -> float:
         return round(100 * (PAD + (1 - 2 * PAD) * (value - min(ends)) / span), 2)
 
-    low, point, high = (number(value, "+.4f") for value in (one.low, one.point, one.high))
+    low, point, high = (number(value, "+.4f") for value in (comparison.low, comparison.point, comparison.high))
     return {
         "title": title,
-        "words": f"Gain {point}, from {low} to {high}; all of it is to be above {number(one.limit)}.",
-        "ends": [across(value) for value in (one.low, one.point, one.high)],
-        "tone": "good" if one.holds else "bad",
+        "words": f"Gain {point}, from {low} to {high}; all of it is to be above {number(comparison.limit)}.",
+        "ends": [across(value) for value in (comparison.low, comparison.point, comparison.high)],
+        "tone": "good" if comparison.holds else "bad",
         "bounds": [
             {"x": across(value), "text": Markup(f"{name} {number(value)}"), "is_zero": not value}
             for name, value in sorted(bounds.items(), key=lambda bound: bound[1])
@@ -126,12 +132,16 @@ def _about(verdict: Verdict) -> str:
     judged = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities, {evidence['positives']:,} positive"
     if "rows_over_all" in evidence:
         judged = f"the newest snapshots, {judged}; all but the first comparison on all {evidence['rows_over_all']:,} rows"
-    seen = (
+    sentence = (
         f"Challenger less champion, positive where the challenger is better, on {judged}. Each row is judged by models that "
         f"have not seen its entity. This was {again}."
     )
     detectable = evidence.get("minimum_detectable_effect")
-    return seen if detectable is None else f"{seen} Nine of ten such comparisons would show a true gain of {detectable:.3g}."
+    return (
+        sentence
+        if detectable is None
+        else f"{sentence} Nine of ten such comparisons would show a true gain of {detectable:.3g}."
+    )
 
 
 def _check(check: Check) -> list[Any]:

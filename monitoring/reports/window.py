@@ -125,10 +125,10 @@ def view(details: Details, reports: Iterable[str] = ()) -> dict[str, Any]:
 
 def changes_of(drift: Mapping[str, Any] | None) -> dict[str, float]:
     """Column -> its largest standardised change, of those that are known."""
-    found: dict[str, float] = {}
-    for one in (drift or {}).get("largest", []):
-        found[one["column"]] = max(one["change"], found.get(one["column"], -math.inf))
-    return found
+    largest: dict[str, float] = {}
+    for change in (drift or {}).get("largest", []):
+        largest[change["column"]] = max(change["change"], largest.get(change["column"], -math.inf))
+    return largest
 
 
 def drift_sentence(drift: Mapping[str, Any] | None) -> str:

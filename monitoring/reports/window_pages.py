@@ -69,7 +69,7 @@ def render_window(
                 threshold,
                 report_rows,
                 what=what,
-                elsewhere="on the page of the window",
+                see_also="on the page of the window",
                 total=rows.mature_rows,
                 seed=seed,
                 **_frame(details),

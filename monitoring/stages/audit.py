@@ -40,10 +40,10 @@ def main(*, scores: Path, evaluation: Path, training: Path, schema: Path, models
     with stage.phase("read"):
         rows = read_rows(scores, challenger, params.data)
     threshold = float(evaluated["candidates"][challenger]["threshold"])
-    seen = json.loads(schema.read_text("utf-8"))
-    hidden = [name for name in params.data.protected if name not in {*seen["numbers"], *seen["categories"]}]
+    model_schema = json.loads(schema.read_text("utf-8"))
+    hidden = [name for name in params.data.protected if name not in {*model_schema["numbers"], *model_schema["categories"]}]
     findings = measure(rows, threshold, params.data.protected, params.audit, params.evaluate, hidden)
-    source = ablation.Source(training=training, scores=scores, schema=seen, models=models, ensemble=ensemble)
+    source = ablation.Source(training=training, scores=scores, schema=model_schema, models=models, ensemble=ensemble)
     if params.evaluate.capacity:
         dates = read_dates(scores, params.data)
         add_capacity(findings, rows, capacity.taken(rows["score"].to_numpy(), dates, params.evaluate.capacity), params)
@@ -104,28 +104,30 @@ def measure(
     drawn = resample(rows, threshold, groups, bootstrap)
     totals, auc = drawn[..., : fairness.CELLS], drawn[..., fairness.CELLS :]
     rates = np.concatenate([fairness.rates(totals), auc], axis=-1)
-    known = [fairness.enough(labels, entities, group.mask, params) for group in groups]
-    found = [
-        {"evidence": SUFFICIENT if known[index] else INSUFFICIENT}
+    sufficient = [fairness.enough(labels, entities, group.mask, params) for group in groups]
+    summaries = [
+        {"evidence": SUFFICIENT if sufficient[index] else INSUFFICIENT}
         | _counts(rows, group.mask)
         | {"rates": _figures(rates, index, bootstrap.confidence)}
         for index, group in enumerate(groups)
     ]
-    with_rest = [known[index] and fairness.enough(labels, entities, ~group.mask, params) for index, group in enumerate(groups)]
+    with_rest = [
+        sufficient[index] and fairness.enough(labels, entities, ~group.mask, params) for index, group in enumerate(groups)
+    ]
     judged = [index for index in range(1, len(groups)) if with_rest[index]]
     compared = [groups[index] for index in judged]
     gaps = split(rows, threshold, [groups[0], *compared], totals[:, [0, *judged]], bootstrap) if judged else {}
     judgements = harm.harms(harm.apart_from_rest(totals[:, [0, *judged]], gaps, params), compared, bootstrap.confidence)
-    by_name = {name: _listed(groups, found, name) for name in dict.fromkeys(group.attribute for group in groups[1:])}
+    by_name = {name: _listed(groups, summaries, name) for name in dict.fromkeys(group.attribute for group in groups[1:])}
     return {
         "threshold": threshold,
         "confidence": bootstrap.confidence,
         "resamples": bootstrap.bootstrap,
         **params.model_dump(exclude={"report_rows"}),
-        "whole": found[0],
+        "whole": summaries[0],
         "attributes": {name: by_name[name] for name in protected},
         "pairs": {name: listed for name, listed in by_name.items() if name not in protected},
-        "gaps": {name: _gaps(groups, known, rates, name, bootstrap.confidence) for name in by_name},
+        "gaps": {name: _gaps(groups, sufficient, rates, name, bootstrap.confidence) for name in by_name},
         "split": _split_lines(gaps, compared, bootstrap.confidence),
         "harm": judgements,
         "verdict": harm.summarise(judgements, groups[1:], compared, params.accepted, hidden),
@@ -159,16 +161,16 @@ def add_capacity(findings: dict[str, Any], rows: pd.DataFrame, taken: Floats, pa
 
     rates = fairness.rates(fairness.resample(groups, measured, rows["entity"].to_numpy(), params.evaluate))
     columns = {rate: fairness.RATES.index(rate) for rate in AT_CAPACITY}
-    found = {
+    at_capacity = {
         (group.attribute, group.name): {
             rate: fairness.interval(rates[:, index, column], params.evaluate.confidence) for rate, column in columns.items()
         }
         for index, group in enumerate(groups)
     }
-    findings["whole"]["at_capacity"] = found["", ""]
+    findings["whole"]["at_capacity"] = at_capacity["", ""]
     for attribute, listed in {**findings["attributes"], **findings["pairs"]}.items():
         for group in listed:
-            group["at_capacity"] = found[attribute, group["group"]]
+            group["at_capacity"] = at_capacity[attribute, group["group"]]
 
 
 def _split_lines(gaps: Mapping[str, disparity.Gap], judged: list[Group], confidence: float) -> list[dict[str, Any]]:
@@ -201,9 +203,9 @@ def _counts(rows: pd.DataFrame, mask: Mask) -> dict[str, int]:
 
 def _figures(rates: Floats, index: int, confidence: float) -> dict[str, dict[str, Any]]:
     """Each rate of group `index`, and its difference and ratio to the whole, which is group 0."""
-    own, whole = rates[:, index], rates[:, 0]
+    of_group, of_all = rates[:, index], rates[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        versions = {"value": own, "difference": own - whole, "ratio": own / whole}
+        versions = {"value": of_group, "difference": of_group - of_all, "ratio": of_group / of_all}
     centred = {"calibration", "calibration_selected"}  # around 0: a ratio of them says nothing
     return {
         rate: {
@@ -214,22 +216,22 @@ def _figures(rates: Floats, index: int, confidence: float) -> dict[str, dict[str
     }
 
 
-def _listed(groups: list[Group], found: list[dict[str, Any]], attribute: str) -> list[dict[str, Any]]:
+def _listed(groups: list[Group], summaries: list[dict[str, Any]], attribute: str) -> list[dict[str, Any]]:
     return [
         {"group": group.name, "values": list(group.values), **figures}
-        for group, figures in zip(groups, found, strict=True)
+        for group, figures in zip(groups, summaries, strict=True)
         if group.attribute == attribute
     ]
 
 
 def _gaps(
-    groups: list[Group], known: list[bool], rates: Floats, attribute: str, confidence: float
+    groups: list[Group], sufficient: list[bool], rates: Floats, attribute: str, confidence: float
 ) -> dict[str, dict[str, Any] | None]:
     """Of each rate, the two groups with enough evidence that are furthest apart; None where fewer than two have it.
 
     The interval is that of these two; that they were chosen for being far apart is what the verdict's band accounts for.
     """
-    members = [index for index, group in enumerate(groups) if group.attribute == attribute and known[index]]
+    members = [index for index, group in enumerate(groups) if group.attribute == attribute and sufficient[index]]
     gaps: dict[str, dict[str, Any] | None] = {}
     for column, rate in enumerate(RATES):
         usable = [index for index in members if np.isfinite(rates[0, index, column])]

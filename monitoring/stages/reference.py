@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 def main(*, training: Path, schema: Path, past: Path, scores: Path, evaluation: Path, reference: Path, sample: Path) -> None:
     """Write the reference of the challenger, and the sample."""
     params = parameters.read()
-    evaluated, features, found = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema, past))
+    evaluated, features, recency = (json.loads(path.read_text(encoding="utf-8")) for path in (evaluation, schema, past))
     name = evaluated["challenger"]
     with stage.phase("read"):
         judged = pq.read_table(scores)
         rows = pq.read_table(training).append_column(PREDICTION, judged[f"score_{name}"])
     layout, counted = count_training(rows, features, params)
     threshold = float(evaluated["candidates"][name]["threshold"])
-    weights = row_weights.weights(row_weights.days_of(rows, params.data), found["overall"])
+    weights = row_weights.weights(row_weights.days_of(rows, params.data), recency["overall"])
     kept = judged.filter(pa.array(row_weights.thinned(weights, params.evaluate.seed)))
     calibration = calibrate(kept, kept[f"score_{name}"].to_numpy(), threshold, params)
     newest = judged.filter(judged["newest"])[f"score_{name}"].to_numpy()
@@ -74,9 +74,9 @@ def calibrate(judged: pa.Table, scores: Any, threshold: float, params: Params) -
 
 def count_positives(labels: pa.Table) -> list[tuple[str | None, int, int]]:
     """Snapshot, its positives and its rows, in order. `labels` has the columns `day` and `label`."""
-    found = labels.group_by("day").aggregate([("label", "sum"), ("label", "count")]).sort_by("day")
-    days = [None if day is None else str(day) for day in found["day"].to_pylist()]
-    return list(zip(days, found["label_sum"].to_pylist(), found["label_count"].to_pylist(), strict=True))
+    by_day = labels.group_by("day").aggregate([("label", "sum"), ("label", "count")]).sort_by("day")
+    days = [None if day is None else str(day) for day in by_day["day"].to_pylist()]
+    return list(zip(days, by_day["label_sum"].to_pylist(), by_day["label_count"].to_pylist(), strict=True))
 
 
 def draw_sample(rows: pa.Table, features: Mapping[str, Any], params: Params) -> pa.Table:

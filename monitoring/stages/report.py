@@ -37,15 +37,15 @@ def main(*, training: Path, schema: Path, scores: Path, evaluation: Path, audit:
     params = parameters.read()
     evaluated, findings = (json.loads(path.read_text("utf-8")) for path in (evaluation, audit))
     with stage.phase("read"):
-        learnt, judged = pq.read_table(training), pq.read_table(scores)
-    groups = {name: [group["group"] for group in found] for name, found in findings["attributes"].items()}
+        trained_on, judged = pq.read_table(training), pq.read_table(scores)
+    groups = {name: [group["group"] for group in listed] for name, listed in findings["attributes"].items()}
     columns = Columns.of(json.loads(schema.read_text("utf-8")), groups)
     made = {"bias.html": bias_page(findings, judged, params)}
     made["classification.html"] = classification_page(evaluated, judged, params)
-    newest, before = learnt.filter(judged["newest"]), learnt.filter(pc.invert(judged["newest"]))
+    newest, before = trained_on.filter(judged["newest"]), trained_on.filter(pc.invert(judged["newest"]))
     if before.num_rows:
         made["drift.html"] = drift_page(newest, before, columns, params)
-    made["data.html"] = data_page(learnt, columns, params)
+    made["data.html"] = data_page(trained_on, columns, params)
     missing = "" if before.num_rows else NO_NEWEST if params.data.time else NO_TIME
     made["index.html"] = index(made, missing, params.model, evaluated["challenger"], findings["verdict"])
     write(pages, made)
@@ -75,7 +75,7 @@ def classification_page(evaluation: dict[str, Any], scores: pa.Table, params: Pa
         threshold,
         params.audit.report_rows,
         what="rows, out of fold",
-        elsewhere="in the model card",
+        see_also="in the model card",
         seed=params.evaluate.seed,
     )
 
@@ -93,19 +93,21 @@ def drift_page(newest: pa.Table, before: pa.Table, columns: Columns, params: Par
     )
 
 
-def data_page(learnt: pa.Table, columns: Columns, params: Params) -> str:
+def data_page(trained_on: pa.Table, columns: Columns, params: Params) -> str:
     """What the training rows look like."""
-    labels = learnt[params.data.target].cast("int64").to_numpy()
-    entities = learnt[params.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
-    return data.page(params.model, columns.frame(learnt), columns, labels, entities, params.evaluate.confidence)
+    labels = trained_on[params.data.target].cast("int64").to_numpy()
+    entities = trained_on[params.data.entity].combine_chunks().dictionary_encode().indices.to_numpy()
+    return data.page(params.model, columns.frame(trained_on), columns, labels, entities, params.evaluate.confidence)
 
 
 def index(made: dict[str, str], missing: str, model: str, challenger: str, verdict: dict[str, Any]) -> str:
     """The page that links the others, with a sentence each."""
     title = f"{sanitize.text(model)}: reports on the challenger {sanitize.text(challenger)}"
-    found = "; ".join(f"{sanitize.text(name)}: {bias.WORDS.get(word, word)}" for name, word in verdict["attributes"].items())
+    disparities = "; ".join(
+        f"{sanitize.text(name)}: {bias.WORDS.get(word, word)}" for name, word in verdict["attributes"].items()
+    )
     trail = [("Evergreen", ""), ("reports", "")]
-    return render("reports.html", title=title, trail=trail, pages=site.list_pages(made), disparity=found, missing=missing)
+    return render("reports.html", title=title, trail=trail, pages=site.list_pages(made), disparity=disparities, missing=missing)
 
 
 def write(folder: Path, made: dict[str, str]) -> None:

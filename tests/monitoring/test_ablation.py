@@ -39,12 +39,12 @@ def made(tmp_path, monkeypatch):
     values["evaluate"] |= {"bootstrap": 100}
     YAML().dump(values, Path("params.yaml"))
     config = params.read()
-    learnt = split.split(table(3000, 1), config.data, config.split)
-    rows, fold = folds.as_rows(learnt, SCHEMA, config.data), learnt["fold"].to_numpy()
+    trained_on = split.split(table(3000, 1), config.data, config.split)
+    rows, fold = folds.as_rows(trained_on, SCHEMA, config.data), trained_on["fold"].to_numpy()
     margins = fitted(rows, fold, config)
     scores = 1 / (1 + np.exp(-margins))
-    pq.write_table(learnt, "training.parquet")
-    pq.write_table(learnt.append_column("score_linear", pa.array(scores)), "scores.parquet")
+    pq.write_table(trained_on, "training.parquet")
+    pq.write_table(trained_on.append_column("score_linear", pa.array(scores)), "scores.parquet")
     paths = {name: Path(f"{name}.parquet") for name in ("training", "scores")}
     return config, ablation.Source(**paths, schema=SCHEMA, models=Path("models"), ensemble=Path("ensemble")), scores
 
@@ -83,8 +83,8 @@ def test_without_the_attribute_groups_are_selected_alike_at_the_same_total(made)
 
 def test_the_refits_have_not_seen_the_entities_that_they_judge(made):
     config, source, _ = made
-    learnt = pq.read_table(source.training)
-    rows, fold = folds.as_rows(learnt, SCHEMA | {"categories": {}}, config.data), learnt["fold"].to_numpy()
+    trained_on = pq.read_table(source.training)
+    rows, fold = folds.as_rows(trained_on, SCHEMA | {"categories": {}}, config.data), trained_on["fold"].to_numpy()
     expected = folds.measure("roc_auc", rows.labels, fitted(rows, fold, config))
     found = leave_out(made, ["gender"])["gender"]["groups"][0]["rates"]["roc_auc"]["without"]["point"]
     assert found == pytest.approx(expected, abs=1e-9)

@@ -20,7 +20,7 @@ def draw(random, size, shift=0.0, noise=0.0, season=0.0):
     return labels, 1 / (1 + np.exp(-1.4 * odds - 0.5))
 
 
-def learnt(seed, **world):
+def trained_on(seed, **world):
     random = np.random.default_rng(seed)
     parts = [draw(random, 1500, **world, season=0.1 * np.sin(block)) for block in range(8)]
     labels, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
@@ -34,7 +34,7 @@ def real(calibration, labels, scores):
 
 
 def test_figures_from_bins_are_those_of_the_rows():
-    calibration = learnt(1)
+    calibration = trained_on(1)
     labels, scores = draw(np.random.default_rng(2), 5000)
     found, whole = real(calibration, labels, scores), np.ones((1, 5000))
     assert found["roc_auc"] == pytest.approx(metrics.roc_auc(labels, scores, whole)[0], abs=5e-4)
@@ -45,7 +45,7 @@ def test_figures_from_bins_are_those_of_the_rows():
 
 
 def test_an_overconfident_score_is_recalibrated():
-    calibration = learnt(3)
+    calibration = trained_on(3)
     odds = (np.log(calibration.centres / (1 - calibration.centres)) - 0.5) / 1.4
     inner = (odds > -5) & (odds < 0.5)
     assert calibration.point[inner] == pytest.approx(1 / (1 + np.exp(-odds[inner])), abs=0.06)
@@ -54,7 +54,7 @@ def test_an_overconfident_score_is_recalibrated():
 def test_95_of_100_intervals_cover_at_least_90_under_covariate_shift():
     covered = {name: [] for name in estimate.METRICS}
     for seed in range(12):
-        calibration, random = learnt(seed), np.random.default_rng([seed, 1])
+        calibration, random = trained_on(seed), np.random.default_rng([seed, 1])
         for shift in (-0.6, 0.4, 0.8):
             labels, scores = draw(random, 3000, shift=shift, season=0.1 * np.sin(seed))
             expected, found = (
@@ -67,7 +67,7 @@ def test_95_of_100_intervals_cover_at_least_90_under_covariate_shift():
 
 
 def test_it_cannot_see_a_concept_shift_and_says_so():
-    calibration, random = learnt(5), np.random.default_rng(6)
+    calibration, random = trained_on(5), np.random.default_rng(6)
     _, scores = draw(random, 5000)
     labels = (random.random(5000) < 0.1).astype(int)  # nothing to do with the score any more
     expected = estimate.expect(calibration, calibration.count(scores), EVALUATE)["roc_auc"]
@@ -76,7 +76,7 @@ def test_it_cannot_see_a_concept_shift_and_says_so():
 
 
 def test_errors_of_whole_blocks_widen_the_interval():
-    calibration = learnt(11)
+    calibration = trained_on(11)
     _, scores = draw(np.random.default_rng(12), 20_000)
     alone = replace(calibration, beyond=dict.fromkeys(estimate.METRICS, 0.0))
     widths = [
@@ -87,12 +87,12 @@ def test_errors_of_whole_blocks_widen_the_interval():
 
 
 def test_windows_can_be_added():
-    calibration = learnt(7)
+    calibration = trained_on(7)
     _, scores = draw(np.random.default_rng(8), 4000)
     parts = calibration.count(scores[:1000]) + calibration.count(scores[1000:])
     assert (parts == calibration.count(scores)).all()
 
 
 def test_a_window_without_rows_has_no_estimate():
-    calibration = learnt(9)
+    calibration = trained_on(9)
     assert np.isnan(estimate.expect(calibration, calibration.count(np.array([])), EVALUATE)["roc_auc"].point)

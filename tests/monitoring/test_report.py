@@ -145,7 +145,7 @@ def test_the_classification_report_uses_the_threshold_it_is_given():
     from monitoring.reports import classification
 
     scored = audit.pd.DataFrame({"label": [0, 1] * 50, "score": np.linspace(0.2, 0.4, 100)})
-    page = classification.page("churn", scored, 0.1, 100, what="rows", elsewhere="elsewhere", seed=1)
+    page = classification.page("churn", scored, 0.1, 100, what="rows", see_also="elsewhere", seed=1)
     recall = re.search(r'"value": "([\d.]+)", "label": "Recall"', page)[1]
     assert float(recall) == 1.0
 

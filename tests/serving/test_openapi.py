@@ -8,7 +8,7 @@ import warnings
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from serving.refusals import CODES
+from serving.errors import CODES
 from tests.support import served_versions as versions
 from tests.support.asking import ADMIN, KEY, Asking
 from tests.support.limits import LONGEST_ANSWER

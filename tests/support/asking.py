@@ -11,10 +11,10 @@ from typing import Any
 from serving import keys
 from serving.answers import Scorer
 from serving.app import Api
-from serving.follower import State
 from serving.keys import Keyring
 from serving.metrics import Metrics
 from serving.spool import Spool
+from serving.watcher import State
 
 KEY, ADMIN = "eg_0000000a_predict", "eg_0000000b_admin"
 

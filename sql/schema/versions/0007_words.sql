@@ -59,6 +59,11 @@ alter table evergreen.log_segments rename column moved_at to updated_at;
 alter table evergreen.outcomes rename column known_at to available_at;
 alter view evergreen.current_outcomes rename column known_at to available_at;
 
+-- Profiles of days that nobody scored, which are counted for a baseline.
+alter table evergreen.profiles disable trigger append_only;
+update evergreen.profiles set run_key = 'baseline' || substr(run_key, 6) where run_key like 'quiet/%';
+alter table evergreen.profiles enable trigger append_only;
+
 -- Verdicts on windows.
 update evergreen.verdicts set
     action = case action when 'nothing' then 'none' when 'note' then 'info' when 'block' then 'quarantine' else action end,

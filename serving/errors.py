@@ -73,7 +73,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class RefusedError(Exception):
+class RequestError(Exception):
     """The answer to a request that is not served: an HTTP status and the faults, as `{"detail": [{"loc", "type", "msg"}]}`."""
 
     status: int
@@ -84,17 +84,17 @@ class RefusedError(Exception):
         return msgspec.json.encode({"detail": list(self.faults[:MOST_FAULTS])})
 
 
-def of_fault(error: Exception) -> RefusedError:
+def internal_error(error: Exception) -> RequestError:
     """The answer where something of ours went wrong. The log names the place; the error's own text may quote a row."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = "".join(f" in {Path(one.filename).name}, line {one.lineno}" for one in last)
+    place = "".join(f" in {Path(frame.filename).name}, line {frame.lineno}" for frame in last)
     print(f"A fault of ours: {type(error).__name__}{place}", file=sys.stderr, flush=True)
-    return of(500, "internal_error")
+    return http_error(500, "internal_error")
 
 
-def of(status: int, kind: str, *loc: str | int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> RefusedError:
+def http_error(status: int, kind: str, *loc: str | int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> RequestError:
     """A refusal with one fault."""
-    return RefusedError(status, (Fault(loc, kind, words(kind, status)),), headers)
+    return RequestError(status, (Fault(loc, kind, words(kind, status)),), headers)
 
 
 def words(kind: str, status: int = 422) -> str:

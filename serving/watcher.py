@@ -52,7 +52,7 @@ class State:
         return self.ledger_age() > STALE_SECONDS
 
 
-class Follower(threading.Thread):
+class ModelWatcher(threading.Thread):
     """Keeps `state` at what the ledger says of a model, until it is stopped.
 
     Args:

@@ -11,7 +11,7 @@ from pipelines.config.errors import EvergreenError
 from pipelines.data import postgres
 from pipelines.registry import ledger
 from serving import keys
-from serving.follower import STALE_SECONDS, Follower
+from serving.watcher import STALE_SECONDS, ModelWatcher
 from tests.support import served_versions as versions
 
 
@@ -37,8 +37,8 @@ class Place:
             raise EvergreenError("MLflow does not answer.")
         shutil.copytree(kept, models / champion.bundle_sha256, dirs_exist_ok=True)
 
-    def follower(self):
-        return Follower(lambda: self.url, "churn", self.models, self.note, self.fetch)
+    def watcher(self):
+        return ModelWatcher(lambda: self.url, "churn", self.models, self.note, self.fetch)
 
     def keep(self, version):
         shutil.copytree(self.models / version.bundle_sha256, self.store / version.bundle_sha256)
@@ -49,10 +49,10 @@ def place(tmp_path, url):
     return Place(tmp_path, url)
 
 
-def look(follower):
+def look(watcher):
     """One look at the ledger."""
-    with postgres.connect(follower._url()) as connection:
-        follower.look(connection)
+    with postgres.connect(watcher._url()) as connection:
+        watcher.look(connection)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def running(place):
     started = []
 
     def start():
-        started.append(place.follower())
+        started.append(place.watcher())
         started[-1].start()
         return started[-1]
 
@@ -100,21 +100,21 @@ def test_a_promotion_is_served_within_five_seconds(place, running):
 
 
 def test_before_the_first_promotion_it_says_what_to_do(place):
-    follower = place.follower()
-    look(follower)
-    assert follower.state.served is None
-    assert "has no champion yet: `prefect deployment run 'retrain/churn'" in follower.state.trouble
+    watcher = place.watcher()
+    look(watcher)
+    assert watcher.state.served is None
+    assert "has no champion yet: `prefect deployment run 'retrain/churn'" in watcher.state.trouble
 
 
 def test_a_flipped_byte_is_refused_and_what_served_goes_on(place):
     versions.promote(place.url, place.models, 0.0)
-    follower = place.follower()
-    look(follower)
+    watcher = place.watcher()
+    look(watcher)
     second = versions.promote(place.url, place.models, 0.5)
     flip(place.models / second.bundle_sha256 / "model.onnx")
-    look(follower)
-    assert follower.state.served.version == 1
-    assert "v2 is champion and cannot be loaded" in follower.state.trouble
+    look(watcher)
+    assert watcher.state.served.version == 1
+    assert "v2 is champion and cannot be loaded" in watcher.state.trouble
     assert place.fetched == 1
 
 
@@ -122,9 +122,9 @@ def test_a_damaged_copy_is_fetched_anew(place):
     version = versions.promote(place.url, place.models, 0.0)
     place.keep(version)
     flip(place.models / version.bundle_sha256 / "model.onnx")
-    follower = place.follower()
-    look(follower)
-    assert (follower.state.served.version, place.fetched) == (1, 1)
+    watcher = place.watcher()
+    look(watcher)
+    assert (watcher.state.served.version, place.fetched) == (1, 1)
 
 
 def test_a_store_that_hands_out_something_else_is_refused(place):
@@ -132,25 +132,25 @@ def test_a_store_that_hands_out_something_else_is_refused(place):
     place.keep(version)
     flip(place.store / version.bundle_sha256 / "model.onnx")
     shutil.rmtree(place.models / version.bundle_sha256)
-    follower = place.follower()
-    look(follower)
-    assert follower.state.served is None
-    assert "model.onnx: changed" in follower.state.trouble
+    watcher = place.watcher()
+    look(watcher)
+    assert watcher.state.served is None
+    assert "model.onnx: changed" in watcher.state.trouble
 
 
 def test_what_was_refused_is_not_tried_every_second(place):
     version = versions.promote(place.url, place.models, 0.0)
     shutil.rmtree(place.models / version.bundle_sha256)
-    follower = place.follower()
+    watcher = place.watcher()
     for _ in range(3):
-        look(follower)
+        look(watcher)
     assert place.fetched == 1
 
 
 def test_a_start_without_the_ledger_serves_what_served_last_and_its_keys(place, running):
     key = keys.create(place.url, "somebody", ["predict"])
     versions.promote(place.url, place.models, 0.0)
-    look(place.follower())
+    look(place.watcher())
     place.url = away(place.url)
     state = running().state
     until(lambda: state.served)
@@ -161,7 +161,7 @@ def test_a_start_without_the_ledger_serves_what_served_last_and_its_keys(place, 
 
 def test_a_start_without_the_ledger_refuses_a_copy_that_was_changed(place, running):
     version = versions.promote(place.url, place.models, 0.0)
-    look(place.follower())
+    look(place.watcher())
     flip(place.models / version.bundle_sha256 / "model.onnx")
     place.url = away(place.url)
     state = running().state
@@ -178,11 +178,11 @@ def test_a_start_without_anything_says_so(place, running):
 
 def test_it_is_stale_when_the_ledger_was_not_followed_for_a_while(place):
     versions.promote(place.url, place.models, 0.0)
-    follower = place.follower()
-    look(follower)
-    assert not follower.state.is_stale()
-    follower.state.followed_at -= STALE_SECONDS + 1
-    assert follower.state.is_stale()
+    watcher = place.watcher()
+    look(watcher)
+    assert not watcher.state.is_stale()
+    watcher.state.followed_at -= STALE_SECONDS + 1
+    assert watcher.state.is_stale()
 
 
 def test_the_ledger_may_come_back(place, running):
@@ -196,9 +196,9 @@ def test_the_ledger_may_come_back(place, running):
 
 def test_a_revoked_key_is_known_at_the_next_look(place):
     key = keys.create(place.url, "somebody", ["predict", "admin"])
-    follower, header = place.follower(), f"bearer {key}".encode()
-    look(follower)
-    assert follower.state.keyring.scopes(header) == {"predict", "admin"}
+    watcher, header = place.watcher(), f"bearer {key}".encode()
+    look(watcher)
+    assert watcher.state.keyring.scopes(header) == {"predict", "admin"}
     keys.revoke(place.url, key[3:11])
-    look(follower)
-    assert follower.state.keyring.scopes(header) is None
+    look(watcher)
+    assert watcher.state.keyring.scopes(header) is None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import refusals
-from serving.refusals import MOST_FAULTS
+from serving import errors
+from serving.errors import MOST_FAULTS
 from tests.support.served_versions import ROW
 
 CANARY = "canary-7f3a"
@@ -91,14 +91,14 @@ def test_what_would_be_right_is_said_with_its_limit(asking, body, said):
 
 def test_every_refusal_has_words_of_its_own():
     """Every type that the code gives stands in CODES under its status, and so in the OpenAPI document."""
-    code = "".join(path.read_text() for path in Path(refusals.__file__).parent.glob("*.py"))
-    given = {(int(status), kind) for status, kind in re.findall(r'\bof\((\d{3}), "(\w+)"', code)}
+    code = "".join(path.read_text() for path in Path(errors.__file__).parent.glob("*.py"))
+    given = {(int(status), kind) for status, kind in re.findall(r'\bhttp_error\((\d{3}), "(\w+)"', code)}
     given |= {(401, "key_missing"), (401, "key_invalid")} | {
         (422, kind) for kind in re.findall(r'"(\w+_type|\w+_range)"', code)
     }
     assert len(given) > 20
     for status, kind in given - {(422, "out_of_training_range"), (422, "content_type")}:
-        assert refusals.CODES[status][kind] != refusals.words("", 0), (status, kind)
+        assert errors.CODES[status][kind] != errors.words("", 0), (status, kind)
 
 
 def test_all_that_is_wrong_is_told_up_to_a_limit(asking):
@@ -125,7 +125,7 @@ def test_a_wrong_query_is_refused_without_an_echo(asking):
     assert CANARY.encode() not in answer.body
 
 
-def test_refusals_are_counted_by_kind(asking):
+def test_errors_are_counted_by_kind(asking):
     asking.predict({}, b"x")
     assert asking.metrics.refused == {(422, "missing"): 1, (422, "json_invalid"): 1}
 
@@ -139,5 +139,5 @@ def test_a_fault_of_ours_is_500_without_its_text(asking, served, monkeypatch, ca
     for answer in (asking.get("/model"), *asking.predict(ROW)):
         assert (answer.status, answer.faults) == (500, [([], "internal_error")])
     told = "".join(capfd.readouterr())
-    assert "RuntimeError in test_refusals.py" in told
+    assert "RuntimeError in test_errors.py" in told
     assert CANARY not in told
