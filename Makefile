@@ -50,10 +50,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup
 	$(BIN)/evergreen up
-	$(BIN)/evergreen demo
+	$(BIN)/python -m examples.telecom demo
 
 story: setup
-	$(BIN)/evergreen story
+	$(BIN)/python -m examples.telecom story
 
 up: setup
 	$(BIN)/evergreen up
@@ -78,11 +78,11 @@ coverage: setup
 	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered --cov-report=html
 
 bench: setup
-	$(BIN)/evergreen bench
+	$(BIN)/python -m bench
 
 # The real tables lie beside the project: ../shared/data
 tables: setup
-	$(BIN)/evergreen tables --data ../shared/data
+	$(BIN)/python -m studies.tables --data ../shared/data
 
 lint: setup
 	$(BIN)/ruff check .

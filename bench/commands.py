@@ -21,7 +21,7 @@ ROUNDS = 3
 REPRO_ROUNDS = 9  # the machine's pace changes by a third from one second to the next
 REPRO_GOAL, IMPORT_S = 1.5, 0.5
 DVC = (sys.executable, "-m", "dvc")
-FAST = (["status"], ["history"], ["pin", "--help"])
+FAST = (["status"], ["model", "history"], ["data", "pin", "--help"])
 
 
 def measure(own: Settings, say: Callable[[str], None]) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""The limit of `evergreen bench`: the work of a retraining in one plain script, that shares no line with the pipeline.
+"""The limit of `python -m bench`: the work of a retraining in one plain script, that shares no line with the pipeline.
 
     echo postgresql://... | python infra/lean.py params.yaml OUT
 

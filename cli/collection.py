@@ -1,4 +1,4 @@
-"""`evergreen gc`: what can go, kind by kind, as text; and its going."""
+"""`evergreen store gc`: what can go, kind by kind, as text; and its going."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _tell(found: Sequence[Garbage], delete: bool, say: Say) -> None:
     elif delete:
         say(f"\nTaken away: {len(found)} things, {_megabytes(found)}.")
     else:
-        say(f"\nNothing was taken away. `evergreen gc --delete` takes these {len(found)} things, {_megabytes(found)}.")
+        say(f"\nNothing was taken away. `evergreen store gc --delete` takes these {len(found)} things, {_megabytes(found)}.")
 
 
 def _megabytes(some: Sequence[Garbage]) -> str:

@@ -1,4 +1,4 @@
-"""`evergreen compare A B`: two versions side by side, as text."""
+"""`evergreen model compare A B`: two versions side by side, as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compare(settings: Settings, model: str, numbers: Sequence[int]) -> str:
         EvergreenError: there is no such version, it is named twice, or its bundle cannot be had.
     """
     if len(set(numbers)) < len(numbers):
-        raise EvergreenError(f"v{numbers[0]} is named twice: name two versions. `evergreen history` lists them.")
+        raise EvergreenError(f"v{numbers[0]} is named twice: name two versions. `evergreen model history` lists them.")
     url = settings.promoter_url
     both = [Facts.of(settings, ledger.version(url, model, number)) for number in numbers]
     known, decisions = tenures.read(url, model), ledger.history(url, model)

@@ -1,4 +1,4 @@
-"""`evergreen`'s commands that run this clone's deployments and wait for their end. They register on the CLI's own app."""
+"""`evergreen run`: run a deployment of this clone, and wait for its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import typer
 
 from pipelines.config.settings import load as load_settings
 
-commands = typer.Typer(rich_markup_mode=None)
+commands = typer.Typer(
+    help="Run a deployment of this clone, and wait for its end.", no_args_is_help=True, rich_markup_mode=None
+)
 AS_OF = Annotated[str | None, typer.Option(help="YYYY-MM-DD; by default the newest that the source has complete")]
 
 
@@ -42,7 +44,7 @@ def monitor(
 
 
 def _run(flow: str, **parameters: Any) -> None:
-    from cli.ledger_commands import model_here
+    from cli.model_commands import model_here
     from flows import follow
     from pipelines.config import params
     from pipelines.data import extract

@@ -25,7 +25,7 @@ def champion(settings: Settings, model: str) -> str:
     """The champion's figures with their intervals, as text."""
     current = ledger.champion(settings.promoter_url, model)
     if current is None:
-        return f"{model} has no champion yet: `evergreen retrain`."
+        return f"{model} has no champion yet: `evergreen run retrain`."
     bundle = publish.fetch(settings.mlflow_tracking_uri, current, settings.home / "models").folder
     evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def windows(settings: Settings, model: str) -> str:
     """One line a window that was judged: its verdict, and its performance where labels are mature."""
     judged = store.verdicts(settings.watcher_url, model)
     if not judged:
-        return f"No window of {model} was judged yet: `evergreen score && evergreen monitor`."
+        return f"No window of {model} was judged yet: `evergreen run score && evergreen run monitor`."
     known = {
         (performance.window_key, performance.version): performance
         for performance in reversed(store.performances(settings.watcher_url, model))
@@ -96,7 +96,7 @@ def oracle(settings: Settings, rows: Path) -> str:
     from examples.telecom import load
 
     if not rows.exists():
-        raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen checkout VERSION`.")
+        raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen model checkout VERSION`.")
     table = pq.read_table(rows, columns=["customer_id", "snapshot_date", "churned"]).rename_columns({"churned": "label"})
     auc = load.oracle_auc(settings.load_url, rows=table)
     return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"

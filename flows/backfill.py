@@ -60,7 +60,8 @@ def backfill(start: str, end: str, wait_for_retraining: bool = True) -> Any:
         if newest := store.verdicts(watch.url, watch.model)[-1:]:
             monitor.pages(settings, watch, newest[0])
         return ending.done(
-            f"The windows from {first} to {last} have their verdicts: `evergreen windows` lists them.", settings.site_url
+            f"The windows from {first} to {last} have their verdicts: `evergreen monitor windows` lists them.",
+            settings.site_url,
         )
 
 
@@ -81,7 +82,7 @@ def champion_on(settings: Settings, model: str, day: date) -> ledger.Version:
         pins.append(f"{version} as of {as_of}")
     raise EvergreenError(
         f"Nobody could have been champion of {model!r} on {day}: {', '.join(pins) or 'it has none'}. Begin later, or "
-        f"`evergreen retrain --as-of {day - timedelta(days=1)}` first."
+        f"`evergreen run retrain --as-of {day - timedelta(days=1)}` first."
     )
 
 

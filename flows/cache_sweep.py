@@ -59,7 +59,7 @@ def require_all(at: Ground, clones: Sequence[Path]) -> None:
         named = ", ".join(f"{model} {version}" for model, version in missing.items())
         raise EvergreenError(
             f"Cache and remote were left alone: they also serve {named}, made in another clone, and only that clone knows what "
-            "it needs of them. Name it: `evergreen gc --clone FOLDER`, once for each."
+            "it needs of them. Name it: `evergreen store gc --clone FOLDER`, once for each."
         )
 
 

@@ -20,10 +20,10 @@ SAYS: Mapping[Kind, str] = {
     "promoted": "a new champion",
 }
 NEXT: Mapping[Kind, str] = {
-    "retrain": "Nothing: it starts by itself. `evergreen history` shows how it ends.",
+    "retrain": "Nothing: it starts by itself. `evergreen model history` shows how it ends.",
     "quarantine": "Mend the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
-    "review": "Read its page and its bias report. `evergreen rollback --reason TEXT` goes back to the champion before.",
-    "promoted": "Nothing. `evergreen champion` shows its figures.",
+    "review": "Read its page and its bias report. `evergreen model rollback --reason TEXT` goes back to the champion before.",
+    "promoted": "Nothing. `evergreen model champion` shows its figures.",
 }
 
 

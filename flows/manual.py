@@ -35,7 +35,7 @@ def publish(settings: Settings, say: Callable[[str], None]) -> tuple[ledger.Vers
         version = results.publish_results(settings, settings.folder, git_commit=commit, git_ref=ref)
         workspace.tag(settings.folder, version.model, version.version, version.git_ref)
         say(f"{version} is published. The gate compares it with the champion.")
-        verdict = results.decide(settings, settings.folder, version, actor="evergreen publish")
+        verdict = results.decide(settings, settings.folder, version, actor="evergreen model publish")
     say(f"Decided: {verdict.outcome}. Its reports and pages:")
     results.add_reports(settings, settings.folder, version)
     results.write_pages(settings, settings.folder, version, verdict)
@@ -115,8 +115,11 @@ def checkout(settings: Settings, number: int, *, force: bool) -> list[str]:
     except DvcException as error:
         _write(before)
         raise EvergreenError(
-            f"DVC could not bring {version} in: {error}. params.yaml and dvc.lock are as they were. Where `evergreen gc` or "
-            f"`evergreen forget` took its rows away, `evergreen rebuild {version}` makes it once more from the source."
+            f"DVC could not bring {version} in: {error}. params.yaml and dvc.lock are as they were. "
+            "Where `evergreen store gc` or "
+            ""
+            f"`evergreen store erase` took its rows away, `evergreen model rebuild {version}` makes "
+            "it once more from the source."
         ) from None
     return _stale(settings)
 

@@ -81,7 +81,9 @@ def _lateness(late: list[Finding], scheduled: bool) -> str:
     if not late:
         return ""
     if scheduled:
-        raise EvergreenError(f"{late[0].message} Look after what loads the source; `evergreen monitor` judges what there is.")
+        raise EvergreenError(
+            f"{late[0].message} Look after what loads the source; `evergreen run monitor` judges what there is."
+        )
     get_run_logger().warning("%s", late[0].message)
     return f" {late[0].message}"
 

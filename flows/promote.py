@@ -69,7 +69,9 @@ def promote(review: int | None = None) -> Any:
         publish.reconcile(
             settings.promoter_url, settings.mlflow_tracking_uri, model
         )  # a kill after the answer leaves them behind
-        return Completed(message="Nothing awaits an answer: it was given, or came too late. `evergreen history` shows which.")
+        return Completed(
+            message="Nothing awaits an answer: it was given, or came too late. `evergreen model history` shows which."
+        )
     seconds = max(1, round(pending.seconds_left(datetime.now(UTC))))
     given = suspend_flow_run(wait_for_input=_form(settings, model, pending), timeout=seconds, key=f"review-{pending.sequence}")
     verdict = settle(settings, model, pending, given.answer, given.name, given.comment)

@@ -108,8 +108,8 @@ def _bring(settings: Settings, version: Version, rows_sha256: str, place: Worksp
         if kept is None:
             raise EvergreenError(
                 f"{version.model} {version} cannot be rebuilt: the source has other rows than it was made from, and its "
-                f"snapshot ({path}) is neither in the cache nor in {settings.dvc_remote}. `evergreen gc` removed it, "
-                "or a person in it was erased (`evergreen forget`). The published model is untouched."
+                f"snapshot ({path}) is neither in the cache nor in {settings.dvc_remote}. `evergreen store gc` removed it, "
+                "or a person in it was erased (`evergreen store erase`). The published model is untouched."
             )
         (place.folder / path).parent.mkdir(exist_ok=True)
         shutil.copyfile(kept, place.folder / path)
@@ -119,7 +119,8 @@ def _bring(settings: Settings, version: Version, rows_sha256: str, place: Worksp
     if stage.sha256(place.folder / ROWS) != rows_sha256:
         raise EvergreenError(
             f"The snapshot of {version.model} {version} in the cache is damaged: its SHA-256 is not the manifest's. "
-            f"Remove {cached.find(settings, outs[ROWS])}, and bring it back from the remote: `evergreen checkout {version}`."
+            f"Remove {cached.find(settings, outs[ROWS])}, and bring it back from the remote: "
+            f"`evergreen model checkout {version}`."
         )
 
 

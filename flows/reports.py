@@ -189,10 +189,10 @@ def _commands(name: str) -> dict[str, str]:
     """What to type next."""
     return {
         "quarantine": f"prefect deployment run 'monitor/{name}' -p window={WINDOW} -p force=true --watch   # once it is fixed",
-        "review": "evergreen history   # then: evergreen rollback --reason TEXT, or a look at the bias report",
+        "review": "evergreen model history   # then: evergreen model rollback --reason TEXT, or a look at the bias report",
         "retrain": f"prefect deployment run 'retrain/{name}' --watch",
-        "rejected": "evergreen history   # says why the challenger was rejected",
-        "start": "evergreen score && evergreen monitor",
+        "rejected": "evergreen model history   # says why the challenger was rejected",
+        "start": "evergreen run score && evergreen run monitor",
     }
 
 

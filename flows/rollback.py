@@ -33,7 +33,9 @@ def roll_back(settings: Settings, model: str, number: int | None, *, actor: str,
     """
     url, past = settings.promoter_url, tenures.read(settings.promoter_url, model)
     if not past:
-        raise EvergreenError(f"{model!r} has no champion, so there is nothing to go back from. `evergreen history` says why.")
+        raise EvergreenError(
+            f"{model!r} has no champion, so there is nothing to go back from. `evergreen model history` says why."
+        )
     versions = ledger.versions(url, model)
     target = _target(past, versions, number)
     _check(settings, target, versions, past[-1].version)
@@ -54,7 +56,7 @@ def _target(past: list[tenures.Tenure], versions: list[Version], number: int | N
         if len(line) < 2:
             raise EvergreenError(
                 f"No champion came before v{current}, so there is nobody to go back to. "
-                f"There is: {_listed(versions, current)}. Name one: `evergreen rollback VERSION`."
+                f"There is: {_listed(versions, current)}. Name one: `evergreen model rollback VERSION`."
             )
         number = line[-2]
     if number == current:

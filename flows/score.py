@@ -41,13 +41,13 @@ def score(as_of: str | None = None, version: int | None = None, force: bool = Fa
     today, empty = flow_run.scheduled_start_time.date(), config.monitor.snapshot_policy == "every"
     run = write_scores(settings, _version(settings, config.model, version), as_of, today, force, empty)
     summary = f"{run.row_count:,} scores of {run.as_of} by {config.model} v{run.version} are complete ({run.run_key})."
-    return ending.done(f"{summary} `evergreen scores --out FILE` writes them to a file.")
+    return ending.done(f"{summary} `evergreen monitor scores --out FILE` writes them to a file.")
 
 
 def _version(settings: Settings, model: str, number: int | None) -> ledger.Version:
     chosen = ledger.version(settings.scorer_url, model, number) if number else ledger.champion(settings.scorer_url, model)
     if chosen is None:
-        raise EvergreenError(f"{model!r} has no champion to score by: `evergreen retrain`.")
+        raise EvergreenError(f"{model!r} has no champion to score by: `evergreen run retrain`.")
     return chosen
 
 

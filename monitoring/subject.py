@@ -200,7 +200,7 @@ class Watch:
         if not runs:
             raise EvergreenError(
                 f"Nothing was scored in {window.key}, so there is nothing to judge: "
-                f"`evergreen score --as-of {window.last}`, then `evergreen monitor`."
+                f"`evergreen run score --as-of {window.last}`, then `evergreen run monitor`."
             )
         if self.params.monitor.snapshot_policy == "latest" and not of_api(runs):
             return runs[-1:]

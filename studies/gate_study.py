@@ -4,7 +4,7 @@ The gate's other study is docs/studies/promotion.md.
 
 Every version is made by the stages' own functions: split, tuning, cross-fitting, calibration, ensemble, choice of the
 challenger. All of them see the very rows that judge the challenger, so whatever makes its figures optimistic shows here.
-The world is that of `evergreen selftest promotion` (studies/selftest/world.py): the same customers, drawn anew each time.
+The world is that of `python -m studies.selftest promotion` (studies/selftest/world.py): the same customers, drawn anew.
 """
 
 from __future__ import annotations

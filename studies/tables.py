@@ -1,4 +1,5 @@
-"""`evergreen tables`: the three real tables, each in a clone of its own on this stack, and what came out as Markdown.
+"""`python -m studies.tables --data FOLDER`: the three real tables, each in a clone of its own on this stack, and what came
+out as Markdown.
 
 Every clone takes the steps that a team would take with a table of its own: load, copy params.yaml, deploy, retrain. Then
 the same table is split under three other salts, fixed in advance, since one split may be a lucky one.
@@ -6,6 +7,7 @@ the same table is split under three other salts, fixed in advance, since one spl
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -14,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import compare_default
 from flows.execution.workspace import git
 from infra.stack import deployments, local
 from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.registry import ledger
+from studies import compare_default
 
 SALTS = 3
 SHOWN = "lightgbm"  # of all candidates the one that is compared with itself as it comes
@@ -65,7 +68,7 @@ def run(settings: Settings, data: Path, folder: Path, out: Path, picture: Path, 
 
 def page(comparisons: list[compare_default.Comparison]) -> str:
     """All comparisons on one page: a line for each split, then each model on the split of params.yaml."""
-    about = "Written by `evergreen tables`; docs/studies/real-tables.md says what they mean."
+    about = "Written by `python -m studies.tables`; docs/studies/real-tables.md says what they mean."
     lines = ["# Figures of the real tables", "", about, ""]
     lines += [f"| table | salt | judged | {compare_default.DEFAULT} | {SHOWN} | its gain | challenger | its gain |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
@@ -129,11 +132,11 @@ def _compare_table(
     (clone / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in settings.environment().items()))
     shutil.copyfile(clone / "sql" / table.dataset / "params.yaml", clone / "params.yaml")
     git(clone, "commit", "--quiet", "--all", "--no-verify", "--message", f"Params of {table.dataset}")
-    _run(clone, "cli.app", "load", str(data / table.file), "--table", table.table, "--replace")
+    _run(clone, "cli.app", "data", "load", str(data / table.file), "--table", table.table, "--replace")
     _run(clone, "cli.app", "deploy")
     _run(clone, "prefect", "deployment", "run", f"retrain/{table.dataset}", "--watch")
     newest = ledger.versions(settings.promoter_url, table.dataset)[0]
-    _run(clone, "cli.app", "checkout", f"v{newest.version}", "--force")
+    _run(clone, "cli.app", "model", "checkout", f"v{newest.version}", "--force")
     found = [compare_default.compare(clone)]
     say(found[0].markdown())
     for number in range(SALTS):
@@ -157,3 +160,20 @@ def _run(clone: Path, module: str, *arguments: str) -> None:
     )
     if done.returncode:
         raise EvergreenError(f"`{module} {' '.join(arguments)}` ended with {done.returncode} in {clone}: see above.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with telco_churn, hotel_bookings and online_retail")
+    parser.add_argument("--folder", type=Path, default=Path(".evergreen/tables"), help="where the clones go; must not exist")
+    parser.add_argument("--out", type=Path, default=Path("docs/studies/real-tables-figures.md"), help="where the figures go")
+    parser.add_argument("--picture", type=Path, default=Path("docs/pictures/real-gains.png"), help="where the gains are drawn")
+    given = parser.parse_args()
+    try:
+        run(load_settings(), given.data, given.folder, given.out, given.picture, print)
+    except EvergreenError as error:
+        sys.exit(f"ERROR: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""`evergreen check-sql`: is the training query time-safe, and does the source have the indexes that it needs?"""
+"""`evergreen data check-sql`: is the training query time-safe, and does the source have the indexes that it needs?"""
 
 from __future__ import annotations
 

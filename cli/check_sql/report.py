@@ -1,4 +1,4 @@
-"""What `evergreen check-sql` says. It holds counts and names, and no row of data."""
+"""What `evergreen data check-sql` says. It holds counts and names, and no row of data."""
 
 from __future__ import annotations
 

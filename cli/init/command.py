@@ -110,4 +110,7 @@ def run(settings: Settings, name: str, place: str | Path, options: Options, *, f
     say("\nLook at these, and change the files where they are wrong:")
     for line in report.to_check(plan, found, [*plan.advice, *leaks.suspicious(plan, training), *untrue]):
         say(f"  {line}")
-    say(f"\nNext: `evergreen pin`, `dvc repro`, `evergreen publish`; then commit, `evergreen deploy`, and retrain/{name} runs.")
+    say(
+        "\nNext: `evergreen data pin`, `dvc repro`, `evergreen model publish`; then commit, "
+        f"`evergreen deploy`, and retrain/{name} runs."
+    )

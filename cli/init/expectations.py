@@ -56,7 +56,7 @@ def of_extracted(file: Path, params: Params) -> str:
         EvergreenError: there are none.
     """
     if not file.exists():
-        raise EvergreenError(f"{file} is not there: run `evergreen pin`, then `dvc repro extract`.")
+        raise EvergreenError(f"{file} is not there: run `evergreen data pin`, then `dvc repro extract`.")
     with pq.ParquetFile(file) as opened:
         total, names = opened.metadata.num_rows, opened.schema_arrow.names
     rows = sample(file, names, min(total, params.validate_.max_rows_checked))

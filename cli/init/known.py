@@ -1,4 +1,4 @@
-"""available_at.yaml of a dataset: what `evergreen check-sql` takes for the day on which a row became known."""
+"""available_at.yaml of a dataset: what `evergreen data check-sql` takes for the day on which a row became known."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from cli.init.plan import Plan
 
 NOTE = """\
-# What says when a row became known, for `evergreen check-sql`. Written by `evergreen init`, yours to change: a column, or an
-# SQL expression over the columns of a row; under `columns`, what is filled in later than its row, and on which day.
+# What says when a row became known, for `evergreen data check-sql`. Written by `evergreen init`, yours to change: a column,
+# or an SQL expression over the columns of a row; under `columns`, what is filled in later than its row, and on which day.
 """
 QUERY = """\
 # The query in training_set.sql reads tables of yours: name each of them, and each that you add.

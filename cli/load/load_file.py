@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 BATCH_VALUES = 500_000  # of a text file: they are Python objects for a moment
 LONGEST_NAME = 63  # bytes: Postgres cuts a longer one
-MARK = "evergreen load: "  # how the comment on a table begins that a load made; the file's name follows
+MARK = "evergreen data load: "  # how the comment on a table begins that a load made; the file's name follows
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _refuse_to_replace(connection: Any, table: tuple[str, str], replace: bool) -
     rows: int = connection.execute(sql.SQL("select count(*) from {}").format(where)).fetchone()[0]
     if not comment.startswith(MARK):
         raise EvergreenError(
-            f"{shown} is there already, with {rows:,} rows, and `evergreen load` did not make it: nothing was changed. "
+            f"{shown} is there already, with {rows:,} rows, and `evergreen data load` did not make it: nothing was changed. "
             "Load into a table of another name."
         )
     if not replace:

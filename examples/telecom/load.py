@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parents[2] / "sql" / "demo"
 MOST_CUSTOMERS = 2_000_000
 SAY_EVERY = 10  # chunks
-MARK = "evergreen demo data"  # the comment on both schemas, by publish.sql
+MARK = "python -m examples.telecom demo data"  # the comment on both schemas, by publish.sql
 KEYS = ["customer_id", "snapshot_date"]
 
 

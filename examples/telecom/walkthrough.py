@@ -1,4 +1,4 @@
-"""`evergreen demo`: from nothing to a champion, by the same steps that a person would take."""
+"""`python -m examples.telecom demo`: from nothing to a champion, by the same steps that a person would take."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def run(settings: Settings, *, customers: int, as_of: str, say: Callable[[str], 
     load.load_demo(settings.load_url, customers=customers, say=say)
     step("Deploying the flows")
     deployments.deploy(settings, model, say)
-    step(f"Retraining as of {as_of}: evergreen retrain --as-of {as_of}")
+    step(f"Retraining as of {as_of}: evergreen run retrain --as-of {as_of}")
     run_deployment(settings, f"retrain/{model}", say, as_of=as_of)
     step("Bringing the champion into this clone")
     current = ledger.champion(settings.promoter_url, model)
     if current is None:
-        raise EvergreenError("The gate promoted nothing. `evergreen history` says why.")
+        raise EvergreenError("The gate promoted nothing. `evergreen model history` says why.")
     manual.checkout(settings, current.version, force=False)
     step("Waiting for the API to serve it")
     api.wait_for(settings, current.version)
@@ -52,7 +52,10 @@ def run(settings: Settings, *, customers: int, as_of: str, say: Callable[[str], 
     say(f"  Prefect:     {settings.prefect_api_url.removesuffix('/api')}")
     say(f"  MLflow:      {settings.mlflow_tracking_uri}")
     say(f"\nAsk the API for a score:\n{api.curl(settings, current)}")
-    say("\nNext: `make story` (the year that follows), `dvc repro` (nothing to do), `evergreen history`, `evergreen down`.")
+    say(
+        "\nNext: `make story` (the year that follows), `dvc repro` (nothing to do), `evergreen model "
+        "history`, `evergreen down`."
+    )
 
 
 def story(settings: Settings, *, start: str, end: str, say: Callable[[str], None]) -> None:
@@ -65,7 +68,7 @@ def story(settings: Settings, *, start: str, end: str, say: Callable[[str], None
 
 
 def run_deployment(settings: Settings, name: str, say: Callable[[str], None], **parameters: str) -> None:
-    """Run a deployment to its end, as `evergreen retrain` and the like do.
+    """Run a deployment to its end, as `evergreen run retrain` and the like do.
 
     Raises:
         EvergreenError: it did not complete; with its own words.

@@ -152,7 +152,9 @@ def unpack(path: Path, into: Path) -> dict[str, Any]:
 
 def _from_folder(folder: Path, into: Path) -> Iterator[tuple[str, str]]:
     if not folder.is_dir():
-        raise EvergreenError(f"{folder} is not there: name a folder or a {', '.join(TAR)} file that `evergreen backup` made.")
+        raise EvergreenError(
+            f"{folder} is not there: name a folder or a {', '.join(TAR)} file that `evergreen store backup` made."
+        )
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()

@@ -1,4 +1,5 @@
-"""`evergreen backup` and `restore`: all that the stack decided and made, while it runs; into an empty place, and nothing else.
+"""`evergreen store backup` and `restore`: all that the stack decided and made, while it runs; into an empty place, and
+nothing else.
 
 The order makes it consistent. The ledger goes first: whatever it names was there before its row was, so what is copied after it
 has all of that, and perhaps more. The source is the company's and is not in it, nor are passwords: those that are restored to

@@ -17,7 +17,7 @@ PAD = 0.1  # of the picture's width, on either side of what is drawn
 # What to do next, where no check that failed says it
 NEXT: Mapping[Finding, str] = {
     "fit to serve": "Nothing: it serves. The next retraining is compared with it.",
-    "better": "Nothing: it serves. `evergreen history` shows how it came to be.",
+    "better": "Nothing: it serves. `evergreen model history` shows how it came to be.",
     "approved": "Nothing: it serves.",
     "by hand": "Nothing: it serves.",
     "identical": "Nothing: the same rows and params gave the same model. Newer rows may give another.",

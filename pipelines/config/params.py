@@ -276,7 +276,7 @@ class MonitorParams(Section):
 
 
 class GcParams(Section):
-    """What `evergreen gc` keeps, and for how long: flows/garbage.py says what each value is about."""
+    """What `evergreen store gc` keeps, and for how long: flows/garbage.py says what each value is about."""
 
     rollback_versions: Annotated[int, Field(ge=1)]
     newest_versions: Annotated[int, Field(ge=0)]

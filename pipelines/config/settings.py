@@ -33,7 +33,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "WATCHER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that judges windows"),
     "LOAD_URL": (
         "the embedded Postgres",
-        "who may write to the source, for `evergreen load` and the demo data; only needed with a SOURCE_URL",
+        "who may write to the source, for `evergreen data load` and the demo data; only needed with a SOURCE_URL",
     ),
     "EVERGREEN_POSTGRES_PORT": ("54329", "port of the embedded Postgres"),
     "PREFECT_API_URL": ("`http://127.0.0.1:4200/api`", "Prefect's server"),
@@ -68,7 +68,7 @@ class Settings:
     promoter: str = field(default="", repr=False)  # our own database by a role of less than its owner's rights, ...
     scorer: str = field(default="", repr=False)  # ... each for one kind of work (pipelines/registry/roles.py), ...
     watcher: str = field(default="", repr=False)  # ... where it is the user's own
-    load: str = field(default="", repr=False)  # a role that may write to the source: `evergreen load` and the demo data
+    load: str = field(default="", repr=False)  # a role that may write to the source: `evergreen data load` and the demo data
     postgres_port: int = 54329
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
@@ -279,7 +279,7 @@ def _database(name: str, values: Mapping[str, str]) -> str:
         )
         raise EvergreenError(
             f"{name} begins with {scheme}://, which names {why}. Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE. "
-            "Tables of another database come in as files: `evergreen load FILE --table schema.table`."
+            "Tables of another database come in as files: `evergreen data load FILE --table schema.table`."
         )
     try:
         parts = urlsplit(url)

@@ -126,14 +126,16 @@ def extract(url: str, queries: Queries, data: params.DataParams, rows: Path) -> 
         EvergreenError: nothing is pinned, or the source's rows under the pin are no longer those that were pinned.
     """
     if data.as_of is None or data.fingerprint is None:
-        raise EvergreenError("Nothing is pinned (data.as_of in params.yaml is null): run `evergreen pin`, then `dvc repro`.")
+        raise EvergreenError(
+            "Nothing is pinned (data.as_of in params.yaml is null): run `evergreen data pin`, then `dvc repro`."
+        )
     statement = postgres.bind(queries.training_set, data.binds)
     with postgres.snapshot(url, data.timezone) as source:
         found = _fingerprint(source, queries, data)
         if found != data.fingerprint:
             raise EvergreenError(
                 f"The source's rows up to {data.as_of} are not those that were pinned: fingerprint {found}, pinned "
-                f"{data.fingerprint}. History was changed. Find out why; `evergreen pin --as-of {data.as_of}` accepts it."
+                f"{data.fingerprint}. History was changed. Find out why; `evergreen data pin --as-of {data.as_of}` accepts it."
             )
         with source.batches(statement, order_by=data.key_columns) as batches:  # one pin, one order, whatever the plan
             count, schema = _write(batches, rows)
@@ -191,7 +193,9 @@ def day(as_of: str) -> date:
 def _chosen(as_of: str | None, complete: date | None) -> str:
     if complete is None:
         if as_of not in {None, params.TIMELESS}:
-            raise EvergreenError("This dataset has no watermark.sql, so it has no clock: run `evergreen pin` without --as-of.")
+            raise EvergreenError(
+                "This dataset has no watermark.sql, so it has no clock: run `evergreen data pin` without --as-of."
+            )
         return params.TIMELESS
     chosen = day(as_of) if as_of else complete
     if chosen > complete:

@@ -76,8 +76,8 @@ Gain over the baseline in {evaluation["metric"]}: {_figure(figures["against_base
 
 ## How to reproduce
 
-`evergreen checkout VERSION` brings `params.yaml` and `dvc.lock` of this version into a clone. At the commit that its git tag
-is made from, `dvc repro` then has nothing to do, and with an empty cache makes the same bytes again.
+`evergreen model checkout VERSION` brings `params.yaml` and `dvc.lock` of this version into a clone. At the commit that its
+git tag is made from, `dvc repro` then has nothing to do, and with an empty cache makes the same bytes again.
 """
 
 
@@ -250,7 +250,7 @@ def _findings(verdict: dict[str, Any]) -> str:
     words = {
         "none": "none beyond the limit",
         "not judged": "not judged, as no limit is set",
-        "accepted": "proven, and accepted by a person",
+        "accepted": "significant, and accepted by a person",
     }
     return "; ".join(f"{name}: {words.get(finding, finding)}" for name, finding in verdict["attributes"].items())
 

@@ -90,7 +90,7 @@ def challenger_verdict(
     if not np.isfinite(everywhere.champion.scores).all():
         raise EvergreenError(
             "The champion's scores are no numbers: nothing compares with it. "
-            "Choose an earlier version: `evergreen promote VERSION --reason TEXT`."
+            "Choose an earlier version: `evergreen model promote VERSION --reason TEXT`."
         )
     gain, compared, figures = _compared(now, over_all, evaluate, promotion, reuse)
     evidence = figures | evidence
@@ -120,7 +120,7 @@ def incomparable_verdict(changed: list[str]) -> Verdict:
         observed="; ".join(changed),
         limit="every column that the champion reads",
         why="both must score the same rows",
-        next_step="Give the query these columns back, or decide it yourself: `evergreen promote VERSION --reason TEXT`.",
+        next_step="Give the query these columns back, or decide it yourself: `evergreen model promote VERSION --reason TEXT`.",
     )
     return Verdict("not comparable", f"The champion stays: not comparable, {', '.join(changed)}.", [check])
 

@@ -37,9 +37,9 @@ def checks(compared: str, disparity: Mapping[str, Any]) -> list[Check]:
     limits = {"significant", "accepted", "inconclusive", "none"} & set(disparity["attributes"].values())
     results = [
         Check(
-            name=f"no harm proven, {compared}",
+            name=f"no significant harm, {compared}",
             passed=not disparity["harmed"] if limits else None,
-            observed="; ".join(descriptions) or "no harm is proven",
+            observed="; ".join(descriptions) or "no significant harm",
             limit="no interval wholly beyond its limit, but what a person accepts",
             why="the model decides about people; intervals hold for all groups at once",
             next_step=_way_out(disparity) if compared == APART else LOOK + PROMOTE,
@@ -49,8 +49,8 @@ def checks(compared: str, disparity: Mapping[str, Any]) -> list[Check]:
         observed = "; ".join(
             _listed(why, disparity["inconclusive"]) for why in dict.fromkeys(harm["why"] for harm in disparity["inconclusive"])
         )
-        why = "not proven is not passed: these groups may be harmed or not"
-        results.append(Check(f"groups unproven, {compared}", None, observed, "enough rows of every group", why, WAIT))
+        why = "inconclusive is not passed: these groups may be harmed or not"
+        results.append(Check(f"groups inconclusive, {compared}", None, observed, "enough rows of every group", why, WAIT))
     if unmatched := disparity.get("unmatched"):
         observed = "; ".join(f"{_short(line)}: {why}" for line, why in unmatched.items())
         why = "a line that accepts nothing today may accept more than was meant tomorrow"
@@ -79,7 +79,7 @@ def _way_out(disparity: Mapping[str, Any]) -> str:
 
 
 def evidence(*disparities: Mapping[str, Any]) -> dict[str, float]:
-    """How many groups are proven to be harmed, of how many that is open, and of how many a person accepted it, where one did;
+    """How many groups are harmed significantly, of how many that is open, and of how many a person accepted it, where one did;
     in any of the comparisons."""
 
     def count(kind: str) -> int:
@@ -100,12 +100,12 @@ def passed(disparity: Mapping[str, Any]) -> str:
     """For the headline of a first champion."""
     accepted = dict.fromkeys(_short(line_of(harm)) for harm in disparity.get("accepted", ()))
     if not accepted:
-        return "no harm to a group is proven"
-    return f"the harm that is proven, a person accepted ({', '.join(accepted)})"
+        return "no group is harmed significantly"
+    return f"a person accepted the significant harm ({', '.join(accepted)})"
 
 
-def _listed(why: str, unproven: list[Mapping[str, Any]]) -> str:
-    names = [f"{group['attribute']} {_short(group['group'])}" for group in unproven if group["why"] == why]
+def _listed(why: str, inconclusive: list[Mapping[str, Any]]) -> str:
+    names = [f"{group['attribute']} {_short(group['group'])}" for group in inconclusive if group["why"] == why]
     more = f" and {len(names) - SHOWN_GROUPS} more" if len(names) > SHOWN_GROUPS else ""
     return f"{why}: {', '.join(names[:SHOWN_GROUPS])}{more}"
 

@@ -1,7 +1,7 @@
-"""Is a group harmed? From resampled figures (pipelines/statistics/fairness.py) to what is proven, for all groups at once.
+"""Is a group harmed? From resampled figures (pipelines/statistics/fairness.py) to what is significant, for all groups at once.
 
-Proven is what lies beyond its limit with the whole interval. Anything else is unproven, unless the interval lies wholly
-within the limit: then there is none worth the name.
+Significant is what lies beyond its limit with the whole interval. Anything else is inconclusive, unless the interval lies
+wholly within the limit: then there is none worth the name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipelines.statistics.fairness import Floats, Group
 
 Finding = Literal["significant", "inconclusive", "none"]
-NO_GROUP, NOT_HARMED = "there is no such group", "no harm to this group is proven"
+NO_GROUP, NOT_HARMED = "there is no such group", "this group is not harmed significantly"
 
 
 class Measure(NamedTuple):
@@ -47,7 +47,7 @@ def band(drawn: Floats, confidence: float) -> tuple[Floats, Floats]:
 
 
 def harms(measures: Mapping[str, Measure], judged: list[Group], confidence: float) -> list[dict[str, Any]]:
-    """What is proven of every group and measure, one entry each: attribute, group, measure, ends, limit, finding; and where a
+    """The disparity of every group and measure, one entry each: attribute, group, measure, ends, limit, finding; and where a
     part of a gap is judged, the whole of it (`raw`) and what of it is `explained`.
 
     Args:
@@ -140,8 +140,8 @@ def summarise(
     Returns:
         `attributes`: name -> "significant" where some group is harmed, else "accepted" where all such harm is, "none" where
         every group was judged and none can be harmed beyond the limit, else "inconclusive", or "not judged" where there is
-        no limit; `harmed`: the findings that are proven; `accepted`: those of them that a person accepted, each with the
-        `reason`; `unmatched`: lines that accept what is not there -> why it is not; `unproven`: attribute, group and why,
+        no limit; `harmed`: the significant findings; `accepted`: those of them that a person accepted, each with the
+        `reason`; `unmatched`: lines that accept what is not there -> why it is not; `inconclusive`: attribute, group and why,
         of each group that neither is nor can be shown not to be; `hidden`.
     """
     names = {(group.attribute, group.name) for group in judged}
@@ -150,14 +150,14 @@ def summarise(
     reasons = [(*name, "insufficient evidence") for name in thin]
     reasons += [(*name, "the interval reaches beyond the limit") for name in open_]
     lines = accepted or {}
-    proven = [finding for finding in findings if finding["finding"] == "significant"]
-    agreed = [finding | {"reason": lines[line_of(finding)]} for finding in proven if line_of(finding) in lines]
-    harmed = [finding for finding in proven if line_of(finding) not in lines]
+    significant = [finding for finding in findings if finding["finding"] == "significant"]
+    agreed = [finding | {"reason": lines[line_of(finding)]} for finding in significant if line_of(finding) in lines]
+    harmed = [finding for finding in significant if line_of(finding) not in lines]
     attributes = {group.attribute: "none" if findings else "not judged" for group in groups}
     attributes |= {attribute: "inconclusive" for attribute, *_ in reasons} if findings or not judged else {}
     attributes |= {finding["attribute"]: "accepted" for finding in agreed}
     attributes |= {finding["attribute"]: "significant" for finding in harmed}
-    unproven = [dict(zip(("attribute", "group", "why"), reason, strict=True)) for reason in reasons]
+    inconclusive = [dict(zip(("attribute", "group", "why"), reason, strict=True)) for reason in reasons]
     existing = {f"{group.attribute}: {group.name}" for group in groups}
     idle = [line for line in lines if line not in {line_of(finding) for finding in agreed}]
     return {
@@ -165,6 +165,6 @@ def summarise(
         "harmed": harmed,
         "accepted": agreed,
         "unmatched": {line: NOT_HARMED if line in existing else NO_GROUP for line in idle},
-        "inconclusive": unproven,
+        "inconclusive": inconclusive,
         "hidden": sorted(hidden),
     }

@@ -36,7 +36,7 @@ class Registration:
     data_manifest_sha256: str
     params_sha256: str
     git_commit: str
-    git_ref: str  # the run's ref: what `evergreen checkout` brings back
+    git_ref: str  # the run's ref: what `evergreen model checkout` brings back
     mlflow_run_id: str
     mlflow_version: int
     metrics: dict[str, float]
@@ -120,7 +120,7 @@ def version(url: str, model: str, number: int) -> Version:
     there_is = (
         f"There is {', '.join(map(str, existing))}"
         if existing
-        else "None is published yet: `evergreen retrain` makes the first"
+        else "None is published yet: `evergreen run retrain` makes the first"
     )
     raise EvergreenError(f"Model {model!r} has no version {number}. {there_is}.")
 

@@ -31,7 +31,7 @@ BUNDLE, REPORTS, MODEL = "bundle", "reports", "model"
 LONGEST_DESCRIPTION = 5000  # the server refuses more
 REGISTERED = (
     "Versions of {model}, as Evergreen published them. @champion is the one that serves, @challenger the last that was judged "
-    "against it: the ledger decides (`evergreen history`).\n\n"
+    "against it: the ledger decides (`evergreen model history`).\n\n"
     '`mlflow.pyfunc.load_model("models:/{model}@champion").predict(frame)` takes the columns of the training query.'
 )
 BOUNDS = {  # a server that is down is noticed in about 3 s, one that hangs in about 35 s

@@ -88,7 +88,8 @@ def _describe(
         f"**{version.model} v{version.version}**: {manifest['candidate']}, as of {data['as_of']}, {data['rows']:,} rows.\n\n"
         f"- Held out: {figures}\n"
         f"- [The version's report]({report})\n"
-        f"- In the ledger: `evergreen trace v{version.version}`, `evergreen history`; git commit {version.git_commit[:12]}\n"
+        f"- In the ledger: `evergreen model trace v{version.version}`, `evergreen model history`; git "
+        f"commit {version.git_commit[:12]}\n"
         f'- `mlflow.pyfunc.load_model("models:/{version.model}/{version.mlflow_version}").predict(frame)` takes a frame of the '
         "training query's columns\n\n"
     ) + (release.bundle / "card.md").read_text(encoding="utf-8")
@@ -111,7 +112,7 @@ def bundle_digests(bundle: Path) -> dict[str, str]:
     """SHA-256 of every file that the bundle's manifest names, and of the manifest, which names the bundle."""
     manifest = bundle / "manifest.json"
     if not manifest.exists():
-        raise EvergreenError(f"{bundle} holds no bundle: run `dvc repro`, or `evergreen checkout VERSION`.")
+        raise EvergreenError(f"{bundle} holds no bundle: run `dvc repro`, or `evergreen model checkout VERSION`.")
     return {**_read(manifest)["files"], "manifest.json": stage.sha256(manifest)}
 
 

@@ -173,7 +173,7 @@ def export(url: str, model: str, out: Path, *, force: bool = False) -> int:
         raise EvergreenError(f"{out} is there already: name another file, or pass --force to overwrite it.")
     run = latest_run(url, model)
     if run is None:
-        raise EvergreenError(f"{model!r} has no scores yet: `evergreen score` makes them.")
+        raise EvergreenError(f"{model!r} has no scores yet: `evergreen run score` makes them.")
     statement = postgres.bind(FOLDER / "streams" / "latest_scores.sql", {"model": model})
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".{out.name}.{os.getpid()}.partial")

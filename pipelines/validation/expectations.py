@@ -129,7 +129,7 @@ def read_expectations(path: Path) -> list[Expectation]:
             raise EvergreenError(f"{path} is not usable: it begins with `expectations:`, and lists entries such as\n  {ENTRY}")
         entries = Expectations.model_validate(loaded).expectations
     except FileNotFoundError:
-        raise EvergreenError(f"{path} is missing: `evergreen expectations --force` proposes one.") from None
+        raise EvergreenError(f"{path} is missing: `evergreen data expectations --force` proposes one.") from None
     except YAMLError as error:
         raise EvergreenError(f"{path} cannot be read as YAML: {error}") from None
     except ValidationError as error:

@@ -8,8 +8,8 @@ drop schema if exists demo_oracle;
 alter schema telecom_incoming rename to telecom;
 alter schema demo_oracle_incoming rename to demo_oracle;
 -- by this mark the next load knows that it may replace them
-comment on schema telecom is 'evergreen demo data';
-comment on schema demo_oracle is 'evergreen demo data';
+comment on schema telecom is 'python -m examples.telecom demo data';
+comment on schema demo_oracle is 'python -m examples.telecom demo data';
 
 do $$
 begin

@@ -1,4 +1,5 @@
-"""`evergreen selftest`: each gate is shown what it must stop, and what it must let through. A gate that cannot fail is no gate.
+"""`python -m studies.selftest`: each gate is shown what it must stop, and what it must let through. A gate that cannot fail
+is no gate.
 
 A gate's module gives `claims(asked)`: what it claims, one after the other, each with what was seen.
 """

@@ -20,7 +20,7 @@ from studies.selftest.grounds import Ground
 AGE = "days_since_change"
 FIGURES = """# Figures of the gate on leaks
 
-By `evergreen selftest leakage --data ../shared/data --out docs/studies/leakage-figures.md`.
+By `python -m studies.selftest leakage --data ../shared/data --out docs/studies/leakage-figures.md`.
 docs/explanation/leakage.md says what they mean.
 
 | table | what was put in | check | columns | verdict | found |

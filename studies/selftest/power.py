@@ -37,7 +37,7 @@ def write(trials: Sequence[Trial], claims: Sequence[Claim], out: Path) -> None:
     lines = [
         "# What the data gate sees",
         "",
-        "Written by `evergreen selftest validation --out`; docs/explanation/data-gate.md says what it means.",
+        "Written by `python -m studies.selftest validation --out`; docs/explanation/data-gate.md says what it means.",
         "",
     ]
     lines += [f"- {claim.message}: {claim.seen}" for claim in claims]

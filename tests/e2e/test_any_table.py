@@ -64,7 +64,7 @@ def test_no_python_was_edited(timeless: Clone) -> None:
 
 
 def test_the_pages_say_that_nothing_can_be_said_about_time(timeless: Clone) -> None:
-    timeless.evergreen("checkout", "v1")
+    timeless.evergreen("model", "checkout", "v1")
     assert "nothing can be said about time" in (timeless.folder / "reports/model/index.html").read_text()
     assert "a table without dates" in (timeless.folder / "bundle/card.md").read_text()
 
@@ -84,7 +84,7 @@ def test_a_window_of_it_is_judged_by_what_was_scored(timeless: Clone) -> None:
 
 
 def test_no_name_of_a_person_left_the_source(timeless: Clone) -> None:
-    timeless.evergreen("checkout", "v1")
+    timeless.evergreen("model", "checkout", "v1")
     pages = [path for folder in ("reports", "bundle", "evaluation") for path in (timeless.folder / folder).rglob("*.*")]
     assert pages and not [path for path in pages if b"Person 1" in path.read_bytes()]
 

@@ -1,4 +1,4 @@
-"""`evergreen check-sql` on the local stack, whose own role may not make databases."""
+"""`evergreen data check-sql` on the local stack, whose own role may not make databases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scratch_databases(settings: Settings) -> list[str]:
 
 
 def test_the_demo_is_proven_and_nothing_is_left(project: Project):
-    said = project.clone.evergreen("check-sql", "--as-of", "2024-12-31")
+    said = project.clone.evergreen("data", "check-sql", "--as-of", "2024-12-31")
     assert "Time-safe" in said and "WRONG" not in said
     assert scratch_databases(project.settings) == []
 

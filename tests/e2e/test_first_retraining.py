@@ -196,7 +196,7 @@ def test_no_password_is_in_anything_that_people_read(project: Project, first: le
 
 def test_a_version_is_checked_out_and_nothing_is_left_to_do(project: Project) -> None:
     clone: Clone = project.clone
-    assert "now holds v1" in clone.evergreen("checkout", "v1")
+    assert "now holds v1" in clone.evergreen("model", "checkout", "v1")
     said = clone.run("dvc", "repro").stdout
     assert "Data and pipelines are up to date." in said
     assert "Running stage" not in said
@@ -207,8 +207,8 @@ def test_a_version_is_checked_out_and_nothing_is_left_to_do(project: Project) ->
 
 
 def test_history_and_champion_tell_of_the_first_promotion(project: Project) -> None:
-    assert re.search(r"revision 1 +none -> v1 +promoted", project.clone.evergreen("history"))
-    said = project.clone.evergreen("champion")
+    assert re.search(r"revision 1 +none -> v1 +promoted", project.clone.evergreen("model", "history"))
+    said = project.clone.evergreen("model", "champion")
     assert "churn v1 is champion" in said
     assert AS_OF in said
 
@@ -217,7 +217,7 @@ def test_a_version_of_another_clone_says_how_to_fetch_it(project: Project, tmp_p
     git(tmp_path, "clone", "--quiet", str(project.clone.folder), "clone")
     other = Clone(tmp_path / "clone")
     (other.folder / ".env").write_text((project.clone.folder / ".env").read_text())
-    assert f"git fetch CLONE {project.run.ref}:{project.run.ref}" in other.evergreen("checkout", "v1", check=False)
+    assert f"git fetch CLONE {project.run.ref}:{project.run.ref}" in other.evergreen("model", "checkout", "v1", check=False)
     git(other.folder, "fetch", "--quiet", "origin", f"{project.run.ref}:{project.run.ref}")
-    other.evergreen("checkout", "v1")
+    other.evergreen("model", "checkout", "v1")
     assert other.lock() == project.clone.lock(project.run.ref)

@@ -38,7 +38,7 @@ def damaged(path, content: bytes):
 
 
 def test_a_version_is_traced_to_its_commit_and_every_step_holds(project, version):
-    said = project.clone.evergreen("trace", "v1", "--sql")
+    said = project.clone.evergreen("model", "trace", "v1", "--sql")
     steps = {line.split()[0]: line for line in said.splitlines()[:9]}
     assert list(steps) == ["version", "bundle", "run", "data", "SQL", "snapshot", "validation", "params", "commit"]
     assert [name for name, line in steps.items() if " holds " in line] == [
@@ -61,10 +61,10 @@ def test_a_prediction_is_traced_through_the_version_that_made_it(project, versio
     with postgres.connect(settings.watcher_url) as connection:
         asked = "select prediction_id, score, entity from evergreen.predictions where run_key = %s limit 1"
         identifier, scored, entity = connection.execute(asked, [run.run_key]).fetchone()
-    said = project.clone.evergreen("trace", str(identifier)).splitlines()
+    said = project.clone.evergreen("model", "trace", str(identifier)).splitlines()
     assert f"{scored:.4f}" in said[0] and f"of {entity} on {DAY}" in said[0]
     assert said[1].startswith("version             churn v1")
-    unknown = project.clone.evergreen("trace", "01900000-0000-7000-8000-000000000000", check=False)
+    unknown = project.clone.evergreen("model", "trace", "01900000-0000-7000-8000-000000000000", check=False)
     assert "No prediction 01900000-0000-7000-8000-000000000000 is in the ledger" in unknown
 
 
@@ -74,7 +74,7 @@ def test_a_byte_flipped_in_the_cache_is_a_step_that_does_not_hold(project, versi
     content = bytearray(rows.read_bytes())
     content[1000] ^= 1
     with damaged(rows, bytes(content)):
-        done = project.clone.run("python", "-m", "cli.app", "trace", "v1", check=False)
+        done = project.clone.run("python", "-m", "cli.app", "model", "trace", "v1", check=False)
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines() if "BROKEN" in line] == ["snapshot"]
 
@@ -107,7 +107,7 @@ def test_aliases_that_somebody_moved_are_mended_by_the_doctor_and_by_what_follow
 
 @pytest.mark.long
 def test_a_version_is_rebuilt_from_the_source_byte_for_byte(project):
-    said = project.clone.evergreen("rebuild", "v1")
+    said = project.clone.evergreen("model", "rebuild", "v1")
     assert "v1 was rebuilt from the source, which gives the same rows" in said
     assert "files of the bundle are the published ones, byte for byte" in said
     assert "differ by 0.0e+00 at most: the same model" in said
@@ -125,7 +125,7 @@ def test_where_history_was_changed_it_is_rebuilt_from_the_snapshot_and_without_t
         (region,) = company.execute("select region from telecom.customers where customer_id = %s", before[:1]).fetchone()
         company.execute(change)
     try:
-        said = project.clone.evergreen("rebuild", "v1")
+        said = project.clone.evergreen("model", "rebuild", "v1")
         assert "history was changed since" in said and "rebuilt from the snapshot in the cache" in said
         assert "byte for byte" in said
         rows = cached.outputs(settings.folder, version.git_commit)["data/rows.parquet"]
@@ -134,7 +134,7 @@ def test_where_history_was_changed_it_is_rebuilt_from_the_snapshot_and_without_t
             hidden.append((path, path.with_name(f"{path.name}.hidden")))
             path.rename(hidden[-1][1])
         try:
-            refused = project.clone.evergreen("rebuild", "v1", check=False)
+            refused = project.clone.evergreen("model", "rebuild", "v1", check=False)
         finally:
             for path, aside in hidden:
                 shutil.move(aside, path)

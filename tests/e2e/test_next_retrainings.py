@@ -56,19 +56,19 @@ def test_one_candidates_file_reruns_that_candidate_and_the_audit_and_no_more_whe
 
 def test_publishing_by_hand_what_is_published_changes_nothing(project: Project, decisions) -> None:
     before = decisions()
-    project.clone.evergreen("checkout", "v1", "--force")
-    assert "churn v1: promoted." in project.clone.evergreen("publish")
+    project.clone.evergreen("model", "checkout", "v1", "--force")
+    assert "churn v1: promoted." in project.clone.evergreen("model", "publish")
     assert decisions() == before
 
 
 def test_publishing_results_of_other_params_is_refused(project: Project, decisions) -> None:
     before = decisions()
-    project.clone.evergreen("checkout", "v1", "--force")
+    project.clone.evergreen("model", "checkout", "v1", "--force")
     project.clone.set_params({"evaluate.cost_false_negative": 6.0})
     try:
-        said = project.clone.evergreen("publish", check=False)
+        said = project.clone.evergreen("model", "publish", check=False)
     finally:
-        project.clone.evergreen("checkout", "v1", "--force")
+        project.clone.evergreen("model", "checkout", "v1", "--force")
     assert "What lies here was not made from these files and params" in said
     assert "evaluate" in said
     assert "Run `dvc repro`" in said

@@ -32,7 +32,7 @@ def telco(project: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[C
     if not TELCO.exists():
         pytest.skip(f"{TELCO} is not there: the real Telco table lies beside the repository, not in it")
     clone = beside(project, tmp_path_factory.mktemp("telco") / "clone", base="sql/telco/params.yaml")
-    assert "telco.customers holds 7,043 rows." in clone.evergreen("load", str(TELCO), "--table", "telco.customers")
+    assert "telco.customers holds 7,043 rows." in clone.evergreen("data", "load", str(TELCO), "--table", "telco.customers")
     clone.evergreen("deploy")
     return clone, clone.retrain()
 
@@ -151,7 +151,7 @@ def test_a_later_retraining_is_judged_against_the_champion_with_a_paired_interva
     failed = [check["name"] for check in newest.verdict["checks"] if check["passed"] is False]
     assert (newest.decision == "promoted") == (failed == [])
     assert (evidence["low"] > 0) == ("better beyond chance" not in failed)
-    said = project.clone.evergreen("history")
+    said = project.clone.evergreen("model", "history")
     moved = rf"v{newest.from_version} -> v{newest.to_version} +promoted "
     stayed = rf"v{newest.to_version} rejected, v{newest.from_version} stays "
     assert re.search(moved if newest.decision == "promoted" else stayed, said) and newest.reason in said
@@ -162,7 +162,7 @@ def test_a_person_may_promote_past_the_gate_and_back(project: Project) -> None:
     before = ledger.champion(url, "churn")
     other = next(one for one in ledger.versions(url, "churn") if one.version != before.version)
     for version in (other, before):
-        project.clone.evergreen("promote", f"v{version.version}", "--reason", "tried by a person")
+        project.clone.evergreen("model", "promote", f"v{version.version}", "--reason", "tried by a person")
         newest = ledger.history(url, "churn")[0]
         assert (newest.to_version, newest.decision) == (version.version, "promoted")
         assert newest.reason.endswith(": tried by a person")
@@ -182,7 +182,7 @@ def test_an_experiment_with_another_value_runs_and_is_shown(project: Project, tm
     (clone.folder / ".env").write_text((project.clone.folder / ".env").read_text())
     git(clone.folder, "fetch", "--quiet", "origin", f"{project.run.ref}:{project.run.ref}")
     git(clone.folder, "checkout", "--quiet", "-b", "pinned", project.run.ref)
-    clone.evergreen("checkout", "v1")
+    clone.evergreen("model", "checkout", "v1")
     said = clone.run("dvc", "exp", "run", "--name", "stronger", "-S", "candidates.linear.C=0.1").stdout
     ran = re.findall(r"Running stage '(.+)'", said)
     assert ran[:4] == ["train@linear", "ensemble", "evaluate", "audit"]

@@ -50,7 +50,7 @@ def own(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
         ledger.migrate(clone.settings.evergreen_url)
         clone.deploy()
         run = clone.retrain(as_of=AS_OF)
-        clone.evergreen("checkout", "v1")
+        clone.evergreen("model", "checkout", "v1")
         yield Own(admin, clone, run)
     shutil.rmtree(folder / "postgres")
 

@@ -1,4 +1,5 @@
-"""`evergreen retrain`, `score` and `monitor` run the clone's deployments and say how that ended; a refusal is one sentence."""
+"""`evergreen run retrain`, `score` and `monitor` run the clone's deployments and say how that ended; a refusal is one
+sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def stray(fresh: Clone) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("stray")
 def test_a_refusal_is_one_sentence_and_no_traceback(fresh: Clone) -> None:
-    done = fresh.run("python", "-m", "cli.app", "retrain", check=False)
+    done = fresh.run("python", "-m", "cli.app", "run", "retrain", check=False)
     assert done.returncode == 1
     first, *_, last, address = done.stdout.splitlines()
     assert first.startswith("retrain/fresh is run ")
@@ -57,10 +58,10 @@ def test_watched_by_prefects_own_command_it_says_the_same(fresh: Clone) -> None:
 
 
 def test_what_a_task_refuses_is_one_sentence_too(fresh: Clone) -> None:
-    done = fresh.run("python", "-m", "cli.app", "score", check=False)
+    done = fresh.run("python", "-m", "cli.app", "run", "score", check=False)
     assert done.returncode == 1
     assert "Failed: 'fresh' has no champion to score by" in done.stdout
-    refused = fresh.run("python", "-m", "cli.app", "retrain", "--as-of", "tomorrow", check=False)
+    refused = fresh.run("python", "-m", "cli.app", "run", "retrain", "--as-of", "tomorrow", check=False)
     assert refused.returncode == 1
     assert refused.stdout.splitlines()[-1] == "ERROR: --as-of 'tomorrow' is not a date: write YYYY-MM-DD."
     assert "Traceback" not in done.stdout + refused.stdout
@@ -78,7 +79,7 @@ def test_another_clone_does_not_run_it(fresh: Clone, stack: Settings, tmp_path: 
         "retrain", check=False
     )
     other.set_params({"model": "nowhere"})
-    assert "has no deployment retrain/nowhere: run `evergreen deploy`" in other.evergreen("retrain", check=False)
+    assert "has no deployment retrain/nowhere: run `evergreen deploy`" in other.evergreen("run", "retrain", check=False)
 
 
 def test_who_is_refused_reads_which_run_holds_the_lock(ledger_url: str) -> None:
@@ -116,13 +117,13 @@ def test_parameters_are_checked_by_the_types_of_the_flow_itself() -> None:
 
 @pytest.mark.long
 def test_a_retraining_ends_with_its_verdict_and_where_to_look(project: Project) -> None:
-    said = project.clone.evergreen("retrain", "--as-of", AS_OF)
+    said = project.clone.evergreen("run", "retrain", "--as-of", AS_OF)
     assert "] pin " in said and "] evaluate " in said
     *_, verdict, _ = said.splitlines()
     assert verdict.startswith("Promoted: churn v1, promoted: ")
     assert verdict.endswith(f"{project.settings.site_url}/churn/v1/index.html")
-    said = project.clone.evergreen("score", "--as-of", AS_OF)
+    said = project.clone.evergreen("run", "score", "--as-of", AS_OF)
     assert f" scores of {AS_OF} by churn v1 are complete" in said
-    said = project.clone.evergreen("monitor", "--window", "2024-12")
+    said = project.clone.evergreen("run", "monitor", "--window", "2024-12")
     assert "Completed: 2024-12: " in said
     assert f"{project.settings.site_url}/" in said.splitlines()[-2]

@@ -63,7 +63,7 @@ def test_scoring_the_same_day_again_does_nothing(project: Project) -> None:
 @pytest.mark.usefixtures("scored")
 def test_the_scores_become_a_file(project: Project) -> None:
     for name in ("scores.csv", "scores.parquet"):
-        said = project.clone.evergreen("scores", "--out", f"{project.settings.home}/{name}")
+        said = project.clone.evergreen("monitor", "scores", "--out", f"{project.settings.home}/{name}")
         file = project.settings.home / name
         table = pd.read_csv(file) if name.endswith("csv") else pd.read_parquet(file)
         assert f"holds {len(table):,} scores" in said and len(table) > 500

@@ -84,11 +84,11 @@ def test_the_same_again_changes_nothing(project: Project) -> None:
 
 
 def test_any_window_is_rendered_on_demand(project: Project) -> None:
-    said = project.clone.evergreen("report", "2025-01")
+    said = project.clone.evergreen("monitor", "report", "2025-01")
     assert said.strip().endswith("/churn/windows/2025-01/index.html")
     folder = site(project) / "churn" / "windows" / "2025-01"
     assert {page.name for page in folder.iterdir()} >= {"index.html", "drift.html", "bias.html"}
-    assert "was not judged. Judged: 2025-01" in project.clone.evergreen("report", "2031-01", check=False)
+    assert "was not judged. Judged: 2025-01" in project.clone.evergreen("monitor", "report", "2031-01", check=False)
 
 
 def test_monitor_judges_one_window_and_keeps_its_verdict(project: Project) -> None:

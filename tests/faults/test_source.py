@@ -140,7 +140,7 @@ def test_a_misspelt_key_is_named(source: Source) -> None:
 
 
 def test_nothing_pinned_says_how_to_pin(source: Source) -> None:
-    with pytest.raises(EvergreenError, match="run `evergreen pin`, then `dvc repro`"):
+    with pytest.raises(EvergreenError, match="run `evergreen data pin`, then `dvc repro`"):
         source.extract()
 
 
@@ -156,7 +156,7 @@ def test_rows_changed_under_the_pin_stop_the_extraction(source: Source) -> None:
     with pytest.raises(EvergreenError) as failed:
         source.extract()
     assert not isinstance(failed.value, TransientError)
-    refused(failed.value, pinned.fingerprint, "History was changed", f"`evergreen pin --as-of {AS_OF}` accepts it")
+    refused(failed.value, pinned.fingerprint, "History was changed", f"`evergreen data pin --as-of {AS_OF}` accepts it")
 
 
 def test_rows_that_became_known_after_the_pin_change_nothing(source: Source) -> None:

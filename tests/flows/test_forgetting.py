@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cli import app, keeping_commands
+from cli import app, store_commands
 from flows import erasure
 from flows.execution import cached, workspace
 from monitoring.stages import reference
@@ -132,7 +132,7 @@ def test_a_preview_says_what_goes_and_changes_nothing(settings):
     ("answer", "said"), [("n\n", "Nothing was erased"), ("", "Nothing was erased"), ("y\n", "1 predictions, 1 outcomes")]
 )
 def test_erasing_is_asked_for_at_the_terminal(settings, monkeypatch, answer, said):
-    ended = at_a_terminal(settings, monkeypatch, ["forget", WHO], answer)
+    ended = at_a_terminal(settings, monkeypatch, ["store", "erase", WHO], answer)
     assert said in ended.output + str(ended.exception)
     assert "would be erased of customer_id C-77" in ended.output and "v1, v3" in ended.output
     assert bool(places_with(settings, WHO)) is (answer != "y\n")
@@ -140,16 +140,16 @@ def test_erasing_is_asked_for_at_the_terminal(settings, monkeypatch, answer, sai
 
 def test_without_a_terminal_nothing_is_erased_unless_yes_is_said(settings, monkeypatch):
     monkeypatch.chdir(settings.folder)
-    refused = CliRunner().invoke(app.app, ["forget", WHO])
+    refused = CliRunner().invoke(app.app, ["store", "erase", WHO])
     assert isinstance(refused.exception, EvergreenError) and "Pass --yes" in str(refused.exception)
     assert len(places_with(settings, WHO)) > 6
-    assert CliRunner().invoke(app.app, ["forget", WHO, "--yes"]).exit_code == 0
+    assert CliRunner().invoke(app.app, ["store", "erase", WHO, "--yes"]).exit_code == 0
     assert places_with(settings, WHO) == []
 
 
 def at_a_terminal(settings, monkeypatch, words, answer):
     monkeypatch.chdir(settings.folder)
-    monkeypatch.setattr(keeping_commands, "_is_asked", lambda: True)
+    monkeypatch.setattr(store_commands, "_is_asked", lambda: True)
     return CliRunner().invoke(app.app, words, input=answer)
 
 

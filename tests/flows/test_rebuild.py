@@ -52,7 +52,7 @@ def test_a_workspace_has_an_empty_cache_of_its_own_and_is_gone_afterwards(settin
 
 
 def test_a_snapshot_that_is_damaged_or_gone_is_refused(settings):
-    with pytest.raises(EvergreenError, match=r"snapshot of churn v1 in the cache is damaged.*evergreen checkout v1"):
+    with pytest.raises(EvergreenError, match=r"snapshot of churn v1 in the cache is damaged.*evergreen model checkout v1"):
         bring(settings, rows_sha256="0" * 64)
     while path := cached.find(settings, hashlib.md5(ROWS).hexdigest()):
         path.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import ledger_commands
+from cli import model_commands
 from flows import rollback
 from pipelines import onnx_model
 from pipelines.config.errors import EvergreenError
@@ -125,12 +125,12 @@ def test_what_is_told_afterwards_fails_one_by_one(settings):
 
 @pytest.mark.parametrize("text", ["v3", "3"])
 def test_a_version_is_named_with_or_without_its_v(text):
-    assert ledger_commands.number_of(text) == 3
+    assert model_commands.number_of(text) == 3
 
 
 def test_what_is_no_version_is_named():
     with pytest.raises(EvergreenError, match="'latest' is no version"):
-        ledger_commands.number_of("latest")
+        model_commands.number_of("latest")
 
 
 def test_a_verified_copy_is_what_serves(settings):

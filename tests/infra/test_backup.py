@@ -60,7 +60,7 @@ def publish_here(settings: Settings, weight: float) -> ledger.Version:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Path]]:
     """A stopped stack with two versions, and its backup, made while it ran."""
-    tmp_path = tmp_path_factory.mktemp("rejected")
+    tmp_path = tmp_path_factory.mktemp("kept")
     settings = only_postgres(tmp_path, "first")
     try:
         local_stack.up(settings, SILENT)
@@ -147,13 +147,13 @@ def test_the_whole_stack_comes_back_and_its_champion_scores_as_before(stack: Set
     publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, "restored")
     rows = bundles.held_out_rows()
     before = onnx_model.load(release.bundle, version.manifest).score(rows)
-    command.backup(settings, tmp_path / "rejected", print)
+    command.backup(settings, tmp_path / "kept", print)
     (tmp_path / "second").mkdir()
     write_env_file(tmp_path / "second")
     second = Settings.load_from(tmp_path / "second", {})
     workspace.git(second.folder, "init", "--quiet")
     shutil.rmtree(second.home, ignore_errors=True)
-    command.restore(second, tmp_path / "rejected", print)
+    command.restore(second, tmp_path / "kept", print)
     try:
         local_stack.up(second, print)
         champion = ledger.champion(second.scorer_url, "restored")

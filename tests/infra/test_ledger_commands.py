@@ -1,4 +1,5 @@
-"""What `evergreen history` and `evergreen champion --at` say of a ledger: a move is drawn only where one was made."""
+"""What `evergreen model history` and `evergreen model champion --at` say of a ledger: a move is drawn only where one was
+made."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def ask(tmp_path, ledger_url, monkeypatch):
     ledger.promote(ledger_url, "churn", 1, expected_revision=2, reason="bad", verdict=back, **said)
 
     def ask(*words: str) -> str:
-        done = CliRunner().invoke(app, list(words))
+        done = CliRunner().invoke(app, ["model", *words])
         return done.output if done.exit_code == 0 else str(done.exception)
 
     return ask

@@ -188,7 +188,7 @@ OPEN = 'id,churn,note\n1,0,ok\n2,1,"pipe 5 inch\n3,0,ok\n4,1,ok\n'
     ("content", "options", "said"),
     [
         (OPEN, {}, "line 3: a quote opens there that is never closed"),
-        (OPEN.replace("2,1,", '2,1,"a\nb",').replace("info", "note,more").replace("ok", "ok,ok"), {}, "line 4: a quote opens"),
+        (OPEN.replace("2,1,", '2,1,"a\nb",').replace("note", "note,more").replace("ok", "ok,ok"), {}, "line 4: a quote opens"),
         (OPEN + "1,0,ok\n" * 1000, {}, "line 3: a quote opens there that is never closed"),
         (OPEN + '5,1,"pipe 6 inch\n', {}, "line 3: a quote opens there that is closed in the middle"),
         ('a,b\n1,2\n"q" z,3\n', {}, "line 3: a quote opens there that is closed in the middle"),
@@ -244,7 +244,7 @@ def test_a_value_that_swallows_rows_gets_a_word_and_every_line_is_accounted_for(
     (tmp_path / "t.csv").write_text('id,churn,note\n1,0,"pipe\n2,0,ok\n3,1,"\n4,1,"two\nlines"\n\n5,0,ok\n')
     told = []
     types_of(tmp_path / "t.csv", told)
-    assert "Line 2: the value of 'info' runs over lines, 2 of which look like rows of their own. Is a quote open there?" in told
+    assert "Line 2: the value of 'note' runs over lines, 2 of which look like rows of their own. Is a quote open there?" in told
     assert told[-1] == "t.csv has 8 lines: 1 of the header, 3 rows, 3 within values, 1 blank."
 
 

@@ -1,4 +1,4 @@
-"""What `evergreen pin` says of the gain that its rows could show."""
+"""What `evergreen data pin` says of the gain that its rows could show."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.app import app
 from monitoring import judge
 from monitoring.drift import Drift
 from pipelines import onnx_model
@@ -20,6 +19,7 @@ from pipelines.validation import counting, leakage
 from studies import selftest
 from studies.selftest import Claim
 from studies.selftest import promotion as trials
+from studies.selftest.__main__ import commands
 from studies.selftest.promotion import Trial
 from studies.selftest.world import settings
 
@@ -73,11 +73,11 @@ def test_a_detectable_gain_comes_in_and_stays_out_where_nothing_ever_promotes(tr
 def test_a_claim_that_fails_is_said_and_ends_the_command_with_1(monkeypatch) -> None:
     made = iter([Claim("all is well", True, "it was"), Claim("nobody fell", False, "one did")])
     monkeypatch.setattr(trials, "claims", lambda *_: made)
-    ended = CliRunner().invoke(app, ["selftest", "promotion"])
+    ended = CliRunner().invoke(commands, ["promotion"])
     assert ended.exit_code == 1
     assert "FAILS  nobody fell: one did" in ended.output
     monkeypatch.setattr(trials, "claims", lambda *_: iter([Claim("all is well", True, "it was")]))
-    assert CliRunner().invoke(app, ["selftest", "promotion"]).exit_code == 0
+    assert CliRunner().invoke(commands, ["promotion"]).exit_code == 0
 
 
 def test_a_gate_that_there_is_not_is_named(config: params.Params) -> None:
@@ -106,7 +106,7 @@ TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {  # gate -> what decides in 
 
 
 def test_a_quick_look_at_all_gates_says_which_were_proven() -> None:
-    ended = CliRunner().invoke(app, ["selftest"])
+    ended = CliRunner().invoke(commands, [])
     assert ended.exit_code == 0, ended.output
     assert ended.output.splitlines()[-1] == f"Proven that they go red: {', '.join(selftest.GATES)}."
 
@@ -116,6 +116,6 @@ def test_a_gate_that_was_taken_out_makes_the_quick_look_fail(name: str, monkeypa
     monkeypatch.setattr(selftest, "GATES", {name: selftest.GATES[name]})
     for module, attribute, replacement in TAKEN_OUT[name]:
         monkeypatch.setattr(module, attribute, replacement)
-    ended = CliRunner().invoke(app, ["selftest"])
+    ended = CliRunner().invoke(commands, [])
     assert ended.exit_code == 1, ended.output
     assert ended.output.splitlines()[-1] == f"Proven that they go red: none. NOT proven: {name}."

@@ -62,8 +62,8 @@ def model(*windows, **changes):
         "retrainings": [],
         "next_command": {
             "quarantine": "evergreen incident usage",
-            "start": "evergreen monitor",
-            "retrain": "evergreen retrain",
+            "start": "evergreen run monitor",
+            "retrain": "evergreen run retrain",
         },
         "now": NOW,
     }
@@ -130,7 +130,7 @@ def test_while_a_retraining_runs_it_is_said_and_nobody_is_told_to_start_one():
     running = model(window("2025-01", "retrain"), window("2025-02", "retrain"), retrainings=[("", "newest", "running")])
     assert tiles(running)["Retraining"]["word"] == "under way"
     assert [one["command"] for one in view(running)["cards"]] == [""]
-    assert card(window("2025-01", "retrain"), window("2025-02", "retrain"))["command"] == "evergreen retrain"
+    assert card(window("2025-01", "retrain"), window("2025-02", "retrain"))["command"] == "evergreen run retrain"
 
 
 # what needs attention
@@ -195,8 +195,8 @@ def test_several_models_are_one_list_the_newest_matter_first():
 
 def test_a_page_without_models_and_a_model_without_windows_say_how_to_begin():
     nothing, empty = index.index([], "now"), index.index([model()], "now", ANSWERS)
-    assert "evergreen retrain" in nothing and "svg" not in Page(nothing).tags
-    assert "evergreen monitor" in empty and "svg" not in Page(empty).tags
+    assert "evergreen run retrain" in nothing and "svg" not in Page(nothing).tags
+    assert "evergreen run monitor" in empty and "svg" not in Page(empty).tags
     assert_inert(nothing)
     assert_inert(empty)
 

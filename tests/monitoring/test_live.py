@@ -77,7 +77,7 @@ def test_schedules_are_on_paused_or_none(server):
 def test_the_site_asks_again_whenever_its_first_page_is_opened(server, tmp_path, monkeypatch):
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     folder = site.folder(tmp_path)
-    assert "evergreen retrain" in (folder / "index.html").read_text()
+    assert "evergreen run retrain" in (folder / "index.html").read_text()
     said = render("live.html", kind="api", url=server.url, answer=Answer("down", "bad", "no answer"))
     (folder / "index.html").write_text(f"<html><body>{said}</body></html>")
     server.answer = {"ready": True, "version": 7}

@@ -151,7 +151,7 @@ def test_a_window_of_every_day_is_the_sum_of_its_days(watch, company_url):
 
 
 def test_a_window_without_scores_says_what_to_do(watch):
-    with pytest.raises(EvergreenError, match=r"Nothing was scored in 2025-01.*`evergreen score --as-of 2025-01-31`, then"):
+    with pytest.raises(EvergreenError, match=r"Nothing was scored in 2025-01.*`evergreen run score --as-of 2025-01-31`, then"):
         judge_window(watch, windows.named(FIRST, "month"), judged_on=dt.date(2025, 1, 31))
 
 

@@ -52,7 +52,7 @@ def judge(folder, held_out, params, weights, champion=None, **audit):
 
 
 def checks(verdict):
-    return {check.name: check.passed for check in verdict.checks if "significant" in check.name}
+    return {check.name: check.passed for check in verdict.checks if "harm" in check.name or "inconclusive" in check.name}
 
 
 def test_better_for_all_and_worse_for_one_group_is_blocked(tmp_path, held_out, params):
@@ -62,14 +62,14 @@ def test_better_for_all_and_worse_for_one_group_is_blocked(tmp_path, held_out, p
     assert (verdict.outcome, verdict.finding) == ("rejected", "unfair")
     assert verdict.evidence["low"] > 0  # better it is
     assert "TPR loss of gender f" in verdict.headline
-    assert checks(verdict)["no harm proven, against the champion"] is False
+    assert checks(verdict)["no significant harm, against the champion"] is False
     assert verdict.evidence["significant_harm"] == 1
 
 
 def test_better_and_no_worse_for_any_group_is_promoted(tmp_path, held_out, params):
     verdict = judge(tmp_path, held_out, params, {"strong": 1.5, "weak": 1.5})
     assert (verdict.outcome, verdict.finding) == ("promoted", "better")
-    assert checks(verdict)["no harm proven, against the champion"] is True
+    assert checks(verdict)["no significant harm, against the champion"] is True
 
 
 def test_a_group_that_was_always_low_is_not_harmed_again(tmp_path, held_out, params):
@@ -84,7 +84,7 @@ def test_a_small_group_is_unproven_is_said_so_and_does_not_block(tmp_path, held_
     rows = held_out.set_column(held_out.column_names.index("low"), "low", gone)
     verdict = judge(tmp_path, rows, params, {"strong": 1.5, "weak": 1.5, "low": -9.0})
     assert verdict.outcome == "promoted"
-    assert checks(verdict)["groups unproven, against the champion"] is None
+    assert checks(verdict)["groups inconclusive, against the champion"] is None
     assert verdict.evidence["inconclusive_harm"] == 1
     assert "insufficient evidence: gender x" in verdict.markdown()
     assert "not asked" in verdict.markdown()
@@ -95,7 +95,7 @@ def test_the_champions_own_threshold_decides_for_the_champion(tmp_path, held_out
     challenger = gate.Bundle(bundles.write(tmp_path / "challenger", {"strong": 1.5, "weak": 1.5, "low": -1.5}))
     champion = gate.Bundle(bundles.write(tmp_path / "champion", {"strong": 1.5}, threshold=0.99))
     verdict = gate.judge(challenger, champion, held_out, {}, params)
-    against = next(check for check in verdict.checks if check.name == "no harm proven, against the champion")
+    against = next(check for check in verdict.checks if check.name == "no significant harm, against the champion")
     assert "TPR loss" not in against.observed
 
 
@@ -105,10 +105,10 @@ def test_harm_that_the_audit_proved_blocks_the_first_and_every_later_one(tmp_pat
     assert "TPR shortfall of gender f +0.600 [+0.500, +0.700], at most 0.2" in first.headline
     later = judge(tmp_path, held_out, params, {"strong": 1.5, "weak": 1.5}, **UNFAIR)
     assert (later.outcome, later.finding) == ("rejected", "unfair")
-    assert checks(later) | {"groups unproven, against the champion": None} == {
-        "no harm proven, against everybody else": False,
-        "no harm proven, against the champion": True,
-        "groups unproven, against the champion": None,
+    assert checks(later) | {"groups inconclusive, against the champion": None} == {
+        "no significant harm, against everybody else": False,
+        "no significant harm, against the champion": True,
+        "groups inconclusive, against the champion": None,
     }
 
 

@@ -47,7 +47,7 @@ def test_the_gate_keeps_out_a_better_file_that_is_slower_than_allowed(tmp_path, 
     heavy = {"strong": 1.5, "weak": 1.0} | {f"nothing_{number}": 0.0 for number in range(1000)}
     challenger = gate.Bundle(bundles.write(tmp_path / "challenger", heavy))
     for name in heavy:
-        if name.startswith("none"):
+        if name.startswith("nothing"):
             rows = rows.append_column(name, rows["weak"])
     strict = {"max_latency_factor": 1.0, "latency_allowance_us": 0.0, "batch_allowance_us": 0.0, "metric": "roc_auc"}
     params = bundles.params(promotion=bundles.PROMOTION.model_copy(update=strict))

@@ -277,7 +277,7 @@ def test_rows_of_one_class_are_insufficient_evidence(labels):
 
 def test_a_champion_without_numbers_is_an_error_and_no_promotion():
     strong, weak, labels, entities = customers(1)
-    with pytest.raises(EvergreenError, match="evergreen promote VERSION"):
+    with pytest.raises(EvergreenError, match="evergreen model promote VERSION"):
         compare(labels, sigmoid(1.5 * strong + weak), np.full(len(labels), np.nan), entities)
 
 

@@ -369,11 +369,11 @@ BETTER = {"telco", "online_retail"}  # than LightGBM as it comes; on the booking
 @pytest.mark.long
 @pytest.mark.parametrize("dataset", FLOORS)
 def test_lightgbm_is_not_worse_than_it_comes(company_url, tmp_path, dataset):
-    """By params and SQL alone, in a clone, under a salt that was fixed in advance; `evergreen tables` tries more."""
+    """By params and SQL alone, in a clone, under a salt that was fixed in advance; `python -m studies.tables` tries more."""
     load_real(company_url, dataset)
     env_file = f"SOURCE_URL='{company_url}'\nEVERGREEN_URL='{company_url}'\n"
     clone = Clone.make(tmp_path / "clone", env_file, base=f"sql/{dataset}/params.yaml")
-    clone.evergreen("pin")
+    clone.evergreen("data", "pin")
     clone.set_params({"split.salt": f"{dataset}-0", "train.threads": 1})  # two crawl where others work too
     clone.run("dvc", "repro", "evaluate")
     found = compare_default.compare(clone.folder)

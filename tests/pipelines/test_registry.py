@@ -295,7 +295,7 @@ def test_people_read_in_mlflow_what_a_version_is(client, champion):
         f"**{champion.model} v1**: lightgbm, as of 2024-12-31, 1,000 rows.",
         "roc_auc 0.8000 [0.7900, 0.8100]; gain over linear 0.0100 [0.0050, 0.0150]",
         f"http://site/{champion.model}/v1/index.html",
-        "`evergreen trace v1`",
+        "`evergreen model trace v1`",
         "# card",
     ):
         assert words in found.description

@@ -307,7 +307,7 @@ def test_one_role_for_two_kinds_of_work_has_the_rights_of_both(server):
         assert has == (True, True)
     finally:
         with postgres.connect(owner) as connection:
-            roles._execute(connection, "none", "stranger")
+            roles._execute(connection, "nothing", "stranger")
             connection.execute("revoke connect on database evergreen from stranger")
 
 

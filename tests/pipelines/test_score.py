@@ -416,7 +416,7 @@ def counted(url):
     return fetch(url, "select coalesce(sum((histograms ->> 'rows')::int), 0)::int from evergreen.profiles")[0][0]
 
 
-@pytest.mark.parametrize(("point", "rejected"), [("score:copied", 0), ("score:moved", 0), ("score:chunk", 1000)])
+@pytest.mark.parametrize(("point", "kept"), [("score:copied", 0), ("score:moved", 0), ("score:chunk", 1000)])
 def test_a_chunk_is_there_with_its_count_or_not_at_all(crowd, url, champion, point, kept):
     with begin_in_a_process(crowd, url, champion[1], EVERGREEN_FAULT=f"{point}:kill") as process:
         assert process.wait(60) == -signal.SIGKILL

@@ -184,7 +184,7 @@ def test_a_file_that_lists_no_expectations_shows_what_one_is(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(EvergreenError, match=r"begins with `expectations:`, and lists entries such as\n  - \{type: "):
         owned.read_expectations(tmp_path / "mine.yaml")
-    with pytest.raises(EvergreenError, match=r"none\.yaml is missing: `evergreen expectations --force`"):
+    with pytest.raises(EvergreenError, match=r"none\.yaml is missing: `evergreen data expectations --force`"):
         owned.read_expectations(tmp_path / "none.yaml")
 
 

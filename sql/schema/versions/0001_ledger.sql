@@ -55,7 +55,7 @@ order by model, epoch desc;
 create function evergreen.refuse_change() returns trigger language plpgsql as $$
 begin
     raise exception 'evergreen.% is append-only: % is refused', tg_table_name, lower(tg_op)
-        using hint = 'Correct a decision by a new one: evergreen promote VERSION --reason TEXT.';
+        using hint = 'Correct a decision by a new one: evergreen model promote VERSION --reason TEXT.';
 end
 $$;
 

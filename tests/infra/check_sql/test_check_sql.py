@@ -1,4 +1,4 @@
-"""`evergreen check-sql` on a real Postgres: what looks ahead is found and named, and nothing is left behind."""
+"""`evergreen data check-sql` on a real Postgres: what looks ahead is found and named, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -448,7 +448,7 @@ def clone(company, tmp_path_factory):
 
 def begin(clone: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.app", "check-sql", *options],
+        [sys.executable, "-m", "cli.app", "data", "check-sql", *options],
         cwd=clone,
         env=bare_environment() | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -30,7 +30,7 @@ def test_a_group_goes_all_the_way_to_a_bundle(company_url, tmp_path) -> None:
     clone = Clone.make(tmp_path / "clone", f"SOURCE_URL='{company_url}'\nEVERGREEN_URL='{company_url}'\n", QUICK)
     clone.evergreen("init", "visits", "--table", "crm.visits", "--target", "churn", "--group", "patient", "--force")
     clone.set_params(QUICK)  # which init has replaced, for a table of few rows
-    clone.evergreen("pin")
+    clone.evergreen("data", "pin")
     clone.run("dvc", "repro", "package")
     scores = pq.read_table(clone.folder / "evaluation" / "scores.parquet")
     assert {"patient", "visit"} < {*scores.column_names}

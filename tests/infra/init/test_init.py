@@ -421,9 +421,9 @@ def test_a_query_takes_the_place_of_a_table(customers, tmp_path):
         select id, visits, 'a;\nb' as note, churn = 'yes' as churn -- end
         from crm.customers;"""
     (tmp_path / "q.sql").write_text(query)
-    customers.init(tmp_path / "q.sql", exclude=("info",))
+    customers.init(tmp_path / "q.sql", exclude=("note",))
     rows = customers.extract(customers.pin())
-    assert rows.num_rows == 540 and {*rows["info"].to_pylist()} == {"a;\nb"}
+    assert rows.num_rows == 540 and {*rows["note"].to_pylist()} == {"a;\nb"}
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_what_cannot_be_learnt_from_gets_a_sentence_and_no_file(customers, state
         ("select *, 1 as id from crm.customers", "two columns named id"),
         ("select * from crm.customers where churn = :as_of", "asks for :as_of"),
         ("-- nothing", "holds no query"),
-        ("select nothing from crm.customers", "none"),
+        ("select nothing from crm.customers", "nothing"),
     ],
 )
 def test_a_query_that_cannot_be_used_gets_a_sentence(customers, tmp_path, query, said):
@@ -485,13 +485,13 @@ def test_a_persons_files_are_not_overwritten_without_force(customers):
 
 
 @pytest.mark.parametrize(
-    ("change", "rejected"),
+    ("change", "refused"),
     [("  seed: 20240101\n", True), ("  as_of: null ", False), ("  fingerprint: null ", False)],
 )
-def test_the_demos_params_are_nobodys_until_they_are_changed(customers, change, kept):
+def test_the_demos_params_are_nobodys_until_they_are_changed(customers, change, refused):
     file = customers.folder / "params.yaml"
     file.write_text(file.read_text().replace(change, change.replace("0101", "0102").replace("null", '"2024-12-31"')))
-    if kept:
+    if refused:
         with pytest.raises(EvergreenError, match=r"^params\.yaml would be overwritten"):
             customers.init("crm.customers")
     else:

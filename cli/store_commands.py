@@ -1,4 +1,4 @@
-"""`evergreen`'s commands about what is kept: collecting, erasing, backing up. They register on the CLI's own app."""
+"""`evergreen store`: backups, retention and erasure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.config.settings import load as load_settings
 if TYPE_CHECKING:
     from flows.erasure import Forgotten
 
-commands = typer.Typer(rich_markup_mode=None)
+commands = typer.Typer(help="Backups, retention and erasure.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @commands.command()
@@ -33,7 +33,7 @@ def gc(
 
 
 @commands.command()
-def forget(
+def erase(
     entity: Annotated[str, typer.Argument(help="who, as the source's key has it")],
     yes: Annotated[bool, typer.Option("--yes", help="do not ask: it cannot be undone")] = False,
 ) -> None:
@@ -105,7 +105,7 @@ def backup(path: Annotated[Path, typer.Argument(help="a new folder, or a file th
 
 
 @commands.command()
-def restore(path: Annotated[Path, typer.Argument(help="what `evergreen backup` wrote")]) -> None:
+def restore(path: Annotated[Path, typer.Argument(help="what `evergreen store backup` wrote")]) -> None:
     """Bring a backup into this clone's home, which must be empty; then `evergreen up` starts it."""
     from infra.backup import command as backing
 

@@ -1,4 +1,4 @@
-"""`evergreen`'s commands about the ledger: who was champion when, and going back. They register on the CLI's own app."""
+"""`evergreen model`: versions, the champion, and the decisions about it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import load as load_settings
 
 A_VERSION = "number of a published version, such as 3 or v3"
-commands = typer.Typer(rich_markup_mode=None)
+commands = typer.Typer(help="Versions, the champion, and the decisions about it.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def number_of(version: str) -> int:
     """3, of "3" or "v3"."""
     digits = version.removeprefix("v")
     if not digits.isdigit():
-        raise EvergreenError(f"{version!r} is no version: give a number, such as 3 or v3. `evergreen history` lists them.")
+        raise EvergreenError(
+            f"{version!r} is no version: give a number, such as 3 or v3. `evergreen model history` lists them."
+        )
     return int(digits)
 
 
@@ -58,7 +60,7 @@ def champion(
         first = f"its first was v{known[0].version}, since {known[0].since:%Y-%m-%d %H:%M} UTC" if known else "it has none yet"
         raise EvergreenError(
             f"{model} had no champion at {moment:%Y-%m-%d %H:%M} UTC: {first}. --at is a day of the calendar, on which a "
-            "version was promoted or served; its as-of date is another matter. `evergreen history` lists every decision."
+            "version was promoted or served; its as-of date is another matter. `evergreen model history` lists every decision."
         )
     until = f"until {found.until:%Y-%m-%d %H:%M:%S}" if found.until else "and is still"
     typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{found.version}: revision {found.revision},")
@@ -74,7 +76,7 @@ def history(rows: Annotated[int, typer.Option(min=1, help="how many, newest firs
     model = model_here()
     found = ledger.history(load_settings().promoter_url, model, rows)
     if not found:
-        typer.echo(f"No decision about {model} yet: `evergreen retrain` leads to the first.")
+        typer.echo(f"No decision about {model} yet: `evergreen run retrain` leads to the first.")
     for row in found:
         when, said = f"{row.created_at:%Y-%m-%d %H:%M}  revision {row.revision:<3}", decisions.told(row)
         typer.echo(f"{when} {said:<34} {row.reason}")
@@ -90,7 +92,7 @@ def promote(
     from flows import manual
 
     manual.promote(load_settings(), number_of(version), actor=getpass.getuser(), reason=reason, say=typer.echo)
-    typer.echo(f"v{number_of(version)} is the champion now. `evergreen history` shows why.")
+    typer.echo(f"v{number_of(version)} is the champion now. `evergreen model history` shows why.")
 
 
 @commands.command()
@@ -108,7 +110,7 @@ def rollback(
         f"{row.model} v{row.to_version} is the champion again (revision {row.revision}), instead of v{row.from_version}."
     )
     typer.echo("MLflow's aliases, the first page and the event follow in a moment; what does not, `evergreen doctor` mends.")
-    typer.echo(f"The other way: evergreen promote v{row.from_version} --reason TEXT")
+    typer.echo(f"The other way: evergreen model promote v{row.from_version} --reason TEXT")
 
 
 @commands.command()
@@ -178,3 +180,28 @@ def _moment(text: str) -> datetime:
     if found > datetime.combine(datetime.now(UTC), time.max, UTC):
         raise EvergreenError(f"--at {text} is still to come: nobody knows who will be champion.")
     return min(found, datetime.now(UTC))
+
+
+@commands.command()
+def publish() -> None:
+    """Publish what `dvc repro` made in this clone, and let the gate decide."""
+    from flows import manual
+
+    version, verdict = manual.publish(load_settings(), typer.echo)
+    typer.echo(f"{version.model} {version}: {verdict.outcome}. {verdict.headline}")
+
+
+@commands.command()
+def checkout(
+    version: Annotated[str, typer.Argument(help="number of a published version, such as 3 or v3")],
+    force: Annotated[bool, typer.Option(help="overwrite changes to params.yaml")] = False,
+) -> None:
+    """Bring a version's params.yaml, dvc.lock and results into this clone."""
+    from flows import manual
+
+    typer.echo("Bringing its files in from the cache, or from the remote.")
+    stale = manual.checkout(load_settings(), number_of(version), force=force)
+    next_step = (
+        f"`dvc repro` would run {', '.join(stale)}: code or SQL differ here" if stale else "`dvc repro` has nothing to do"
+    )
+    typer.echo(f"This clone now holds v{number_of(version)}: {next_step}.")

@@ -1,4 +1,5 @@
-"""`evergreen compare-default`: what this clone's candidates gain over LightGBM as it comes, on the same rows.
+"""`python -m studies.compare_default`, after `dvc repro`: what this clone's candidates gain over LightGBM as it comes, on
+the same rows.
 
 The comparison is by the paired interval of the promotion gate: the same rows, out of fold, entities resampled. They are all
 rows, or the newest snapshots where the candidates let older rows count less (stage recency).
@@ -7,6 +8,7 @@ rows, or the newest snapshots where the candidates let older rows count less (st
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +62,7 @@ def compare(folder: Path) -> Comparison:
 
     needed = (results.TRAINING, results.RECENCY, results.SCHEMA, results.SCORES, results.EVALUATION)
     if missing := [name for name in needed if not (folder / name).exists()]:
-        raise EvergreenError(f"{', '.join(missing)} missing: run `dvc repro`, or `evergreen checkout VERSION`, first.")
+        raise EvergreenError(f"{', '.join(missing)} missing: run `dvc repro`, or `evergreen model checkout VERSION`, first.")
     training, scored = (pq.read_table(folder / name) for name in (results.TRAINING, results.SCORES))
     schema, evaluation = (json.loads((folder / name).read_text()) for name in (results.SCHEMA, results.EVALUATION))
     config = params.read(folder / "params.yaml")
@@ -118,3 +120,18 @@ def _frame(rows: pa.Table, schema: dict[str, Any], known: dict[str, list[str]]) 
         codes = pd.Index(values).get_indexer(rows[name].to_pandas())
         columns[name] = pd.Categorical.from_codes(codes, categories=values)
     return pd.DataFrame(columns)
+
+
+def main() -> None:
+    print(
+        "LightGBM is trained with its defaults, on the rows that the candidates were trained on: a minute or more.", flush=True
+    )
+    try:
+        comparison = compare(Path())
+    except EvergreenError as error:
+        sys.exit(f"ERROR: {error}")
+    print(f"{comparison.model}, salt {comparison.salt}, {comparison.counts}:\n\n{comparison.markdown()}")
+
+
+if __name__ == "__main__":
+    main()

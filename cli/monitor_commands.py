@@ -1,0 +1,48 @@
+"""`evergreen run monitor`: verdicts on windows, their reports, and the newest scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.config.settings import load as load_settings
+
+commands = typer.Typer(
+    help="Verdicts on windows, their reports, and the newest scores.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@commands.command()
+def windows() -> None:
+    """What was decided of each window, and why."""
+    from cli import summary
+    from pipelines.config import params
+
+    typer.echo(summary.windows(load_settings(), params.read().model))
+
+
+@commands.command()
+def report(window: Annotated[str, typer.Argument(help="a window that was judged, such as 2025-03")]) -> None:
+    """Render the reports of any window; those that need attention, and the newest, have theirs already."""
+    from flows import reports, watching
+
+    settings = load_settings()
+    typer.echo(f"Reading window {window}, the version that scored it, and a sample of its rows.")
+    with watching.watching(settings, typer.echo) as watch:
+        page = reports.on_demand(settings, watch, window)
+    typer.echo(f"{settings.site_url}/{page}")
+
+
+@commands.command()
+def scores(
+    out: Annotated[Path, typer.Option(help="a file to write, .csv or .parquet")],
+    force: Annotated[bool, typer.Option(help="overwrite the file")] = False,
+) -> None:
+    """Write the champion's newest scores to a file, the highest first."""
+    from pipelines.config import params
+    from pipelines.scoring import predictions
+
+    rows = predictions.export(load_settings().watcher_url, params.read().model, out, force=force)
+    typer.echo(f"{out} holds {rows:,} scores.")
