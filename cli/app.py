@@ -9,6 +9,7 @@ import typer
 
 from cli import data_commands, key_commands, model_commands, monitor_commands, run_commands, store_commands
 from cli.init.command import init
+from cli.output import Json, write
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import load as load_settings
 
@@ -76,25 +77,32 @@ def down() -> None:
 
 
 @app.command()
-def status() -> None:
+def status(as_json: Json = False) -> None:
     """What runs, and where."""
     from infra.stack import local
 
-    for row in local.status(load_settings()):
+    rows = local.status(load_settings())
+    if as_json:
+        write(list(rows))
+        return
+    for row in rows:
         typer.echo(f"{row.program:<9} {row.state:<9} {row.address}" + (f", pid {row.pid}, log {row.log}" if row.pid else ""))
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Look for what is wrong, and say what to do; exit with 1 when something is."""
     from infra.doctor import diagnose
 
     findings = diagnose(load_settings())
-    for finding in findings:
+    if as_json:
+        write(findings)
+    for finding in findings if not as_json else ():
         typer.echo(f"{finding.what}\n  where: {finding.where}\n  next:  {finding.next}")
     if findings:
         raise typer.Exit(1)
-    typer.echo("Nothing is wrong.")
+    if not as_json:
+        typer.echo("Nothing is wrong.")
 
 
 @app.command()

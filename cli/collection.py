@@ -25,8 +25,8 @@ FINDERS = (
 Say = Callable[[str], None]
 
 
-def collect(settings: Settings, *, delete: bool, clones: Sequence[Path], say: Say, now: float | None = None) -> None:
-    """Say what can go, and take it away where that is asked for. A retraining is refused meanwhile.
+def collect(settings: Settings, *, delete: bool, clones: Sequence[Path], say: Say, now: float | None = None) -> list[Garbage]:
+    """Say what can go, and take it away where that is asked for; what that is. A retraining is refused meanwhile.
 
     Args:
         clones: others that share cache and remote.
@@ -43,41 +43,42 @@ def collect(settings: Settings, *, delete: bool, clones: Sequence[Path], say: Sa
     with ledger.retraining_lock(settings.promoter_url, config.model), ledger.keeping_lock(settings.promoter_url):
         at = garbage.ground(settings, config.model, config.gc, now)
         say(f"Needed of {config.model}: {', '.join(f'v{number}' for number in sorted(at.kept)) or 'no version yet'}.")
-        found = _found(at, clones, say)
-        _tell(found, delete, say)
+        items = _collectable(at, clones, say)
+        _report(items, delete, say)
         if delete:
-            for one in found:
-                one.remove()
+            for item in items:
+                item.remove()
+        return items
 
 
-def _found(at: Ground, clones: Sequence[Path], say: Say) -> list[Garbage]:
+def _collectable(at: Ground, clones: Sequence[Path], say: Say) -> list[Garbage]:
     """What can go; of a kind that cannot be looked through it is said why."""
     kinds: list[Callable[[], Iterable[Garbage]]] = [lambda finder=finder: finder(at) for finder in FINDERS]
     kinds.append(lambda: cache_sweep.cache(at, clones))
-    found = []
+    items = []
     for kind in kinds:
         try:
-            found.append(list(kind()))
+            items.append(list(kind()))
         except EvergreenError as error:
             say(str(error))
-    return list(chain.from_iterable(found))
+    return list(chain.from_iterable(items))
 
 
-def _tell(found: Sequence[Garbage], delete: bool, say: Say) -> None:
-    for kind in dict.fromkeys(one.kind for one in found):
-        some = [one for one in found if one.kind == kind]
-        say(f"\n{kind}: {len(some)}, {_megabytes(some)}")
-        for one in some[:SHOWN]:
-            say(f"  {one.what}")
-        if len(some) > SHOWN:
-            say(f"  and {len(some) - SHOWN} more")
-    if not found:
+def _report(items: Sequence[Garbage], delete: bool, say: Say) -> None:
+    for kind in dict.fromkeys(item.kind for item in items):
+        of_kind = [item for item in items if item.kind == kind]
+        say(f"\n{kind}: {len(of_kind)}, {_megabytes(of_kind)}")
+        for item in of_kind[:SHOWN]:
+            say(f"  {item.what}")
+        if len(of_kind) > SHOWN:
+            say(f"  and {len(of_kind) - SHOWN} more")
+    if not items:
         say("Nothing can go.")
     elif delete:
-        say(f"\nTaken away: {len(found)} things, {_megabytes(found)}.")
+        say(f"\nTaken away: {len(items)} things, {_megabytes(items)}.")
     else:
-        say(f"\nNothing was taken away. `evergreen store gc --delete` takes these {len(found)} things, {_megabytes(found)}.")
+        say(f"\nNothing was taken away. `evergreen store gc --delete` takes these {len(items)} things, {_megabytes(items)}.")
 
 
-def _megabytes(some: Sequence[Garbage]) -> str:
-    return f"{sum(one.size for one in some) / 1e6:,.1f} MB"
+def _megabytes(items: Sequence[Garbage]) -> str:
+    return f"{sum(item.size for item in items) / 1e6:,.1f} MB"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cli.decisions import told
+from cli.decisions import move
 from flows import facts
 from flows.facts import Facts
 from monitoring.reference import newest_metrics
@@ -16,8 +16,8 @@ from pipelines.registry import ledger, tenures
 NOT_PARAMS = ("data.as_of", "data.fingerprint")  # they are the data's
 
 
-def compare(settings: Settings, model: str, numbers: Sequence[int]) -> str:
-    """Decisions, figures, rows, columns, candidates, params, size and speed of two versions.
+def compare(settings: Settings, model: str, numbers: Sequence[int]) -> dict[str, list[str]]:
+    """Title -> lines: decisions, figures, rows, columns, candidates, params, size and speed of two versions.
 
     Raises:
         EvergreenError: there is no such version, it is named twice, or its bundle cannot be had.
@@ -26,50 +26,51 @@ def compare(settings: Settings, model: str, numbers: Sequence[int]) -> str:
         raise EvergreenError(f"v{numbers[0]} is named twice: name two versions. `evergreen model history` lists them.")
     url = settings.promoter_url
     both = [Facts.of(settings, ledger.version(url, model, number)) for number in numbers]
-    known, decisions = tenures.read(url, model), ledger.history(url, model)
-    parts = [
-        f"{model} {both[0].version} and {both[1].version}",
-        _section("champion", (_reign(one, known) for one in both)),
-        _section("judged", _judged(both, decisions)),
-        _section("figures out of fold, each one's own rows", _figures(both)),
-        _section("rows", _rows(both)),
-        _section("columns that the model reads", _columns(both)),
-        _section("candidates", (_candidates(one) for one in both)),
-        _section("params that differ", _params(both)),
-        _section("size and speed", _sizes(both)),
-    ]
-    return "\n".join(parts)
+    past, decisions = tenures.read(url, model), ledger.history(url, model)
+    return {
+        f"{model} {both[0].version} and {both[1].version}": [],
+        "champion": [_tenures(side, past) for side in both],
+        "judged": list(_judged(both, decisions)),
+        "figures out of fold, each one's own rows": list(_figures(both)),
+        "rows": list(_rows(both)),
+        "columns that the model reads": list(_columns(both)),
+        "candidates": [_candidates(side) for side in both],
+        "params that differ": list(_params(both)),
+        "size and speed": list(_sizes(both)),
+    }
 
 
-def _section(title: str, lines: Iterator[str]) -> str:
-    return "\n".join([f"\n{title}", *(f"  {line}".rstrip() for line in lines)])
+def text(sections: Mapping[str, Sequence[str]]) -> str:
+    """For a terminal."""
+    return "\n\n".join("\n".join([title, *(f"  {line}".rstrip() for line in lines)]) for title, lines in sections.items())
 
 
-def _reign(one: Facts, known: Sequence[tenures.Tenure]) -> str:
-    own = [tenure for tenure in known if tenure.version == one.version.version]
+def _tenures(side: Facts, past: Sequence[tenures.Tenure]) -> str:
+    tenures_of = [tenure for tenure in past if tenure.version == side.version.version]
     times = [
-        f"{tenure.since:%Y-%m-%d %H:%M} to " + (f"{tenure.until:%Y-%m-%d %H:%M}" if tenure.until else "now") for tenure in own
+        f"{tenure.since:%Y-%m-%d %H:%M} to " + (f"{tenure.until:%Y-%m-%d %H:%M}" if tenure.until else "now")
+        for tenure in tenures_of
     ]
-    return f"{one.version!s:<4} published {one.version.created_at:%Y-%m-%d %H:%M}; " + (
+    return f"{side.version!s:<4} published {side.version.created_at:%Y-%m-%d %H:%M}; " + (
         f"champion {', '.join(times)}" if times else "never champion"
     )
 
 
 def _judged(both: Sequence[Facts], decisions: Sequence[ledger.Promotion]) -> Iterator[str]:
     """What was decided when one of the two stood against the other."""
-    pair = {one.version.version for one in both}
-    found = [row for row in decisions if {row.from_version, row.to_version} == pair]
-    for row in reversed(found):
-        yield f"{row.created_at:%Y-%m-%d %H:%M}  {told(row)}  {row.reason}"
-    if not found:
+    pair = {side.version.version for side in both}
+    between = [row for row in decisions if {row.from_version, row.to_version} == pair]
+    for row in reversed(between):
+        yield f"{row.created_at:%Y-%m-%d %H:%M}  {move(row)}  {row.reason}"
+    if not between:
         yield "never against one another: the figures below are of different rows, and no test says which is better"
 
 
 def _figures(both: Sequence[Facts]) -> Iterator[str]:
     """Of the ledger's own rows, which outlive every bundle; the newest snapshots first."""
-    all_of = [one.version.metrics for one in both]
+    all_of = [side.version.metrics for side in both]
     names = [name for name in dict.fromkeys([*all_of[0], *all_of[1]]) if not name.endswith((".low", ".high"))]
-    yield f"{'':<26}" + "".join(f"{one.version!s:<30}" for one in both)
+    yield f"{'':<26}" + "".join(f"{side.version!s:<30}" for side in both)
     for name in sorted(names, key=lambda name: not name.startswith("newest.")):
         yield f"{name:<26}" + "".join(f"{_figure(metrics, name):<30}" for metrics in all_of)
 
@@ -83,37 +84,37 @@ def _figure(metrics: dict[str, float], name: str) -> str:
 
 def _rows(both: Sequence[Facts]) -> Iterator[str]:
     for title, key in (("as of", "as_of"), ("rows", "rows"), ("fingerprint", "fingerprint"), ("SQL", "sql_sha256")):
-        values = [f"{one.data[key]:,}" if key == "rows" else str(one.data[key])[:28] for one in both]
+        values = [f"{side.data[key]:,}" if key == "rows" else str(side.data[key])[:28] for side in both]
         yield _line(title, values)
-    judged = [f"{one.evaluation['rows']:,} ({one.evaluation['positives']:,} positive)" for one in both]
+    judged = [f"{side.evaluation['rows']:,} ({side.evaluation['positives']:,} positive)" for side in both]
     yield _line("judged", judged)
     yield from _changes(both[0].data["columns"], both[1].data["columns"], "column")
 
 
 def _columns(both: Sequence[Facts]) -> Iterator[str]:
     kinds: list[dict[str, Any]] = [
-        {**dict.fromkeys(one.schema["numbers"], "number"), **dict.fromkeys(one.schema["categories"], "category")}
-        for one in both
+        {**dict.fromkeys(side.schema["numbers"], "number"), **dict.fromkeys(side.schema["categories"], "category")}
+        for side in both
     ]
     yield _line("how many", [str(len(kind)) for kind in kinds])
     yield from _changes(*kinds, "column")
 
 
-def _candidates(one: Facts) -> str:
-    metric = one.evaluation["metric"]
-    points = {name: newest_metrics(found)[metric]["point"] for name, found in one.evaluation["candidates"].items()}
+def _candidates(side: Facts) -> str:
+    metric = side.evaluation["metric"]
+    points = {name: newest_metrics(figures)[metric]["point"] for name, figures in side.evaluation["candidates"].items()}
     listed = ", ".join(f"{name} {point:.4f}" for name, point in points.items())
-    return f"{one.version!s:<4} {one.manifest['candidate']}; of {metric}: {listed}"
+    return f"{side.version!s:<4} {side.manifest['candidate']}; of {metric}: {listed}"
 
 
 def _params(both: Sequence[Facts]) -> Iterator[str]:
-    known = [one.params for one in both]
-    for one, values in zip(both, known, strict=True):
+    both_params = [side.params for side in both]
+    for side, values in zip(both, both_params, strict=True):
         if values is None:
-            yield f"{one.version} was made in another clone; its ref is not here: git fetch CLONE {one.version.git_ref}"
-    if known[0] is not None and known[1] is not None:
+            yield f"{side.version} was made in another clone; its ref is not here: git fetch CLONE {side.version.git_ref}"
+    if both_params[0] is not None and both_params[1] is not None:
         first, second = (
-            {key: value for key, value in one.items() if key not in NOT_PARAMS} for one in known if one is not None
+            {key: value for key, value in side.items() if key not in NOT_PARAMS} for side in both_params if side is not None
         )
         yield from _changes(first, second, "key")
 
@@ -128,8 +129,8 @@ def _changes(first: dict[str, Any], second: dict[str, Any], kind: str) -> Iterat
 
 
 def _sizes(both: Sequence[Facts]) -> Iterator[str]:
-    yield _line("ONNX file", [f"{one.graph_bytes / 1024:,.0f} KiB" for one in both])
-    spent = [f"{1e6 * latency:.0f} us" if latency else "no sample to score" for latency in facts.latencies(both)]
+    yield _line("ONNX file", [f"{side.graph_bytes / 1024:,.0f} KiB" for side in both])
+    spent = [f"{1e6 * side:.0f} us" if side else "no sample to score" for side in facts.latencies(both)]
     yield _line("one row", [f"{text}, here and now" for text in spent])
 
 

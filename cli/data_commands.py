@@ -64,9 +64,9 @@ def pin(
     config, settings = params.read(), load_settings()
     data = config.data
     queries = extract.Queries(Path("sql") / data.dataset)
-    found = extract.pin(settings.source_url, queries, data, as_of, evaluate=config.evaluate)
-    params.write_pin(PARAMS, found.as_of, found.fingerprint)
-    typer.echo(f"Pinned {found.as_of}, fingerprint {found.fingerprint}.")
-    share = found.positives / found.rows
-    typer.echo(f"`dvc repro` will read {found.rows:,} rows, {found.positives:,} of them positive ({share:.1%}).")
-    typer.echo(summary.minimum_detectable(settings, found, config))
+    chosen = extract.pin(settings.source_url, queries, data, as_of, evaluate=config.evaluate)
+    params.write_pin(PARAMS, chosen.as_of, chosen.fingerprint)
+    typer.echo(f"Pinned {chosen.as_of}, fingerprint {chosen.fingerprint}.")
+    share = chosen.positives / chosen.rows
+    typer.echo(f"`dvc repro` will read {chosen.rows:,} rows, {chosen.positives:,} of them positive ({share:.1%}).")
+    typer.echo(summary.minimum_detectable(settings, chosen, config))

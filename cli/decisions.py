@@ -14,7 +14,7 @@ WORDS = {  # by the finding of a verdict; any other is what the row itself says
 }
 
 
-def told(row: Promotion) -> str:
+def move(row: Promotion) -> str:
     """Such as "v1 -> v2  promoted" or "v2 rejected, v1 stays": only a move is drawn as one."""
     before, finding = f"v{row.from_version}" if row.from_version else "", row.verdict.get("finding", "")
     if row.decision == "promoted":

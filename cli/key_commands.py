@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.output import Json, write
 from pipelines.config.settings import load as load_settings
 
 commands = typer.Typer(help="Keys of the API.", no_args_is_help=True, rich_markup_mode=None)
@@ -23,13 +24,17 @@ def create(
 
 
 @commands.command(name="list")
-def list_keys() -> None:
+def list_keys(as_json: Json = False) -> None:
     """Every key by its id, with what it may do."""
     from serving import keys
 
-    for one in keys.listed(load_settings().evergreen_url):
-        ended = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
-        typer.echo(f"{one.key_id}  {','.join(one.scopes):<14} made {one.created_at:%Y-%m-%d %H:%M}  {ended:<24} {one.name}")
+    rows = keys.listed(load_settings().evergreen_url)
+    if as_json:
+        write(rows)
+        return
+    for row in rows:
+        ended = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else "valid"
+        typer.echo(f"{row.key_id}  {','.join(row.scopes):<14} made {row.created_at:%Y-%m-%d %H:%M}  {ended:<24} {row.name}")
 
 
 @commands.command()
@@ -37,8 +42,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="the id that `evergreen ke
     """End a key: servers refuse it within seconds."""
     from serving import keys
 
-    one = keys.revoke(load_settings().evergreen_url, key_id)
-    typer.echo(f"{one.key_id} ({one.name}) is revoked.")
+    row = keys.revoke(load_settings().evergreen_url, key_id)
+    typer.echo(f"{row.key_id} ({row.name}) is revoked.")
 
 
 @commands.command()

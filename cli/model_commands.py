@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.output import Json, write
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import load as load_settings
 
@@ -44,42 +45,54 @@ def champion(
     at: Annotated[
         str | None, typer.Option(help="a moment of the past, such as 2025-03-31 (its end) or 2025-03-31T12:00")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """The version that serves, with its figures; or who was champion at some time."""
     settings, model = load_settings(), model_here()
     if at is None:
         from cli import summary
 
-        typer.echo(summary.champion(settings, model))
+        if as_json:
+            from pipelines.registry import ledger
+
+            write(ledger.champion(settings.promoter_url, model))
+        else:
+            typer.echo(summary.champion(settings, model))
         return
     from pipelines.registry import tenures
 
-    moment, known = _moment(at), tenures.read(settings.promoter_url, model)
-    found = tenures.at(known, moment)
-    if found is None:
-        first = f"its first was v{known[0].version}, since {known[0].since:%Y-%m-%d %H:%M} UTC" if known else "it has none yet"
+    moment, past = _moment(at), tenures.read(settings.promoter_url, model)
+    tenure = tenures.at(past, moment)
+    if tenure is None:
+        first = f"its first was v{past[0].version}, since {past[0].since:%Y-%m-%d %H:%M} UTC" if past else "it has none yet"
         raise EvergreenError(
             f"{model} had no champion at {moment:%Y-%m-%d %H:%M} UTC: {first}. --at is a day of the calendar, on which a "
             "version was promoted or served; its as-of date is another matter. `evergreen model history` lists every decision."
         )
-    until = f"until {found.until:%Y-%m-%d %H:%M:%S}" if found.until else "and is still"
-    typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{found.version}: revision {found.revision},")
-    typer.echo(f"since {found.since:%Y-%m-%d %H:%M:%S} {until}. By {found.actor}: {found.reason}")
+    if as_json:
+        write(tenure)
+        return
+    until = f"until {tenure.until:%Y-%m-%d %H:%M:%S}" if tenure.until else "and is still"
+    typer.echo(f"At {moment:%Y-%m-%d %H:%M:%S} UTC the champion of {model} was v{tenure.version}: revision {tenure.revision},")
+    typer.echo(f"since {tenure.since:%Y-%m-%d %H:%M:%S} {until}. By {tenure.actor}: {tenure.reason}")
 
 
 @commands.command()
-def history(rows: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20) -> None:
+def history(rows: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20, as_json: Json = False) -> None:
     """Decisions about the champion, newest first."""
     from cli import decisions
     from pipelines.registry import ledger
 
     model = model_here()
-    found = ledger.history(load_settings().promoter_url, model, rows)
-    if not found:
+    past = ledger.history(load_settings().promoter_url, model, rows)
+    if as_json:
+        write(past)
+        return
+    if not past:
         typer.echo(f"No decision about {model} yet: `evergreen run retrain` leads to the first.")
-    for row in found:
-        when, said = f"{row.created_at:%Y-%m-%d %H:%M}  revision {row.revision:<3}", decisions.told(row)
-        typer.echo(f"{when} {said:<34} {row.reason}")
+    for row in past:
+        when, move = f"{row.created_at:%Y-%m-%d %H:%M}  revision {row.revision:<3}", decisions.move(row)
+        typer.echo(f"{when} {move:<34} {row.reason}")
         typer.echo(f"{'':<{len(when)}} {'':<34} by {row.actor}")
 
 
@@ -115,18 +128,25 @@ def rollback(
 
 @commands.command()
 def compare(
-    first: Annotated[str, typer.Argument(help=A_VERSION)], second: Annotated[str, typer.Argument(help=A_VERSION)]
+    first: Annotated[str, typer.Argument(help=A_VERSION)],
+    second: Annotated[str, typer.Argument(help=A_VERSION)],
+    as_json: Json = False,
 ) -> None:
     """Two versions side by side: decisions, figures, rows, columns, candidates, params, size and speed."""
     from cli import compare
 
-    typer.echo(compare.compare(load_settings(), model_here(), [number_of(first), number_of(second)]))
+    sections = compare.compare(load_settings(), model_here(), [number_of(first), number_of(second)])
+    if as_json:
+        write(sections)
+    else:
+        typer.echo(compare.text(sections))
 
 
 @commands.command()
 def trace(
     what: Annotated[str, typer.Argument(help="a version, such as v3, or the id of a prediction")],
     sql: Annotated[bool, typer.Option("--sql", help="print the training query as well")] = False,
+    as_json: Json = False,
 ) -> None:
     """Where a version or a prediction comes from, each step checked; exit with 1 when one does not hold."""
     from flows import trace as tracing
@@ -140,9 +160,12 @@ def trace(
         steps.append(step)
     marks = {True: "holds", False: "BROKEN", None: ""}
     for step in [*steps, *tracing.of_version(settings, version)]:
-        typer.echo(f"{step.what:<11} {marks[step.holds]:<7} {step.message}")
+        if not as_json:
+            typer.echo(f"{step.what:<11} {marks[step.holds]:<7} {step.message}")
         steps.append(step)
-    if sql:
+    if as_json:
+        write({"steps": steps, "sql": tracing.sql_of(settings, version)})
+    elif sql:
         typer.echo(f"\n{tracing.sql_of(settings, version)}")
     if any(step.holds is False for step in steps):
         raise typer.Exit(1)
@@ -153,33 +176,33 @@ def rebuild(version: Annotated[str, typer.Argument(help=A_VERSION)]) -> None:
     """Make a version once more, from the source, and compare it with what was published; exit with 1 when they differ."""
     from flows import rebuild as again
 
-    found = again.rebuild(load_settings(), model_here(), number_of(version), typer.echo)
-    began = "the source, which gives the same rows" if found.remade else "the snapshot in the cache"
-    typer.echo(f"\n{found.version.model} {found.version} was rebuilt from {began}.")
-    if not found.changed:
-        typer.echo(f"All {len(found.version.manifest)} files of the bundle are the published ones, byte for byte.")
+    rebuilt = again.rebuild(load_settings(), model_here(), number_of(version), typer.echo)
+    began = "the source, which gives the same rows" if rebuilt.remade else "the snapshot in the cache"
+    typer.echo(f"\n{rebuilt.version.model} {rebuilt.version} was rebuilt from {began}.")
+    if not rebuilt.changed:
+        typer.echo(f"All {len(rebuilt.version.manifest)} files of the bundle are the published ones, byte for byte.")
     else:
-        typer.echo(f"Files with other bytes than the published ones: {', '.join(found.changed)}.")
-    if found.lock_differs:
+        typer.echo(f"Files with other bytes than the published ones: {', '.join(rebuilt.changed)}.")
+    if rebuilt.lock_differs:
         typer.echo("The packages installed are not those of its time: requirements.lock differs.")
-    same = "the same model" if found.is_same else f"ANOTHER MODEL: above {again.TOLERANCE:g}"
-    typer.echo(f"Scores of {found.rows:,} rows differ by {found.largest:.1e} at most: {same}.")
-    if not found.is_same:
+    same = "the same model" if rebuilt.is_same else f"ANOTHER MODEL: above {again.TOLERANCE:g}"
+    typer.echo(f"Scores of {rebuilt.rows:,} rows differ by {rebuilt.largest:.1e} at most: {same}.")
+    if not rebuilt.is_same:
         raise typer.Exit(1)
 
 
 def _moment(text: str) -> datetime:
     """A moment as people write it, UTC unless it says otherwise; of a day alone its end."""
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise EvergreenError(f"--at {text!r} is no time: write 2025-03-31 or 2025-03-31T12:00.") from None
     if len(text) == len("2025-03-31"):
-        found = datetime.combine(found, time.max)
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    if found > datetime.combine(datetime.now(UTC), time.max, UTC):
+        moment = datetime.combine(moment, time.max)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > datetime.combine(datetime.now(UTC), time.max, UTC):
         raise EvergreenError(f"--at {text} is still to come: nobody knows who will be champion.")
-    return min(found, datetime.now(UTC))
+    return min(moment, datetime.now(UTC))
 
 
 @commands.command()

@@ -1,4 +1,4 @@
-"""`evergreen run monitor`: verdicts on windows, their reports, and the newest scores."""
+"""`evergreen monitor`: verdicts on windows, their reports, and the newest scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.output import Json, write
 from pipelines.config.settings import load as load_settings
 
 commands = typer.Typer(
@@ -15,12 +16,17 @@ commands = typer.Typer(
 
 
 @commands.command()
-def windows() -> None:
+def windows(as_json: Json = False) -> None:
     """What was decided of each window, and why."""
     from cli import summary
     from pipelines.config import params
 
-    typer.echo(summary.windows(load_settings(), params.read().model))
+    model = params.read().model
+    rows = summary.windows(load_settings(), model)
+    if as_json:
+        write(rows)
+    else:
+        typer.echo(summary.window_lines(rows, model))
 
 
 @commands.command()

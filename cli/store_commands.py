@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.output import Json, write
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import load as load_settings
 
@@ -25,11 +26,15 @@ def gc(
     clone: Annotated[
         list[Path] | None, typer.Option(help="another clone that shares cache and remote; may be repeated")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show what no version that is needed depends on any more, and take it away when asked to (section gc of params.yaml)."""
     from cli import collection
 
-    collection.collect(load_settings(), delete=delete, clones=clone or [], say=typer.echo)
+    say = (lambda _: None) if as_json else typer.echo
+    garbage = collection.collect(load_settings(), delete=delete, clones=clone or [], say=say)
+    if as_json:
+        write([{"kind": item.kind, "what": item.what, "bytes": item.size, "deleted": delete} for item in garbage])
 
 
 @commands.command()
@@ -51,27 +56,27 @@ def erase(
         typer.echo(f"This would be erased of {who}, and nothing brings it back:")
         _show(coming)
         _confirm(f"Erase {who}?")
-    found = erasure.forget(settings, config.model, config.data, entity, actor=getpass.getuser())
+    erased = erasure.forget(settings, config.model, config.data, entity, actor=getpass.getuser())
     typer.echo(f"Erased of {who}:")
-    _show(found)
+    _show(erased)
     typer.echo("Kept: versions and decisions, the models that learnt from the rows, and figures and samples without a key.")
-    if found.in_source is not False:
-        still = "still has them" if found.in_source else "could not be asked"
+    if erased.in_source is not False:
+        still = "still has them" if erased.in_source else "could not be asked"
         typer.echo(f"The source {still}: erase them there as well, or the next retraining reads them again.")
     typer.echo("Backups that were made before still hold them, and so do caches of other machines.")
 
 
-def _show(found: Forgotten) -> None:
+def _show(erased: Forgotten) -> None:
     """What goes, and what that costs."""
-    places = Counter(file.partition(" ")[0] if file.startswith(("cache ", "remote ")) else "clone" for file in found.files)
+    places = Counter(file.partition(" ")[0] if file.startswith(("cache ", "remote ")) else "clone" for file in erased.files)
     listed = "".join(f", {count} in the {place}" for place, count in places.items())
-    typer.echo(f"  {found.predictions:,} predictions, {found.outcomes:,} outcomes, {found.logged:,} lines of the API's log")
-    typer.echo(f"  {len(found.files)} tables with a row of theirs{listed}")
-    if found.lost:
-        versions = ", ".join(f"v{number}" for number in found.lost)
+    typer.echo(f"  {erased.predictions:,} predictions, {erased.outcomes:,} outcomes, {erased.logged:,} lines of the API's log")
+    typer.echo(f"  {len(erased.files)} tables with a row of theirs{listed}")
+    if erased.lost:
+        versions = ", ".join(f"v{number}" for number in erased.lost)
         typer.echo(f"  the rows of {versions}: they cannot be checked out, and be rebuilt only while the source gives the very")
         typer.echo("  rows that they were made from; they still score, and can be promoted")
-    for file in found.kept:
+    for file in erased.kept:
         typer.echo(f"NOT erased, since it is not ours to delete: {file}")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from flows import results
 from monitoring import store
@@ -29,23 +29,23 @@ def champion(settings: Settings, model: str) -> str:
     bundle = publish.fetch(settings.mlflow_tracking_uri, current, settings.home / "models").folder
     evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    found = evaluation["candidates"][manifest["candidate"]]
+    figures = evaluation["candidates"][manifest["candidate"]]
     lines = [
         f"{model} {current} is champion (revision {current.revision}): {manifest['candidate']}, "
         f"as of {manifest['data']['as_of']},",
     ]
-    figures, metric = newest_metrics(found), evaluation["metric"]
-    if figures is found["metrics"]:
+    figures, metric = newest_metrics(figures), evaluation["metric"]
+    if figures is figures["metrics"]:
         lines += [f"on {_counts(evaluation)}, which it was not trained on:"]
     else:
         newest = evaluation["newest"]
         lines += [f"out of fold on its newest snapshots, {package.span(newest)}, {_counts(newest)}:"]
     lines += [f"    {name:<18} {_figure(figures[name])}" for name in SHOWN]
-    if figures is not found["metrics"]:
-        lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(found['metrics'][metric])}"]
+    if figures is not figures["metrics"]:
+        lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(figures['metrics'][metric])}"]
     beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
     lines += [f"  beside it: {name}, {metric} {_figure(_metric(evaluation, name))}" for name in beaten]
-    lines += [f"  gain over {evaluation['baseline']}: {_figure(found['against_baseline'])}"]
+    lines += [f"  gain over {evaluation['baseline']}: {_figure(figures['against_baseline'])}"]
     lines += [f"  {title + ':':<9}{address}" for title, address in results.links(settings, current).items()]
     return "\n".join(lines)
 
@@ -69,37 +69,40 @@ def minimum_detectable(settings: Settings, pin: extract.Pin, config: params.Para
     return detection.minimum_detectable_effect(verdicts, entities=entities, rows=rows, reuse=reuse, **settings).message + note
 
 
-def windows(settings: Settings, model: str) -> str:
-    """One line a window that was judged: its verdict, and its performance where labels are mature."""
-    judged = store.verdicts(settings.watcher_url, model)
-    if not judged:
-        return f"No window of {model} was judged yet: `evergreen run score && evergreen run monitor`."
-    known = {
+def windows(settings: Settings, model: str) -> list[dict[str, Any]]:
+    """One row a window that was judged: its verdict, and its performance where labels are mature (else null)."""
+    measured = {
         (performance.window_key, performance.version): performance
         for performance in reversed(store.performances(settings.watcher_url, model))
     }
+    rows = []
+    for verdict in store.verdicts(settings.watcher_url, model):
+        performance, metric = measured.get((verdict.window_key, verdict.version)), verdict.figures["metric"]
+        rows.append({
+            "window": verdict.window_key,
+            "version": verdict.version,
+            "action": verdict.action,
+            "asks": verdict.asks,
+            "metric": metric,
+            "performance": performance.metrics.get(metric) if performance else None,
+            "rows": verdict.row_count,
+            "why": verdict.why,
+            "suppressed": verdict.suppressed,
+        })  # fmt: skip
+    return rows
+
+
+def window_lines(rows: Sequence[Mapping[str, Any]], model: str) -> str:
+    """For a terminal."""
+    if not rows:
+        return f"No window of {model} was judged yet: `evergreen run score && evergreen run monitor`."
     lines = []
-    for one in judged:
-        measured = known.get((one.window_key, one.version))
-        metric = one.figures["metric"]
-        figure = _figure(measured.metrics[metric]) if measured and metric in measured.metrics else "labels not mature"
-        held = f" (held: {one.suppressed})" if one.suppressed else ""
-        asked = " and ".join(one.asks) or one.action
-        lines.append(f"{one.window_key}  v{one.version}  {asked:<8} {metric} {figure:<26} {one.why}{held}")
+    for row in rows:
+        figure = _figure(row["performance"]) if row["performance"] else "labels not mature"
+        suppressed = f" (retraining suppressed: {row['suppressed']})" if row["suppressed"] else ""
+        action = " and ".join(row["asks"]) or row["action"]
+        lines.append(f"{row['window']}  v{row['version']}  {action:<10} {row['metric']} {figure:<26} {row['why']}{suppressed}")
     return "\n".join(lines)
-
-
-def oracle(settings: Settings, rows: Path) -> str:
-    """The ROC-AUC of the simulated company's own probabilities on these rows, and how many rows that is."""
-    import pyarrow.parquet as pq
-
-    from examples.telecom import load
-
-    if not rows.exists():
-        raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen model checkout VERSION`.")
-    table = pq.read_table(rows, columns=["customer_id", "snapshot_date", "churned"]).rename_columns({"churned": "label"})
-    auc = load.oracle_auc(settings.load_url, rows=table)
-    return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"
 
 
 def _counts(rows: dict) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.output import Json, write
 from pipelines.config.errors import EvergreenError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def check_sql(
     ] = None,
     force: Annotated[bool, typer.Option(help=f"copy more than {MOST_ROWS:,} rows")] = False,
     analyze: Annotated[bool, typer.Option(help="run the query for its plan: real numbers instead of estimates")] = False,
+    as_json: Json = False,
 ) -> None:
     """Prove that the training query reads nothing from the future (else exit with 1), and look for missing indexes."""
     from pipelines.config import params
@@ -49,8 +51,12 @@ def check_sql(
 
     config = params.read()
     request = Request(tuple(_day(text) for text in as_of or []), force, analyze)
+    lines: list[str] = []
     with _terminated_like_interrupted():
-        proven = run(load_settings(), config, Path("sql") / config.data.dataset, request, typer.echo)
+        say = lines.append if as_json else typer.echo
+        proven = run(load_settings(), config, Path("sql") / config.data.dataset, request, say)
+    if as_json:
+        write({"proven": proven, "lines": lines})
     if not proven:
         raise typer.Exit(1)
 

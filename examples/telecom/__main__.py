@@ -66,9 +66,9 @@ def oracle(
     ),
 ) -> None:
     """Print the best ROC-AUC that anybody could reach on rows of the simulated company: its own probabilities'."""
-    from cli import summary
+    from examples.telecom import walkthrough
 
-    typer.echo(summary.oracle(load_settings(), rows))
+    typer.echo(walkthrough.oracle(load_settings(), rows))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from cli import summary
 from examples.telecom import load
@@ -46,7 +47,7 @@ def run(settings: Settings, *, customers: int, as_of: str, say: Callable[[str], 
     api.wait_for(settings, current.version)
     step("Done\n")
     say(summary.champion(settings, model))
-    say(summary.oracle(settings, settings.folder / results.TRAINING))
+    say(oracle(settings, settings.folder / results.TRAINING))
     say(f"  all reports: {settings.site_url}")
     say(f"  API:         {settings.api_url}/docs")
     say(f"  Prefect:     {settings.prefect_api_url.removesuffix('/api')}")
@@ -63,7 +64,7 @@ def story(settings: Settings, *, start: str, end: str, say: Callable[[str], None
     model = params.read(settings.folder / "params.yaml").model
     say(f"From {start} to {end}, window by window: everyone's scores, the verdict, and the retraining that it leads to.")
     run_deployment(settings, f"backfill/{model}", say, start=start, end=end)
-    say(summary.windows(settings, model))
+    say(summary.window_lines(summary.windows(settings, model), model))
     say(f"\nThe same with its evidence: {settings.site_url}")
 
 
@@ -77,3 +78,14 @@ def run_deployment(settings: Settings, name: str, say: Callable[[str], None], **
     if not ended.is_completed:
         raise EvergreenError(f"{name} did not complete. {ended.text()}")
     say(ended.text())
+
+
+def oracle(settings: Settings, rows: Path) -> str:
+    """The ROC-AUC of the simulated company's own probabilities on these rows, and how many rows that is."""
+    import pyarrow.parquet as pq
+
+    if not rows.exists():
+        raise EvergreenError(f"{rows} is missing: run `dvc repro`, or `evergreen model checkout VERSION`.")
+    table = pq.read_table(rows, columns=["customer_id", "snapshot_date", "churned"]).rename_columns({"churned": "label"})
+    auc = load.oracle_auc(settings.load_url, rows=table)
+    return f"Oracle's ROC-AUC on {table.num_rows:,} rows of {rows}: {auc:.4f}"
