@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -10,10 +10,10 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from flows import events, promote, results
-from flows.execution import dvc, workspace
-from flows.execution.local import REPEATED, Ran, where_markdown
+from flows.execution import dvc
+from flows.execution.local import REPEATED, Context, Ran, run_stages, where_markdown
 from flows.execution.remote import OWN_POOL
-from flows.execution.workspace import Workspace
+from flows.execution.workspace import Workspace, tag
 from pipelines.config.settings import Settings
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger
@@ -41,7 +41,7 @@ def publish(place: Workspace, settings: Settings, commit: str, ran: list[Ran]) -
     """One MLflow run and one registered version of the bundle, however often this runs."""
     places = {stage_run.stage: stage_run.text() for stage_run in ran if stage_run.pool != OWN_POOL}
     version = results.publish_results(settings, place.folder, git_commit=commit, git_ref=place.ref, ran=places)
-    workspace.tag(place.clone, version.model, version.version, version.git_ref)
+    tag(place.clone, version.model, version.version, version.git_ref)
     get_run_logger().info("Published as %s.", version)
     return version
 
@@ -55,29 +55,30 @@ def decide(place: Workspace, settings: Settings, version: ledger.Version) -> Ver
 
 
 def show(
-    place: Workspace,
+    context: Context,
     settings: Settings,
     version: ledger.Version,
     verdict: Verdict,
+    reports: Sequence[dvc.Stage],
     ran: list[Ran],
-    wait_for_reports: Callable[[], None],
 ) -> None:
-    """The pages that people read, with the reports, which nothing decided waited for.
+    """Run the stages that make reports, which the decision did not wait for, and write the pages that people read.
 
     Raises:
         dvc.StageError: a report failed. The decision stands, and the version's page says what is missing.
     """
+    workspace = context.workspace
     try:
-        wait_for_reports()
+        run_stages(context, settings, reports, ran)
     except dvc.StageError as error:
-        pages(place, settings, version, verdict, ran, missing=str(error))
+        pages(workspace, settings, version, verdict, ran, missing=str(error))
         raise dvc.StageError(
             f"{version.model} {version} is decided ({verdict.outcome}), and its reports are missing. {error}\nMend that and "
             "retrain by this commit and date: what is done is restored, and the reports are added."
         ) from error
-    place.commit(f"Reports of run {place.run_id}", "dvc.lock")
-    workspace.tag(place.clone, version.model, version.version, version.git_ref)
-    pages(place, settings, version, verdict, ran)
+    workspace.commit(f"Reports of run {workspace.run_id}", "dvc.lock")
+    tag(workspace.clone, version.model, version.version, version.git_ref)
+    pages(workspace, settings, version, verdict, ran)
 
 
 @task(task_run_name="pages", **REPEATED)
