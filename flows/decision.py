@@ -19,11 +19,6 @@ from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger
 
 
-def key_of(model: str, what: str) -> str:
-    """Prefect's keys have no underscores."""
-    return f"{model}-{what}".replace("_", "-")
-
-
 @contextmanager
 def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
     """A table of where the stages ran on the run's page, also when the run stops."""
@@ -33,7 +28,9 @@ def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
         yield
     finally:
         rows = [{**asdict(stage_run), "seconds": round(stage_run.seconds, 1)} for stage_run in ran]
-        create_table_artifact(rows, key=key_of(model, "where-stages-ran"), description="Where the stages ran, and why there.")
+        create_table_artifact(
+            rows, key=events.key_of(model, "where-stages-ran"), description="Where the stages ran, and why there."
+        )
 
 
 @task(task_run_name="publish", **REPEATED)
@@ -99,9 +96,9 @@ def pages(
         results.add_reports(settings, place.folder, version)
     warning = f"\n\n**The reports are missing.** {missing}" if missing else ""
     results.write_pages(settings, place.folder, version, verdict, place.run_id, stages=where_markdown(ran) + warning)
-    create_markdown_artifact(verdict.markdown(), key=key_of(version.model, "verdict"), description=verdict.headline)
+    create_markdown_artifact(verdict.markdown(), key=events.key_of(version.model, "verdict"), description=verdict.headline)
     for name, address in results.links(settings, version).items():
-        create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=key_of(version.model, name))
+        create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=events.key_of(version.model, name))
 
 
 def _actor(run_id: str) -> str:
@@ -122,4 +119,4 @@ def tell(settings: Settings, version: ledger.Version, cause: str) -> None:
     decisions = ledger.history(settings.promoter_url, version.model)
     promotion = next((row for row in decisions if row.decision == "promoted" and row.actor == _actor(flow_run.id)), None)
     if promotion:
-        events.emit(version.model, "promoted", events.promotion(promotion) | {"cause": cause})
+        events.announce_promotion(settings, promotion, cause=cause)

@@ -158,9 +158,7 @@ def _leave_something_to_read(place: Workspace, settings: Settings, model: str, e
     from prefect.artifacts import create_link_artifact
 
     page = site.write_red(settings.home / "site", model, place.run_id, error=str(error), reports=place.folder / results.REPORTS)
-    create_link_artifact(
-        f"{settings.site_url}/{page}", link_text="What stopped this run", key=decision.key_of(model, "stopped")
-    )
+    create_link_artifact(f"{settings.site_url}/{page}", link_text="What stopped this run", key=events.key_of(model, "stopped"))
 
 
 def _base_commit(settings: Settings, commit: str | None, use_uncommitted: bool) -> str:
