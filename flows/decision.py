@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -10,18 +10,13 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from flows import events, promote, results
-from flows.execution import dvc, workspace
-from flows.execution.local import REPEATED, Ran, where_markdown
+from flows.execution import dvc
+from flows.execution.local import REPEATED, Context, Ran, run_stages, where_markdown
 from flows.execution.remote import OWN_POOL
-from flows.execution.workspace import Workspace
+from flows.execution.workspace import Workspace, tag
 from pipelines.config.settings import Settings
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger
-
-
-def key_of(model: str, what: str) -> str:
-    """Prefect's keys have no underscores."""
-    return f"{model}-{what}".replace("_", "-")
 
 
 @contextmanager
@@ -33,7 +28,9 @@ def table_of_stages(ran: list[Ran], model: str) -> Iterator[None]:
         yield
     finally:
         rows = [{**asdict(stage_run), "seconds": round(stage_run.seconds, 1)} for stage_run in ran]
-        create_table_artifact(rows, key=key_of(model, "where-stages-ran"), description="Where the stages ran, and why there.")
+        create_table_artifact(
+            rows, key=events.key_of(model, "where-stages-ran"), description="Where the stages ran, and why there."
+        )
 
 
 @task(task_run_name="publish", **REPEATED)
@@ -41,7 +38,7 @@ def publish(place: Workspace, settings: Settings, commit: str, ran: list[Ran]) -
     """One MLflow run and one registered version of the bundle, however often this runs."""
     places = {stage_run.stage: stage_run.text() for stage_run in ran if stage_run.pool != OWN_POOL}
     version = results.publish_results(settings, place.folder, git_commit=commit, git_ref=place.ref, ran=places)
-    workspace.tag(place.clone, version.model, version.version, version.git_ref)
+    tag(place.clone, version.model, version.version, version.git_ref)
     get_run_logger().info("Published as %s.", version)
     return version
 
@@ -55,29 +52,30 @@ def decide(place: Workspace, settings: Settings, version: ledger.Version) -> Ver
 
 
 def show(
-    place: Workspace,
+    context: Context,
     settings: Settings,
     version: ledger.Version,
     verdict: Verdict,
+    reports: Sequence[dvc.Stage],
     ran: list[Ran],
-    wait_for_reports: Callable[[], None],
 ) -> None:
-    """The pages that people read, with the reports, which nothing decided waited for.
+    """Run the stages that make reports, which the decision did not wait for, and write the pages that people read.
 
     Raises:
         dvc.StageError: a report failed. The decision stands, and the version's page says what is missing.
     """
+    workspace = context.workspace
     try:
-        wait_for_reports()
+        run_stages(context, settings, reports, ran)
     except dvc.StageError as error:
-        pages(place, settings, version, verdict, ran, missing=str(error))
+        pages(workspace, settings, version, verdict, ran, missing=str(error))
         raise dvc.StageError(
             f"{version.model} {version} is decided ({verdict.outcome}), and its reports are missing. {error}\nMend that and "
             "retrain by this commit and date: what is done is restored, and the reports are added."
         ) from error
-    place.commit(f"Reports of run {place.run_id}", "dvc.lock")
-    workspace.tag(place.clone, version.model, version.version, version.git_ref)
-    pages(place, settings, version, verdict, ran)
+    workspace.commit(f"Reports of run {workspace.run_id}", "dvc.lock")
+    tag(workspace.clone, version.model, version.version, version.git_ref)
+    pages(workspace, settings, version, verdict, ran)
 
 
 @task(task_run_name="pages", **REPEATED)
@@ -98,9 +96,9 @@ def pages(
         results.add_reports(settings, place.folder, version)
     warning = f"\n\n**The reports are missing.** {missing}" if missing else ""
     results.write_pages(settings, place.folder, version, verdict, place.run_id, stages=where_markdown(ran) + warning)
-    create_markdown_artifact(verdict.markdown(), key=key_of(version.model, "verdict"), description=verdict.headline)
+    create_markdown_artifact(verdict.markdown(), key=events.key_of(version.model, "verdict"), description=verdict.headline)
     for name, address in results.links(settings, version).items():
-        create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=key_of(version.model, name))
+        create_link_artifact(address, link_text=f"{version.model} {version}: {name}", key=events.key_of(version.model, name))
 
 
 def _actor(run_id: str) -> str:
@@ -121,4 +119,4 @@ def tell(settings: Settings, version: ledger.Version, cause: str) -> None:
     decisions = ledger.history(settings.promoter_url, version.model)
     promotion = next((row for row in decisions if row.decision == "promoted" and row.actor == _actor(flow_run.id)), None)
     if promotion:
-        events.emit(version.model, "promoted", events.promotion(promotion) | {"cause": cause})
+        events.announce_promotion(settings, promotion, cause=cause)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from pipelines.config.errors import EvergreenError, TransientError
+from pipelines.config.settings import Settings
 from pipelines.registry import ledger
 
 Kind = Literal["retrain", "quarantine", "review", "promoted"]
@@ -68,10 +69,27 @@ def describe(model: str, kind: Kind, payload: Mapping[str, str]) -> dict[str, An
     return event.model_dump(mode="json")
 
 
+def announce_promotion(settings: Settings, row: ledger.Promotion, *, cause: str = "") -> None:
+    """Emit `promoted` for a row of the ledger: the one announcement of a new champion, whoever promoted it.
+
+    Args:
+        cause: key of the window whose verdict asked for the retraining, if one did.
+
+    Raises:
+        EvergreenError: as `emit`. The promotion stands.
+    """
+    emit(row.model, "promoted", promotion(row) | {"cause": cause}, api=settings.prefect_api_url)
+
+
 def promotion(row: ledger.Promotion) -> dict[str, str]:
-    """What `promoted` tells of a row of the ledger."""
+    """The payload of `promoted`, without its cause."""
     before = f" after v{row.from_version}" if row.from_version else ""
     return {"version": str(row.to_version), "why": f"v{row.to_version} is champion{before}. {row.reason}"}
+
+
+def key_of(model: str, name: str) -> str:
+    """Key of an artifact of a model. Prefect's keys have no underscores."""
+    return f"{model}-{name}".replace("_", "-")
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def _tell(settings: Settings, model: str, before: list[ledger.Promotion], say: C
     if newest == before or newest[0].decision != "promoted":
         return
     try:
-        events.emit(model, "promoted", events.promotion(newest[0]), api=settings.prefect_api_url)
+        events.announce_promotion(settings, newest[0])
     except EvergreenError as error:
         say(f"The promotion stands, and nobody was told of it: {error}")
 

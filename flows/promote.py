@@ -137,7 +137,7 @@ def settle(settings: Settings, model: str, review: Review, answer: reviews.Answe
     url, version = settings.promoter_url, ledger.version(settings.promoter_url, model, review.version)
     verdict = reviews.answered(review, answer, by=by, comment=comment)
     try:
-        if verdict.outcome == "promoted":  # what cannot be loaded must not reign
+        if verdict.outcome == "promoted":  # what cannot be loaded must not become champion
             publish.fetch(settings.mlflow_tracking_uri, version, settings.home / "models")
         publish.record_decision(url, version, verdict, revision=review.revision, actor=by)
     except ledger.ChampionMovedError:
@@ -155,8 +155,7 @@ def show(settings: Settings, model: str, version: int, verdict: Verdict) -> None
     from prefect.artifacts import create_markdown_artifact
 
     results.replace_verdict(settings, model, version, verdict)
-    key = f"{model}-verdict".replace("_", "-")
-    create_markdown_artifact(verdict.markdown(), key=key, description=verdict.headline)
+    create_markdown_artifact(verdict.markdown(), key=events.key_of(model, "verdict"), description=verdict.headline)
 
 
 @task(task_run_name="tell", **ANSWERED)
@@ -164,7 +163,7 @@ def tell(settings: Settings, model: str, version: int) -> None:
     """Emit `promoted`."""
     decisions = ledger.history(settings.promoter_url, model)
     row = next(row for row in decisions if row.decision == "promoted" and row.to_version == version)
-    events.emit(model, "promoted", events.promotion(row))
+    events.announce_promotion(settings, row)
 
 
 def _form(settings: Settings, model: str, review: Review) -> type[Answer]:

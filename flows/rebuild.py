@@ -27,7 +27,7 @@ from pipelines.registry import ledger
 from pipelines.registry.ledger import Version
 from pipelines.registry.publish import bundle_digests
 
-TARGET, EXTRACT = "package", "extract"
+EXTRACT = "extract"
 ROWS, MANIFEST, LEFT_OUT = "data/rows.parquet", "data/manifest.json", "data/left_out.json"
 TOLERANCE = 1e-5  # of a probability: what another class of processor may add up otherwise
 Say = Callable[[str], None]
@@ -127,23 +127,14 @@ def _bring(settings: Settings, version: Version, rows_sha256: str, place: Worksp
 def _run(settings: Settings, place: Workspace, say: Say, *, from_snapshot: bool) -> None:
     """All stages that the bundle is made by, in order, none restored; what they say is told where one fails."""
     with dvc.runner(place.folder, os.environ | settings.environment()) as runner:
-        needed = _needed(runner.stages)
+        needed = dvc.needed_by(runner.stages, results.PACKAGE)
         if from_snapshot:
-            runner.record(EXTRACT, lambda _: None)
-            needed = [name for name in needed if name != EXTRACT]
-        for name in needed:
+            runner.record(EXTRACT)
+            needed = [stage for stage in needed if stage.name != EXTRACT]
+        for stage in needed:
             began = time.monotonic()
-            runner.run(name, lambda _: None)
-            say(f"  {name:<18} {time.monotonic() - began:5.1f} s")
-
-
-def _needed(stages: list[dvc.Stage]) -> list[str]:
-    """What the bundle waits for, in order, and the bundle itself."""
-    needs, targets = {node.name: node.needs for node in stages}, {TARGET}
-    for node in reversed(stages):
-        if node.name in targets:
-            targets |= set(needs[node.name])
-    return [node.name for node in stages if node.name in targets]
+            runner.run(stage.name, lambda _: None)
+            say(f"  {stage.name:<18} {time.monotonic() - began:5.1f} s")
 
 
 def _compare(settings: Settings, published: Facts, place: Workspace, remade: bool) -> Rebuilt:

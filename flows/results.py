@@ -12,6 +12,7 @@ from pipelines.config.settings import Settings
 from pipelines.promotion.verdict import Verdict
 from pipelines.registry import ledger, mlflow_registry, publish
 
+PACKAGE = "package"  # the stage that makes the bundle: publication and gate wait for no other
 BUNDLE = "bundle"
 TRAINING = "data/training.parquet"
 RECENCY = "data/recency.json"

@@ -70,8 +70,7 @@ def retrain(
         extract.day(as_of)  # before the ledger is to note it as one
     if cause:
         _label(cause)
-    # MLflow takes seconds to import: it does so while the stages run in a process of their own
-    threading.Thread(target=importlib.import_module, args=("mlflow.tracking.client",), daemon=True).start()
+    threading.Thread(target=_import_ahead, daemon=True).start()
     base = _base_commit(settings, commit, use_uncommitted)
     model = workspace.params_at(settings.folder, base).model
     ran: list[Ran] = []
@@ -83,21 +82,23 @@ def retrain(
         place = workspace.create(settings, flow_run.id, base)
         environment = os.environ | settings.environment()
         try:
-            with dvc.runner(place.folder, environment) as runner:  # imports DVC while the source is asked
+            with dvc.runner(place.folder, environment) as runner:
                 pin(place, settings, as_of)
-                context = local.Context(runner, place, environment, Policy(without_worker, worker_deadline))
-                with decision.table_of_stages(ran, model), local.stages_run(context, settings, ran) as wait_for_reports:
-                    with runner.still():  # a report that ends now is entered into dvc.lock
-                        results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
+                context = local.Context(runner, place, Policy(without_worker, worker_deadline))
+                with decision.table_of_stages(ran, model):
+                    needed = dvc.needed_by(runner.stages, results.PACKAGE)
+                    local.run_stages(context, settings, needed, ran)
+                    results_commit = place.commit(f"Results of run {place.run_id}", "params.yaml", "dvc.lock")
                     confirm_lock()
                     noted.version = decision.publish(place, settings, results_commit, ran)
                     verdict = decision.decide(place, settings, noted.version)
                     noted.outcome = verdict.outcome
-                    # what follows is red by itself: the decision stands
+                    # the decision stands, whatever fails from here on
                     if verdict.finding == "awaits review":
                         decision.ask(settings, noted.version, return_state=True)
                     decision.tell(settings, noted.version, cause or "", return_state=True)
-                    decision.show(place, settings, noted.version, verdict, ran, wait_for_reports)
+                    reports = [stage for stage in runner.stages if stage not in needed]
+                    decision.show(context, settings, noted.version, verdict, reports, ran)
                     return ending.decided(settings, noted.version, verdict)
         except dvc.StageError as error:
             _leave_something_to_read(place, settings, model, error)
@@ -140,6 +141,12 @@ def _write_first_page(settings: Settings) -> None:
         reports.write_index(settings)
 
 
+def _import_ahead() -> None:
+    """DVC and MLflow take seconds to import: one does so while the source is asked, the other while the stages run."""
+    for module in ("dvc.repo", "mlflow.tracking.client"):
+        importlib.import_module(module)
+
+
 def _label(cause: str) -> None:
     """For whoever looks at the run; its parameter says the same, so nothing fails with it."""
     with suppress(EvergreenError), events.client("label the run") as prefect:
@@ -151,9 +158,7 @@ def _leave_something_to_read(place: Workspace, settings: Settings, model: str, e
     from prefect.artifacts import create_link_artifact
 
     page = site.write_red(settings.home / "site", model, place.run_id, error=str(error), reports=place.folder / results.REPORTS)
-    create_link_artifact(
-        f"{settings.site_url}/{page}", link_text="What stopped this run", key=decision.key_of(model, "stopped")
-    )
+    create_link_artifact(f"{settings.site_url}/{page}", link_text="What stopped this run", key=events.key_of(model, "stopped"))
 
 
 def _base_commit(settings: Settings, commit: str | None, use_uncommitted: bool) -> str:

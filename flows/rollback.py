@@ -1,7 +1,7 @@
 """Back to an earlier champion, at once: by the ledger and the bundle's own files, without waiting for MLflow or Prefect.
 
-What the world is told afterwards, MLflow's aliases among it, is a process of its own (`python -m flows.rollback`), which nobody
-waits for; what it does not get done, `doctor` and the next promotion do.
+MLflow's aliases, the first page and the event follow in a process of their own (`python -m flows.rollback`), which nobody waits
+for; what it does not get done, `doctor` and the next promotion do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOG = Path("logs") / "rollback.log"
 
 
 def roll_back(settings: Settings, model: str, number: int | None, *, actor: str, reason: str) -> Promotion:
-    """Make an earlier version champion, the one before the reigning champion by default; returns the ledger's row.
+    """Make an earlier version champion, the one before the current champion by default; returns the ledger's row.
 
     Raises:
         EvergreenError: there is none, or its bundle is missing or not what was published; what there is is listed. The
@@ -40,13 +40,9 @@ def roll_back(settings: Settings, model: str, number: int | None, *, actor: str,
     target = _target(past, versions, number)
     _check(settings, target, versions, past[-1].version)
     verdict = Verdict(tenures.ROLLED_BACK, f"{actor}: {reason}")
-    publish.record_decision(url, target, verdict, revision=past[-1].revision, actor=actor)
-    return _promotion(url, model, past[-1].revision + 1)
-
-
-def _promotion(url: str, model: str, revision: int) -> Promotion:
-    """The row that began an revision; others may have been written since."""
-    return next(row for row in ledger.history(url, model) if (row.revision, row.decision) == (revision, "promoted"))
+    row = publish.record_decision(url, target, verdict, revision=past[-1].revision, actor=actor)
+    assert row  # a promotion is always a row of its own
+    return row
 
 
 def _target(past: list[tenures.Tenure], versions: list[Version], number: int | None) -> Version:
@@ -107,17 +103,18 @@ def tell_later(settings: Settings, row: Promotion) -> None:
 
 
 def tell(settings: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
-    """Let the world know of a promotion; one thing that fails keeps the others from nothing."""
+    """Announce a promotion, and let MLflow's aliases and the first page follow it; each does so when another fails."""
     from flows import events, reports
 
-    row = _promotion(settings.promoter_url, model, revision)
+    history = ledger.history(settings.promoter_url, model)  # others may have promoted since
+    row = next(row for row in history if (row.revision, row.decision) == (revision, "promoted"))
 
     def aliases() -> None:
         for change in publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, model):
             say(f"MLflow: {change}")
 
     steps: tuple[Callable[[], object], ...] = (
-        lambda: events.emit(model, "promoted", events.promotion(row), api=settings.prefect_api_url),
+        lambda: events.announce_promotion(settings, row),
         aliases,
         lambda: reports.write_index(settings),
     )

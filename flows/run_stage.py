@@ -39,9 +39,10 @@ def stage(name: str, repository: str, ref: str) -> Any:
         try:
             with dvc.runner(place.folder, os.environ | settings.environment()) as runner:
                 watch.runner = runner
-                runner.exchange("repro", log.info, name)
+                for needed in dvc.needed_by(runner.stages, name):
+                    runner.run(needed.name, log.info, pull=True)
                 if workers.is_wanted(workers.look(own_id)):
-                    runner.exchange("push", log.info)
+                    runner.push()
         except dvc.StageError:
             if workers.is_wanted(workers.look(own_id)):
                 raise

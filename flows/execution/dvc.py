@@ -1,28 +1,20 @@
-"""DVC's graph, and its stages run one at a time in a process of their own.
+"""DVC's graph, and its stages run one at a time.
 
-The flow keeps one such process, in the workspace: DVC is imported once, its output is
-the stage's log, and when the flow dies, the end of its pipe ends the process with whatever it was running.
-
-The process is told a token, prints the stages, then obeys one order a line (`["run", "split"]`). What it prints is
-the log, up to a line that begins with the token: the closing record of the order.
+DVC works in the flow's own process: it knows the graph, what changed, what can be restored, and records results. The `cmd` of
+a stage is a plain process in a group of its own, and what it prints is the stage's log.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
+import logging
 import os
-import queue
-import re
-import secrets
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,11 +22,15 @@ from typing import Any
 from pipelines.config.errors import EvergreenError
 from pipelines.config.stage import TRANSIENT
 
-READ_PAUSES_S = (0.2, 0.5, 1.0)
-UNKNOWN = 3  # closes an order to restore what nobody has made yet
-# This code, and not the workspace's, which may be of another commit and speak another protocol. The stages are the
-# workspace's: they are run as `python -m`, which looks there first.
-OWN_MAIN = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from flows.execution.dvc import main; main()"
+Log = Callable[[str], None]
+# The flow holds the other end of stdin. When that is closed, also by a SIGKILL of the flow, the watcher in the background kills
+# the process group: itself, the command, and what the command started. It is there before the command is.
+GROUP = """
+exec 3<&0 </dev/null
+{ read -r line <&3; kill -9 0; } >/dev/null 2>&1 &
+exec 3<&-
+/bin/sh -c "$1"
+"""
 
 
 @dataclass(frozen=True)
@@ -45,11 +41,10 @@ class Stage:
     pool: str
     retries: int
     needs: tuple[str, ...] = ()  # stages whose outputs it reads
-    is_nonblocking: bool = False  # neither another stage nor the gate waits for it
 
 
 class StageError(EvergreenError):
-    """A stage ended red. Its text is what the stage said last."""
+    """A stage failed. Its text is what the stage printed last."""
 
 
 class TransientStageError(StageError):
@@ -57,158 +52,227 @@ class TransientStageError(StageError):
 
 
 class Runner:
-    """Runs the stages of one workspace, one at a time: threads that share it take turns.
+    """Runs the stages of one workspace, one command at a time: threads that share it take turns."""
 
-    Its process imports DVC at once, and reads the project when it is first asked for something.
-    """
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._turn = threading.RLock()
-        self._token = secrets.token_hex(16)  # nothing that a stage prints can be taken for a record
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        self._folder, self._environment = folder, environment | {"PATH": path}
+        self._command_turn, self._repo_turn = threading.Lock(), threading.RLock()
+        self._process: subprocess.Popen[str] | None = None
+        self._is_ended = False
 
     @cached_property
     def stages(self) -> list[Stage]:
-        """Every stage of dvc.yaml, each after those it depends on.
+        """Every stage of dvc.yaml, each after those it depends on. An internal API of DVC's: pinned, and tested.
 
         Raises:
-            StageError: DVC does not read this project, or a stage is `beside` that others wait for.
+            StageError: DVC does not read this project.
         """
-        rows, output = self._exchange_line(self._token, log=lambda _: None)
-        if rows is None:
-            raise StageError(f"DVC does not read this project. {_closing_words(output)}")
-        stages = [Stage(**row | {"needs": tuple(row["needs"])}) for row in rows]
-        needed = {name for stage in stages for name in stage.needs}
-        if wrong := [stage.name for stage in stages if stage.is_nonblocking and stage.name in needed]:
-            raise StageError(f"dvc.yaml: stages need what {', '.join(wrong)} makes: take `beside` out of its meta.")
-        return stages
+        import networkx
 
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """While this is held, no stage runs and nothing writes dvc.lock but its holder."""
-        with self._turn:
-            yield
+        with self._dvc("DVC does not read this project") as repo:
+            graph = repo.index.graph
+            nodes = networkx.lexicographical_topological_sort(graph.reverse(), key=lambda node: node.name)
+            return [_stage(node, needs=sorted(need.name for need in graph.successors(node))) for node in nodes]
 
-    def end(self) -> None:
-        """End the process and what it runs. The order that it is at, and every later one, fails."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def run(self, name: str, log: Callable[[str], None]) -> bool:
+    def run(self, name: str, log: Log, *, pull: bool = False) -> bool:
         """Run a stage unless its results are known; returns whether it had to run.
 
+        Args:
+            pull: look for results in the DVC remote as well.
+
         Raises:
-            TransientStageError: the stage says that running it again can help.
+            TransientStageError: the stage says that running it again can help, or the remote is away.
             StageError: it failed otherwise.
         """
-        output = self._run(["run", name], log)
-        return f"Running stage '{name}':" in output  # DVC's return value counts what it restored, too
+        with self._command_turn:
+            if self._restored(name, pull, f"Stage {name} failed", StageError):
+                return False
+            with self._dvc(f"Stage {name} failed") as repo:
+                node = self._load(repo, name)
+                with repo.lock:
+                    node.remove_outs()
+            for command in node.cmd if isinstance(node.cmd, list) else node.cmd.splitlines():
+                self._run_command(name, command, Path(node.wdir), log)
+            self.record(name)
+            return True
 
-    def run_unrecorded(self, name: str, log: Callable[[str], None]) -> None:
-        """Run a stage's command on what lies here, and leave DVC's books alone: another runner can work meanwhile, and
-        `record` what was made.
-
-        Raises:
-            TransientStageError, StageError: as `run`.
-        """
-        self._run(["assist", name], log)
-
-    def record(self, name: str, log: Callable[[str], None]) -> None:
-        """Enter what lies here as a stage's results, as if `run` had made them."""
-        status, output = self._order(["record", name], log)
-        if status:
-            raise StageError(f"The results of {name} could not be kept. {_closing_words(output)}")
-
-    def _run(self, order: list[Any], log: Callable[[str], None]) -> list[str]:
-        """What the stage said."""
-        status, output = self._order(order, log)
-        if status:
-            kind = TransientStageError if status == TRANSIENT else StageError
-            raise kind(f"Stage {order[1]} failed{_cause(status)}. {_closing_words(output)}")
-        return output
-
-    def restore(self, name: str, log: Callable[[str], None], *, pull: bool = False) -> bool:
+    def restore(self, name: str, *, pull: bool = False) -> bool:
         """Bring a stage's results in without running it; returns whether they were known.
 
         Args:
             pull: look for them in the DVC remote as well, where another machine may have pushed them.
         """
-        status, output = self._order(["pull" if pull else "restore", name], log)
-        if status not in {0, UNKNOWN}:
-            raise TransientStageError(f"The results of {name} could not be restored. {_closing_words(output)}")
-        return status == 0
+        return self._restored(name, pull, f"The results of {name} could not be restored", TransientStageError)
 
-    def exchange(self, what: str, log: Callable[[str], None], name: str = "") -> None:
-        """Move results between machines through the DVC remote, by content.
+    def record(self, name: str) -> None:
+        """Enter the files of the workspace as a stage's results (`dvc commit`)."""
+        with self._dvc(f"The results of {name} could not be recorded") as repo, repo.lock:
+            node = self._load(repo, name)
+            node.save()
+            node.commit()
+            node.dump(update_pipeline=False)
 
-        Args:
-            what: `push` what this workspace has; `repro` a stage from what others have pushed.
-        """
-        status, output = self._order([what, name], log)
-        if status:
-            raise TransientStageError(f"dvc {what} {name} failed. {_closing_words(output)}")
+    def push(self) -> None:
+        """Put results where other machines find them by content: in the DVC remote."""
+        with self._dvc("dvc push failed", TransientStageError) as repo:
+            repo.push(run_cache=True)
 
-    def _order(self, order: list[Any], log: Callable[[str], None]) -> tuple[int, list[str]]:
-        with self._turn:
-            _ = self.stages  # the first thing that its process is to be asked
-            status, output = self._exchange_line(json.dumps(order), log)
-        return (1 if status is None else status), output
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """While this is held, nothing writes dvc.lock but its holder; a command that runs goes on."""
+        with self._repo_turn:
+            yield
 
-    def _exchange_line(self, line: str, log: Callable[[str], None]) -> tuple[Any, list[str]]:
-        """Send a line; the record that answers it (None: the process ended without one), and what was said before."""
-        assert self._process.stdin and self._process.stdout
-        output: list[str] = []
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        for answer in self._process.stdout:
-            if answer.startswith(self._token):
-                return json.loads(answer[len(self._token) :]), output
-            if answer.strip():
-                output.append(answer.rstrip("\n"))
-                log(output[-1])
-        output.append(f"The stage process ended with {self._process.wait()}: it was killed, or ran out of memory.")
-        return None, output
+    def end(self) -> None:
+        """End the command that runs, and what it started. No other begins."""
+        self._is_ended = True
+        if self._process:
+            _kill_group(self._process)
+
+    def close(self) -> None:
+        """Release what DVC holds open."""
+        if "_repo" in self.__dict__:
+            self._repo.close()
+
+    @cached_property
+    def _repo(self) -> Any:
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # its progress is for terminals
+        repo = Repo(str(self._folder))
+        repo.stage_cache = _stage_cache(repo)
+        return repo
+
+    def _load(self, repo: Any, name: str) -> Any:
+        """A stage as DVC knows it. By an absolute path: the flow's current folder has a dvc.yaml, too."""
+        return repo.stage.load_one(path=str(self._folder / "dvc.yaml"), name=name)
+
+    def _restored(self, name: str, pull: bool, problem: str, error: type[StageError]) -> bool:
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        with self._dvc(problem, TransientStageError if pull else error) as repo:
+            with repo.lock:
+                node = self._load(repo, name)
+                if not node.changed():
+                    return True
+                if pull:
+                    repo.stage_cache.pull(None)
+                try:
+                    repo.stage_cache.restore(node, pull=pull)
+                except RunCacheNotFoundError:
+                    return False
+            self.record(name)
+            return True
+
+    @contextmanager
+    def _dvc(self, problem: str, kind: type[StageError] = StageError) -> Iterator[Any]:
+        """DVC's project for one thread at a time; whatever DVC and its remotes raise is raised as `kind`."""
+        with self._repo_turn:
+            try:
+                yield self._repo
+            except EvergreenError:
+                raise
+            except Exception as error:  # DVC's own errors, a full disk, a remote's client
+                raise kind(f"{problem}. {'; '.join(_reasons(error))}") from error
+
+    def _run_command(self, name: str, command: str, folder: Path, log: Log) -> None:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", GROUP, "sh", command],
+            cwd=folder,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._process, output = process, list[str]()
+        if self._is_ended:  # between the two
+            _kill_group(process)
+        reaper = threading.Thread(target=_kill_group_after, args=(process,), daemon=True)
+        reaper.start()
+        try:
+            assert process.stdout
+            with process.stdout:
+                for line in process.stdout:
+                    if line.strip():
+                        output.append(line.rstrip("\n"))
+                        log(output[-1])
+        finally:
+            _kill_group(process)
+            reaper.join()
+        if self._is_ended:
+            raise StageError(f"Stage {name} was killed: the run that it is part of ended.")
+        if process.returncode:
+            kind = TransientStageError if process.returncode == TRANSIENT else StageError
+            raise kind(f"Stage {name} failed{_cause(process.returncode)}. {_last_words(output)}")
 
 
 @contextmanager
 def runner(folder: Path, environment: dict[str, str]) -> Iterator[Runner]:
-    """A runner for the workspace in `folder`; ends, with everything it started, when the block does.
+    """A runner for the workspace in `folder`; what it started has ended when the block does.
 
-    `python` in the stages' commands is this interpreter.
+    `python` in the stages' commands is this interpreter. DVC is imported, and the project read, when it is first needed.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    process = subprocess.Popen(
-        [sys.executable, "-c", OWN_MAIN],
-        cwd=folder,
-        env=environment | {"PATH": path},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    reaper = threading.Thread(target=_end_with, args=(process,), daemon=True)
-    reaper.start()
+    stages_runner = Runner(folder, environment)
     try:
-        yield Runner(process)
+        yield stages_runner
     finally:
-        assert process.stdin and process.stdout
-        process.stdin.close()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        reaper.join()
-        process.stdout.close()
+        stages_runner.end()
+        stages_runner.close()
 
 
-def _end_with(process: subprocess.Popen[str]) -> None:
-    """A stage whose parent was killed would run on, and hold the pipe that we read."""
+def needed_by(stages: Sequence[Stage], target: str) -> list[Stage]:
+    """The stages that a stage waits for, in order, and the stage itself.
+
+    Raises:
+        StageError: there is no such stage.
+    """
+    if target not in {stage.name for stage in stages}:
+        raise StageError(
+            f"dvc.yaml has no stage {target}, only {', '.join(stage.name for stage in stages)}. Put it back there."
+        )
+    names = {target}
+    for stage in reversed(stages):
+        if stage.name in names:
+            names |= set(stage.needs)
+    return [stage for stage in stages if stage.name in names]
+
+
+def _stage_cache(repo: Any) -> Any:
+    """DVC's cache of runs, which takes the current folder for the project's: here it takes the project's."""
+    from dvc.stage import PipelineStage, create_stage
+    from dvc.stage.cache import StageCache
+    from dvc.stage.loader import StageLoader
+
+    class ProjectStageCache(StageCache):  # type: ignore[misc, unused-ignore]
+        def _create_stage(self, cache: Any, wdir: str | None = None) -> Any:
+            paths = {"path": str(Path(repo.root_dir) / "dvc.yaml"), "wdir": wdir or repo.root_dir}
+            outs = [out["path"] for out in cache["outs"]]
+            node = create_stage(PipelineStage, repo=repo, cmd=cache["cmd"], outs=outs, **paths)
+            StageLoader.fill_from_lock(node, cache)
+            return node
+
+    return ProjectStageCache(repo)
+
+
+def _stage(node: Any, needs: Sequence[str]) -> Stage:
+    meta = node.meta or {}
+    return Stage(node.name, meta.get("pool", "cpu"), int(meta.get("retries", 0)), needs=tuple(needs))
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    """Have the watcher of a command kill its group; again is nothing."""
+    assert process.stdin
+    process.stdin.close()
+
+
+def _kill_group_after(process: subprocess.Popen[str]) -> None:
+    """What a command started may outlive it, and hold the pipe that its output is read from."""
     process.wait()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process)
 
 
 def _cause(status: int) -> str:
@@ -217,146 +281,15 @@ def _cause(status: int) -> str:
     return f" (ended by signal {number}; out of memory?)" if number in {signal.SIGKILL, signal.SIGTERM} else ""
 
 
-def _closing_words(output: list[str]) -> str:
+def _last_words(output: list[str]) -> str:
     """From the stage's own ERROR on, else its last lines."""
     errors = [index for index, line in enumerate(output) if line.startswith("ERROR: ")]
     text = output[errors[-1] :] if errors else output[-20:]
     return "\n".join(text).removeprefix("ERROR: ")
 
 
-def _read() -> tuple[Any, list[Stage]]:
-    """The project and its stages. Another runner of the workspace may be in the middle of writing dvc.lock, so what cannot be
-    read is read again."""
-    from dvc.repo import Repo
-
-    for pause in READ_PAUSES_S:
-        try:
-            repo = Repo(".")
-            return repo, _stages(repo)
-        except Exception:
-            time.sleep(pause)
-    repo = Repo(".")
-    return repo, _stages(repo)
-
-
-def _stages(repo: Any) -> list[Stage]:
-    """Every stage of dvc.yaml, each after those it depends on. An internal API of DVC's: pinned, and tested."""
-    import networkx
-
-    graph = networkx.lexicographical_topological_sort(repo.index.graph.reverse(), key=lambda stage: stage.addressing)
-    return [_stage(stage, needs=repo.index.graph.successors(stage)) for stage in graph]
-
-
-def _stage(stage: Any, needs: Iterable[Any]) -> Stage:
-    meta = stage.meta or {}
-    return Stage(
-        stage.addressing,
-        meta.get("pool", "cpu"),
-        int(meta.get("retries", 0)),
-        needs=tuple(sorted(need.addressing for need in needs)),
-        is_nonblocking=bool(meta.get("beside", False)),
-    )
-
-
-def _obey(repo: Any, what: str, name: str) -> int:
-    """Carry out one order; its closing record, which is 0 or the exit code of the stage."""
-    from dvc.exceptions import DvcException
-
-    try:
-        if what == "run":
-            repo.reproduce(name, single_item=True)
-        elif what == "repro":
-            repo.reproduce(name, pull=True)
-        elif what in {"restore", "pull"}:
-            return _restore(repo, name, pull=what == "pull")
-        elif what == "push":
-            repo.push(run_cache=True)
-        elif what == "assist":
-            _assist(repo, name)
-        elif what == "record":
-            repo.commit(name, force=True)
-    except DvcException as error:
-        return _status(error)
-    except Exception as error:  # a full disk, say: the flow is to hear of it, and the order to be closed
-        print(f"ERROR: {type(error).__name__} in dvc {what} {name}: {error}", flush=True)
-        return 1
-    return 0
-
-
-def _assist(repo: Any, name: str) -> None:
-    """Run a stage's command on its inputs, outside DVC's books."""
-    from dvc.stage.run import cmd_run
-
-    stage = next(node for node in repo.index.stages if node.addressing == name)  # as it was read: dvc.lock may be written now
-    for needed in stage.deps:
-        if not needed.exists:
-            repo.pull(needed.def_path)
-    cmd_run(stage)
-
-
-def _restore(repo: Any, name: str, *, pull: bool) -> int:
-    """Bring a stage's results in and enter them into dvc.lock; UNKNOWN where `reproduce` would have to run it."""
-    from dvc.stage.cache import RunCacheNotFoundError
-
-    with repo.lock:
-        if pull:
-            repo.stage_cache.pull(None)
-        try:
-            repo.stage_cache.restore(repo.stage.load_one(name=name), pull=pull)
-        except RunCacheNotFoundError:
-            return UNKNOWN
-    repo.reproduce(name, single_item=True)
-    return 0
-
-
-def _status(error: BaseException | None) -> int:
-    """The exit code of the stage, where it was the stage that failed."""
-    reasons = []
+def _reasons(error: BaseException | None) -> Iterator[str]:
+    """What an error and its causes say."""
     while error is not None:
-        reasons.append(str(error))
+        yield str(error) or type(error).__name__
         error = error.__cause__
-    exited = re.search(r"exited with (-?\d+)", " ".join(reasons))
-    if not exited:
-        print(f"ERROR: DVC: {'; '.join(reasons)}", flush=True)
-    return int(exited[1]) if exited else 1
-
-
-def _orders() -> queue.Queue[str | None]:
-    """Lines of stdin, and None at its end. When it ends while a stage runs, the flow is gone: this process and the stage
-    go too."""
-    waiting: queue.Queue[str | None] = queue.Queue()
-    lines = os.fdopen(os.dup(0))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a stage that reads its input must not read our orders
-
-    def read() -> None:
-        for line in lines:
-            waiting.put(line.strip())
-        if waiting.unfinished_tasks:
-            os.killpg(0, signal.SIGKILL)
-        waiting.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    return waiting
-
-
-def main() -> None:
-    from dvc.exceptions import DvcException
-
-    importlib.import_module("dvc.repo")  # while nobody asks for anything yet
-    orders = _orders()
-    token = orders.get()
-    if token is None:  # nobody had anything to ask
-        return
-
-    def answer(record: Any) -> None:
-        orders.task_done()
-        print(f"\n{token}{json.dumps(record)}", flush=True)  # a stage may have ended within a line
-
-    try:
-        repo, stages = _read()
-        with repo:
-            answer([asdict(stage) for stage in stages])
-            while (order := orders.get()) is not None:
-                answer(_obey(repo, *json.loads(order)))
-    except DvcException as error:
-        sys.exit(f"ERROR: {error}")

@@ -55,11 +55,11 @@ def tag_of(run_id: str) -> str:
     return f"retrain:{run_id}"
 
 
-def prepare(stage: dvc.Stage, runner: dvc.Runner, place: Workspace, log: Any) -> None:
+def prepare(stage: dvc.Stage, runner: dvc.Runner, workspace: Workspace) -> None:
     """Put where another machine finds them: the results so far, and the ref that names them."""
-    with runner.still():
-        runner.exchange("push", log.debug)
-        place.commit(f"Before stage {stage.name} of run {place.run_id}", "params.yaml", "dvc.lock")
+    with runner.lock():
+        runner.push()
+        workspace.commit(f"Before stage {stage.name} of run {workspace.run_id}", "params.yaml", "dvc.lock")
 
 
 def parameters_of(stage: dvc.Stage, place: Workspace) -> dict[str, str]:

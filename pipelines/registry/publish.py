@@ -166,15 +166,24 @@ def decide(
     return verdict
 
 
-def record_decision(url: str, version: ledger.Version, verdict: Verdict, *, revision: int, actor: str) -> None:
-    """The verdict as a row of the ledger. `revision` is that of the champion it was judged against, 0 for none."""
+def record_decision(
+    url: str, version: ledger.Version, verdict: Verdict, *, revision: int, actor: str
+) -> ledger.Promotion | None:
+    """The verdict as a row of the ledger; None for a rejection that is its newest row already.
+
+    Args:
+        revision: that of the champion the version was judged against; 0 for none.
+    """
     decision: dict[str, Any] = {"actor": actor, "reason": verdict.headline, "verdict": verdict.to_dict()}
     stage.fault("promote:before")
     if verdict.outcome == "promoted":
-        ledger.promote(url, version.model, version.version, expected_revision=revision, **decision)
+        row: ledger.Promotion | None = ledger.promote(
+            url, version.model, version.version, expected_revision=revision, **decision
+        )
     else:
-        ledger.record_rejection(url, version.model, version.version, revision=revision, **decision)
+        row = ledger.record_rejection(url, version.model, version.version, revision=revision, **decision)
     stage.fault("promote:after")
+    return row
 
 
 def reconcile(url: str, tracking_uri: str, model: str) -> list[str]:

@@ -80,9 +80,9 @@ def few_stages(without_worker: str, worker_deadline: float) -> None:
     try:
         environment = os.environ | here.environment()
         with dvc.runner(place.folder, environment) as runner:
-            means = local.Means(runner, place, environment, Policy(without_worker, worker_deadline))
-            with local.stages_run(means, here, ran):
-                place.commit("Results", "params.yaml", "dvc.lock")
+            context = local.Context(runner, place, Policy(without_worker, worker_deadline))
+            local.run_stages(context, here, runner.stages, ran)
+            place.commit("Results", "params.yaml", "dvc.lock")
         print("LAST", json.dumps((place.folder / "last.txt").read_text()))
     finally:
         print("RAN", json.dumps([asdict(one) | {"text": one.text()} for one in ran]), flush=True)

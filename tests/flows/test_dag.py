@@ -1,10 +1,9 @@
-"""The graph as the flow reads it, and the process that runs its stages."""
+"""The graph as the flow reads it, and the processes of its stages."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 from flows.execution import dvc
 from flows.execution.workspace import git
-from pipelines.config.errors import EvergreenError
 from tests.support.clones import REPOSITORY, bare_environment, wait_for
 
 DVC_YAML = """
@@ -36,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
     """A project of two stages, written in the wrong order."""
     git(tmp_path, "init", "--quiet")
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc" / "config").write_text(f"[core]\n    analytics = false\n    site_cache_dir = {tmp_path / 'site'}\n")
+    config = f"[core]\n    analytics = false\n    site_cache_dir = {tmp_path / 'site'}\n    remote = near\n"
+    (tmp_path / ".dvc" / "config").write_text(config + f"['remote \"near\"']\n    url = {tmp_path / 'remote'}\n")
     (tmp_path / "flows").symlink_to(REPOSITORY / "flows")
     (tmp_path / "pipelines").symlink_to(REPOSITORY / "pipelines")
     (tmp_path / "params.yaml").write_text("n: 1\n")
@@ -55,28 +54,15 @@ def test_stages_come_after_those_they_depend_on_with_pool_and_retries(folder: Pa
 
 def test_a_stage_is_restored_where_its_results_are_known_and_else_not_run(folder: Path) -> None:
     with dvc.runner(folder, bare_environment()) as runner:
-        assert not runner.restore("first", print)
+        assert not runner.restore("first")
         assert not (folder / "first.txt").exists()
         runner.run("first", print)
     (folder / "first.txt").unlink()
     (folder / "dvc.lock").unlink()
     with dvc.runner(folder, bare_environment()) as runner:
-        assert runner.restore("first", print)
+        assert runner.restore("first")
         assert (folder / "first.txt").read_text() == "1\n"
         assert "first:" in (folder / "dvc.lock").read_text()
-
-
-def test_a_lock_file_that_another_runner_is_writing_is_read_again(folder: Path) -> None:
-    with dvc.runner(folder, bare_environment()) as runner:
-        runner.run("first", print)
-    lock = folder / "dvc.lock"
-    whole = lock.read_text()
-    lock.write_text(whole[: len(whole) // 2] + "  {")
-    mended = threading.Timer(1.2, lock.write_text, [whole])
-    mended.start()
-    with dvc.runner(folder, bare_environment()) as runner:
-        runner.run_unrecorded("first", print)
-    mended.join()
 
 
 def test_a_stage_that_was_changed_is_not_restored(folder: Path) -> None:
@@ -84,30 +70,54 @@ def test_a_stage_that_was_changed_is_not_restored(folder: Path) -> None:
         runner.run("first", print)
     (folder / "params.yaml").write_text("n: 2\n")
     with dvc.runner(folder, bare_environment()) as runner:
-        assert not runner.restore("first", print)
+        assert not runner.restore("first")
 
 
-def test_threads_take_turns(folder: Path) -> None:
-    """Two orders on one line would mix their logs, and answer each other."""
-    write(folder, "echo begun && sleep 1 && echo 1 > first.txt && echo ended")
-    said: list[str] = []
+def test_commands_of_two_threads_take_turns_and_dvc_does_not_wait_for_them(folder: Path) -> None:
+    write(folder, "echo started && sleep 1 && echo 1 > first.txt && echo ended")
+    log: list[str] = []
     with dvc.runner(folder, bare_environment()) as runner, ThreadPoolExecutor() as pool:
-        running = pool.submit(runner.run, "first", said.append)
-        wait_for(lambda: "begun" in said, 10, "the first stage")
-        with runner.still():
-            assert "ended" in said
+        running = pool.submit(runner.run, "first", log.append)
+        wait_for(lambda: "started" in log, 10, "the first stage")
+        waiting = pool.submit(runner.run, "first", log.append)
+        with runner.lock():
+            assert not runner.restore("first")
+        assert "ended" not in log
         assert running.result()
+        assert not waiting.result()
+    assert log == ["started", "ended"]
 
 
-def test_a_runner_that_is_ended_fails_its_order(folder: Path) -> None:
-    write(folder, "echo begun && exec sleep 600")
-    said: list[str] = []
+def test_dvc_works_from_threads_and_whatever_the_current_folder_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = folder.parent / "other"
+    other.mkdir()
+    (other / "dvc.yaml").write_text("stages: {first: {cmd: exit 9}}")
+    monkeypatch.chdir(other)
+    with dvc.runner(folder, bare_environment()) as runner:
+        assert [stage.name for stage in runner.stages] == ["first", "second"]
+        for name in ("first", "second"):
+            with ThreadPoolExecutor() as pool:
+                assert pool.submit(runner.run, name, print).result()
+        (folder / "second.txt").unlink()
+        assert runner.restore("second")
+        runner.push()
+    assert list((folder / "remote").rglob("runs/*/*/*"))  # for equal runs on other machines
+    assert (folder / "second.txt").read_text() == "1\n"
+    assert [path.name for path in other.iterdir()] == ["dvc.yaml"]
+
+
+def test_a_runner_that_is_ended_ends_its_command_and_starts_no_other(folder: Path) -> None:
+    write(folder, "echo started && exec sleep 600")
+    log: list[str] = []
     with dvc.runner(folder, bare_environment()) as runner, ThreadPoolExecutor() as pool:
-        running = pool.submit(runner.run, "first", said.append)
-        wait_for(lambda: "begun" in said, 10, "the first stage")
+        running = pool.submit(runner.run, "first", log.append)
+        wait_for(lambda: "started" in log, 10, "the first stage")
         runner.end()
         with pytest.raises(dvc.StageError, match="was killed"):
             running.result(timeout=5)
+        with pytest.raises(dvc.StageError, match="was killed"):
+            runner.run("first", log.append)
+    assert not (folder / "first.txt").exists()
 
 
 def test_a_stage_runs_once_and_its_output_is_its_log(folder: Path) -> None:
@@ -137,15 +147,16 @@ def test_exit_code_75_says_that_running_again_can_help(folder: Path) -> None:
         assert runner.run("first", lambda _: None)
 
 
-def test_a_stage_process_that_is_killed_is_named_and_leaves_no_stage(folder: Path) -> None:
-    write(folder, "echo $$ > pid && kill -9 $PPID && exec sleep 600")
-    with dvc.runner(folder, bare_environment()) as runner, pytest.raises(EvergreenError, match="was killed, or ran"):
+@pytest.mark.parametrize("end", ["kill -9 $PPID", "exit 1"])
+def test_a_stage_that_dies_leaves_no_process_behind(folder: Path, end: str) -> None:
+    write(folder, f"sleep 600 & echo $! > pid; {end}; exec sleep 600")
+    with dvc.runner(folder, bare_environment()) as runner, pytest.raises(dvc.StageError, match="Stage first failed"):
         runner.run("first", lambda _: None)
     wait_for(lambda: not psutil.pid_exists(int((folder / "pid").read_text())), 5, "the end of the stage")
 
 
 def test_nothing_of_a_stage_outlives_a_killed_flow(folder: Path) -> None:
-    write(folder, "echo $$ > pid && sleep 600 && touch first.txt")
+    write(folder, "sleep 600 & echo $$ > pid && sleep 600 && touch first.txt")
     flow = "import os; from pathlib import Path; from flows.execution import dvc\n"
     flow += "with dvc.runner(Path.cwd(), dict(os.environ)) as runner: runner.run('first', print)"
     killed = subprocess.Popen([sys.executable, "-c", flow], cwd=folder, env=bare_environment(), stdout=subprocess.DEVNULL)
@@ -159,13 +170,56 @@ def test_nothing_of_a_stage_outlives_a_killed_flow(folder: Path) -> None:
     assert alive == []
 
 
-@pytest.mark.parametrize("words", ["printf 'half a line'", "printf '\\0360\\n'", "env", "cat"])
-def test_nothing_that_a_stage_prints_or_reads_is_taken_for_the_protocol(folder: Path, words: str) -> None:
+@pytest.mark.parametrize("words", ["printf 'half a line'", "printf '\\0360\\n'", "cat"])
+def test_whatever_a_stage_prints_or_reads_it_fails_by_its_exit_code(folder: Path, words: str) -> None:
     write(folder, f"{words}; exit 3")
     with dvc.runner(folder, bare_environment()) as runner:
         for _ in "twice":
             with pytest.raises(dvc.StageError, match="Stage first failed"):
                 runner.run("first", lambda _: None)
+
+
+def test_results_are_recorded_and_known_to_an_equal_run(folder: Path) -> None:
+    with dvc.runner(folder, bare_environment()) as runner:
+        runner.run("first", print)
+        (folder / "second.txt").write_text("1\n")
+        runner.record("second")
+        assert not runner.run("second", print)
+    for name in ("first.txt", "second.txt", "dvc.lock"):
+        (folder / name).unlink()
+    with dvc.runner(folder, bare_environment()) as runner:
+        assert not runner.run("first", print)
+        assert runner.restore("second")
+    assert (folder / "second.txt").read_text() == "1\n"
+
+
+def test_a_stage_writes_a_new_file_and_not_into_the_cache(folder: Path) -> None:
+    write(folder, "test ! -e first.txt && echo 1 > first.txt")
+    with dvc.runner(folder, bare_environment()) as runner:
+        runner.run("first", print)
+        (folder / "params.yaml").write_text("n: 2\n")
+        assert runner.run("first", print)
+
+
+def test_a_stage_that_does_not_make_its_output_fails(folder: Path) -> None:
+    write(folder, "echo nothing")
+    with (
+        dvc.runner(folder, bare_environment()) as runner,
+        pytest.raises(dvc.StageError, match=r"results of first.*output.*first\.txt.*not exist"),
+    ):
+        runner.run("first", print)
+
+
+def test_what_a_stage_needs_is_listed_in_order_and_nothing_else() -> None:
+    stages = [
+        dvc.Stage("extract", "cpu", 2),
+        dvc.Stage("train@mlp", "gpu", 0, needs=("extract",)),
+        dvc.Stage("report", "cpu", 0, needs=("train@mlp",)),
+        dvc.Stage("package", "cpu", 0, needs=("train@mlp",)),
+    ]
+    assert [stage.name for stage in dvc.needed_by(stages, "package")] == ["extract", "train@mlp", "package"]
+    with pytest.raises(dvc.StageError, match="no stage pack, only extract"):
+        dvc.needed_by(stages, "pack")
 
 
 def test_a_stage_that_was_killed_is_said_to_be(folder: Path) -> None:
@@ -181,38 +235,3 @@ def test_a_dag_that_dvc_cannot_read_is_explained(folder: Path) -> None:
         pytest.raises(dvc.StageError, match=r"DVC does not read this project.*dvc\.yaml"),
     ):
         _ = runner.stages
-
-
-def test_a_stage_that_others_need_cannot_run_beside_them(folder: Path) -> None:
-    text = (folder / "dvc.yaml").read_text()
-    (folder / "dvc.yaml").write_text(text.replace("meta: {retries: 2}", "meta: {beside: true}"))
-    with dvc.runner(folder, bare_environment()) as runner, pytest.raises(dvc.StageError, match=r"need what first makes: take"):
-        _ = runner.stages
-
-
-def test_what_another_runner_made_meanwhile_is_recorded_as_if_it_had_been_run(folder: Path) -> None:
-    with dvc.runner(folder, bare_environment()) as runner, dvc.runner(folder, bare_environment()) as apart:
-        runner.run("first", print)
-        apart.run_unrecorded("second", print)
-        assert "second:" not in (folder / "dvc.lock").read_text()
-        runner.record("second", print)
-        assert "second:" in (folder / "dvc.lock").read_text()
-        assert not runner.run("second", print)
-    (folder / "second.txt").unlink()
-    (folder / "dvc.lock").unlink()
-    with dvc.runner(folder, bare_environment()) as runner:  # an equal run elsewhere restores it
-        assert runner.restore("first", print)
-        assert runner.restore("second", print)
-    assert (folder / "second.txt").read_text() == "1\n"
-
-
-def test_an_unrecorded_run_fails_in_the_stages_own_words(folder: Path) -> None:
-    write(folder, "\"echo 'ERROR: no room'; exit 1\"")
-    with dvc.runner(folder, bare_environment()) as runner, pytest.raises(dvc.StageError, match=r"Stage first failed\. no room"):
-        runner.run_unrecorded("first", print)
-
-
-def test_a_runner_that_nobody_asks_anything_ends(folder: Path) -> None:
-    with dvc.runner(folder, bare_environment()) as runner:
-        process = runner._process
-    assert process.returncode == 0

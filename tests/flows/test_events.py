@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from tests.support.ledgers import register
 
 
 @contextmanager
-def answering(status: int) -> Iterator[str]:
-    """Address of a server that answers every POST with this status."""
+def answering(status: int, bodies: list[bytes] | None = None) -> Iterator[str]:
+    """Address of a server that answers every POST with this status, and keeps what was posted."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the client asks for a CSRF token first: there is none
@@ -27,7 +28,9 @@ def answering(status: int) -> Iterator[str]:
             self.end_headers()
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if bodies is not None:
+                bodies.append(body)
             self.send_response(status)
             self.end_headers()
 
@@ -94,3 +97,15 @@ def test_a_promotion_is_told_with_its_predecessor_and_reason(ledger_url: str) ->
     model = register(ledger_url, "a").model
     row = ledger.promote(ledger_url, model, 1, expected_revision=0, actor="me", reason="It is better.", verdict={})
     assert events.promotion(row) == {"version": "1", "why": "v1 is champion. It is better."}
+
+
+def test_a_new_champion_is_announced_to_the_server_of_the_settings(ledger_url: str, tmp_path) -> None:
+    ledger.migrate(ledger_url)
+    model, bodies = register(ledger_url, "a").model, list[bytes]()
+    row = ledger.promote(ledger_url, model, 1, expected_revision=0, actor="me", reason="It is better.", verdict={})
+    with answering(204, bodies) as api:
+        events.announce_promotion(Settings(tmp_path, tmp_path, prefect_api_url=api), row, cause="2025-10")
+    ((event,),) = [json.loads(body) for body in bodies]
+    assert event["event"] == "evergreen.promoted"
+    assert event["resource"]["prefect.resource.id"] == f"evergreen.model.{model}"
+    assert (event["payload"]["why"], event["payload"]["cause"]) == ("v1 is champion. It is better.", "2025-10")

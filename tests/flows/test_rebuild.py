@@ -9,7 +9,6 @@ import pytest
 
 from flows import rebuild
 from flows.execution import cached
-from flows.execution.dvc import Stage
 from pipelines.config.errors import EvergreenError
 from pipelines.registry import ledger
 from tests.support import small_clone
@@ -29,16 +28,6 @@ def bring(settings, rows_sha256: str = hashlib.sha256(ROWS).hexdigest()) -> Path
         rebuild._bring(settings, version, rows_sha256, place)
         assert (place.folder / rebuild.ROWS).read_bytes() == ROWS
     return place.folder
-
-
-def test_what_the_bundle_waits_for_is_run_and_nothing_beside_it():
-    stages = [
-        Stage("extract", "cpu", 2),
-        Stage("train@mlp", "gpu", 0, needs=("extract",)),
-        Stage("report", "cpu", 0, needs=("train@mlp",), beside=True),
-        Stage("package", "cpu", 0, needs=("train@mlp",)),
-    ]
-    assert rebuild._needed(stages) == ["extract", "train@mlp", "package"]
 
 
 def test_a_workspace_has_an_empty_cache_of_its_own_and_is_gone_afterwards(settings):
