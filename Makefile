@@ -88,6 +88,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 # known vulnerabilities of what the lock names; the tool has an environment of its own
 audit: setup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -53,8 +54,8 @@ def collect(settings: Settings, *, delete: bool, clones: Sequence[Path], say: Sa
 
 def _collectable(at: Ground, clones: Sequence[Path], say: Say) -> list[Garbage]:
     """What can go; of a kind that cannot be looked through it is said why."""
-    kinds: list[Callable[[], Iterable[Garbage]]] = [lambda finder=finder: finder(at) for finder in FINDERS]
-    kinds.append(lambda: cache_sweep.cache(at, clones))
+    kinds: list[Callable[[], Iterable[Garbage]]] = [partial(finder, at) for finder in FINDERS]
+    kinds.append(partial(cache_sweep.cache, at, clones))
     items = []
     for kind in kinds:
         try:

@@ -97,7 +97,8 @@ def _columns(both: Sequence[Facts]) -> Iterator[str]:
         for side in both
     ]
     yield _line("how many", [str(len(kind)) for kind in kinds])
-    yield from _changes(*kinds, "column")
+    first, second = kinds
+    yield from _changes(first, second, "column")
 
 
 def _candidates(side: Facts) -> str:

@@ -65,8 +65,16 @@ def minimum_detectable(settings: Settings, pin: extract.Pin, config: params.Para
     except EvergreenError as error:  # a pin needs the source alone
         verdicts, reuse, note = [], 1, f" The ledger was not asked: {error}"
     rows, entities = pin.newest
-    settings = {"evaluate": config.evaluate, "promotion": config.promotion, "dated": config.data.time is not None}
-    return detection.minimum_detectable_effect(verdicts, entities=entities, rows=rows, reuse=reuse, **settings).message + note
+    effect = detection.minimum_detectable_effect(
+        verdicts,
+        entities=entities,
+        rows=rows,
+        reuse=reuse,
+        evaluate=config.evaluate,
+        promotion=config.promotion,
+        dated=config.data.time is not None,
+    )
+    return effect.message + note
 
 
 def windows(settings: Settings, model: str) -> list[dict[str, Any]]:
@@ -105,11 +113,11 @@ def window_lines(rows: Sequence[Mapping[str, Any]], model: str) -> str:
     return "\n".join(lines)
 
 
-def _counts(rows: dict) -> str:
+def _counts(rows: Mapping[str, Any]) -> str:
     return f"{rows['rows']:,} rows of {rows['entities']:,} entities, {rows['positives']:,} positive"
 
 
-def _metric(evaluation: dict, candidate: str) -> dict[str, float | None]:
+def _metric(evaluation: Mapping[str, Any], candidate: str) -> dict[str, float | None]:
     return newest_metrics(evaluation["candidates"][candidate])[evaluation["metric"]]
 
 

@@ -27,7 +27,8 @@ from pipelines.training.fitting.folds import as_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.config.params import Params, Section
+    from pipelines.config.params import Params
+    from pipelines.config.sections import Section
 
 RATES = ("selection_rate", "tpr", "fpr", "precision", "roc_auc")
 
@@ -134,7 +135,7 @@ def _rates(drawn: Floats) -> Floats:
 
 
 def _line(
-    group: Group, index: int, figures: dict[str, Floats], labels: NDArray, entities: NDArray, params: Params
+    group: Group, index: int, figures: dict[str, Floats], labels: NDArray[Any], entities: NDArray[Any], params: Params
 ) -> dict[str, Any]:
     is_sufficient = fairness.enough(labels, entities, group.mask, params.audit)
     rates = {

@@ -83,7 +83,7 @@ class Calibration:
 
 
 def learn(
-    labels: NDArray, scores: Floats, entities: NDArray, blocks: NDArray, threshold: float, params: EvaluateParams
+    labels: NDArray[Any], scores: Floats, entities: NDArray[Any], blocks: NDArray[Any], threshold: float, params: EvaluateParams
 ) -> Calibration:
     """Recalibrate the version's out-of-fold scores, once on all of them and once on each resample of entities.
 
@@ -117,7 +117,7 @@ def learn(
     return replace(calibration, beyond=beyond)
 
 
-def expect(calibration: Calibration, counts: NDArray, params: EvaluateParams) -> dict[str, Interval]:
+def expect(calibration: Calibration, counts: NDArray[Any], params: EvaluateParams) -> dict[str, Interval]:
     """Expected roc_auc, pr_auc, log_loss, brier and accuracy of rows with these counts of scores, with intervals.
 
     An interval says where the figure on the mature labels of these very rows will lie. Rows count as independent, so one
@@ -160,7 +160,7 @@ def recalibrate(centres: Floats, rows: Floats, positives: Floats) -> Floats:
     return weights
 
 
-def measure(calibration: Calibration, counts: NDArray, positives: Floats) -> dict[str, Floats]:
+def measure(calibration: Calibration, counts: NDArray[Any], positives: Floats) -> dict[str, Floats]:
     """METRICS of rows known by their bins alone; ties within a bin count half.
 
     Args:
@@ -197,7 +197,7 @@ def _probabilities(weights: Floats, centres: Floats) -> Floats:
     return _sigmoid(weights @ _design(centres)[0].T)
 
 
-def _beyond(calibration: Calibration, blocks: list[tuple[NDArray, Floats]], params: EvaluateParams) -> dict[str, float]:
+def _beyond(calibration: Calibration, blocks: list[tuple[NDArray[Any], Floats]], params: EvaluateParams) -> dict[str, float]:
     """Standard deviation of the blocks' errors beyond chance, by metric; 0 with fewer than two blocks."""
     if len(blocks) < 2:
         return dict.fromkeys(METRICS, 0.0)
@@ -216,7 +216,7 @@ def _beyond(calibration: Calibration, blocks: list[tuple[NDArray, Floats]], para
     return {name: round(float(np.sqrt(max(widening * error - chance, 0.0))), 9) for name, (error, chance) in means.items()}
 
 
-def count_positives(calibration: Calibration, scores: Floats, labels: NDArray) -> Floats:
+def count_positives(calibration: Calibration, scores: Floats, labels: NDArray[Any]) -> Floats:
     """Labels that are 1 in each bin, shape (bins,)."""
     places = np.searchsorted(calibration.edges, scores, side="right")
     return np.bincount(places, weights=labels, minlength=len(calibration.edges) + 1).astype(float)

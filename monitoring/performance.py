@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,12 @@ RISES = {"roc_auc", "pr_auc", "accuracy"}  # of the others less is better
 
 
 def measure(
-    labels: NDArray, scores: Floats, entities: NDArray, threshold: float, params: EvaluateParams, only: str | None = None
+    labels: NDArray[Any],
+    scores: Floats,
+    entities: NDArray[Any],
+    threshold: float,
+    params: EvaluateParams,
+    only: str | None = None,
 ) -> dict[str, Interval]:
     """By default roc_auc, pr_auc, log_loss, brier, calibration_error, and accuracy at the threshold, resampling entities.
 

@@ -53,7 +53,7 @@ def learn_schema(train: pa.Table, data: DataParams, params: FeaturesParams) -> d
     return {"numbers": numbers, "categories": categories, "ranges": {name: _range(train[name]) for name in numbers}} | rules
 
 
-def inputs(rows: pa.Table, schema: dict[str, Any]) -> dict[str, NDArray]:
+def inputs(rows: pa.Table, schema: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """What a graph is fed: `numbers` float32 (rows, numbers), `categories` str objects (rows, categories)."""
     missing = [name for name in [*schema["numbers"], *schema["categories"]] if name not in rows.column_names]
     if missing:

@@ -52,14 +52,14 @@ class Model:
         scores = np.concatenate([self.session.run([FOLDS], feeds)[0] for feeds in self._chunks(rows)], dtype=np.float64)
         return scores[np.arange(len(scores)), fold]
 
-    def _chunks(self, rows: pa.Table) -> Iterator[dict[str, NDArray]]:
+    def _chunks(self, rows: pa.Table) -> Iterator[dict[str, NDArray[Any]]]:
         """What the graph is fed, some rows at a time; once where there is none."""
         from pipelines.features import inputs
 
         for start in range(0, max(1, rows.num_rows), CHUNK_ROWS):
             yield inputs(rows.slice(start, CHUNK_ROWS), self.schema)
 
-    def run(self, feeds: Mapping[str, NDArray]) -> NDArray[np.float32]:
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Of what `pipelines.features.inputs` gives, shape (rows,); an input without a column is left out."""
         return self.session.run(["probability"], feeds)[0].reshape(-1)
 

@@ -94,7 +94,7 @@ class Scorer:
             except Exception as error:
                 _fail(same, error)
 
-    def _finish_large(self, request: Waiting, future: asyncio.Future[tuple[list[tuple], list[float]]]) -> None:
+    def _finish_large(self, request: Waiting, future: asyncio.Future[tuple[list[tuple[Any, ...]], list[float]]]) -> None:
         try:
             self._finish([request], *future.result())
         except Exception as error:
@@ -151,7 +151,7 @@ class Scorer:
         syncing = self._loop.run_in_executor(None, os.fdatasync, self._spool.descriptor)
         syncing.add_done_callback(lambda future: self._synced(written, future))
 
-    def _synced(self, written: Sequence[tuple[asyncio.Future[list[bytes]], list[bytes]]], future: asyncio.Future) -> None:
+    def _synced(self, written: Sequence[tuple[asyncio.Future[list[bytes]], list[bytes]]], future: asyncio.Future[None]) -> None:
         error = future.exception()
         if error is not None:
             self._metrics.log_failed(error)
@@ -176,7 +176,7 @@ def identities(now: int, count: int) -> Iterator[str]:
         yield f"{start}{digits[:3]}-{VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 
 
-def _scores(served: Served, rows: Sequence[Any]) -> tuple[list[tuple], list[float]]:
+def _scores(served: Served, rows: Sequence[Any]) -> tuple[list[tuple[Any, ...]], list[float]]:
     listed = [msgspec.structs.astuple(row) for row in rows]
     return listed, served.score(listed).tolist()
 

@@ -98,7 +98,7 @@ def margin(served: Served, rows: Rows) -> NDArray[np.float64]:
     return np.log(share / (1 - share))
 
 
-def _coded(served: Served, feeds: dict[str, NDArray]) -> Rows:
+def _coded(served: Served, feeds: dict[str, NDArray[Any]]) -> Rows:
     """Fed rows with their texts as codes: 0 unknown, 1 missing, 2.. the known ones."""
     import numpy as np
 
@@ -111,7 +111,7 @@ def _coded(served: Served, feeds: dict[str, NDArray]) -> Rows:
     return _rows(served, feeds.get("numbers", np.zeros((count, 0), np.float32)), codes)
 
 
-def _rows(served: Served, numbers: NDArray, codes: NDArray) -> Rows:
+def _rows(served: Served, numbers: NDArray[Any], codes: NDArray[Any]) -> Rows:
     import numpy as np
 
     from pipelines.training.candidates import Rows

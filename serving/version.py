@@ -122,13 +122,13 @@ class Served:
         """Probabilities, shape (rows,), of rows in the order of `columns.kinds`; None is missing."""
         return self.model.run(self.feeds(rows))
 
-    def feeds(self, rows: Sequence[Sequence[Any]]) -> dict[str, NDArray]:
+    def feeds(self, rows: Sequence[Sequence[Any]]) -> dict[str, NDArray[Any]]:
         """What the graph is fed. numpy makes NaN of None; a text that is missing is ""."""
         import numpy as np
 
         numbers = len(self.model.schema["numbers"])
         features = len(self.columns.kinds)
-        feeds: dict[str, NDArray] = {}
+        feeds: dict[str, NDArray[Any]] = {}
         if numbers:
             feeds["numbers"] = np.array([row[:numbers] for row in rows], dtype=np.float32)
         if features > numbers:

@@ -41,14 +41,14 @@ def backup(settings: Settings, path: Path, say: Say) -> None:
     Raises:
         EvergreenError: it is there already, a database does not answer, or somebody collects or erases meanwhile.
     """
-    facts = {
+    manifest: dict[str, Any] = {
         "version": VERSION,
         "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "databases": list(_databases(settings)),
     }
     with (
         ledger.keeping_lock(settings.evergreen_url),
-        archive.writing(path, facts) as writer,
+        archive.writing(path, manifest) as writer,
         tempfile.TemporaryDirectory(prefix="evergreen-backup-") as scratch,
     ):
         for name, url in _databases(settings).items():
@@ -58,11 +58,12 @@ def backup(settings: Settings, path: Path, say: Say) -> None:
             say(f"database {name}: {file.stat().st_size / 1e6:,.1f} MB")
         _add_folders(settings, writer, say)
         _add_refs(settings, writer, Path(scratch), say)
-        facts["models"] = ledger.models(settings.evergreen_url)
+        manifest["models"] = ledger.models(settings.evergreen_url)
     for notice in _not_in_it(settings):
         say(notice)
     say(
-        f"{path} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, of {', '.join(facts['models']) or 'no model'}."
+        f"{path} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, "
+        f"of {', '.join(manifest['models']) or 'no model'}."
     )
 
 

@@ -37,13 +37,15 @@ class Bin:
     rate: tuple[float, float, float] | None
 
 
-def page(model: str, rows: pd.DataFrame, columns: Columns, labels: NDArray, entities: NDArray, confidence: float) -> str:
+def page(
+    model: str, rows: pd.DataFrame, columns: Columns, labels: NDArray[Any], entities: NDArray[Any], confidence: float
+) -> str:
     """HTML page; its arguments are those of `view`."""
     return render("data.html", **view(model, rows, columns, labels, entities, confidence))
 
 
 def view(
-    model: str, rows: pd.DataFrame, columns: Columns, labels: NDArray, entities: NDArray, confidence: float
+    model: str, rows: pd.DataFrame, columns: Columns, labels: NDArray[Any], entities: NDArray[Any], confidence: float
 ) -> dict[str, Any]:
     """What the page shows.
 
@@ -88,7 +90,7 @@ def text_line(title: str, column: pd.Series) -> list[str]:
     return [title, f"{missing:.1%}", f"{len(top):,}", *most, f"{other:.1%}"]
 
 
-def binned(column: pd.Series, labels: NDArray, entities: NDArray, confidence: float) -> list[Bin]:
+def binned(column: pd.Series, labels: NDArray[Any], entities: NDArray[Any], confidence: float) -> list[Bin]:
     """The column's values in at most 12 bins, and those that are missing."""
     member = _text_bins(column) if column.dtype == object else _number_bins(column)
     bins = []
@@ -98,7 +100,7 @@ def binned(column: pd.Series, labels: NDArray, entities: NDArray, confidence: fl
     return bins
 
 
-def rate_interval(labels: NDArray, entities: NDArray, confidence: float) -> tuple[float, float, float]:
+def rate_interval(labels: NDArray[Any], entities: NDArray[Any], confidence: float) -> tuple[float, float, float]:
     """Share of ones, and Wilson's interval on the effective number of rows (Korn & Graubard 1998): as many as would give the
     variance that the rate has when entities are drawn, and not rows."""
     count, rate = len(labels), float(labels.mean())

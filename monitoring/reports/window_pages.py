@@ -79,7 +79,8 @@ def render_window(
 
 def drift_page(details: Details, rows: Rows, columns: Columns, report_rows: int, seed: int) -> str:
     """The window's rows and scores against what the version was trained on."""
-    if all(PREDICTION in side.column_names for side in (rows.window, rows.training)):
+    sides: tuple[Any, ...] = (rows.window, rows.training)
+    if all(PREDICTION in side.column_names for side in sides):
         columns = columns.with_score(PREDICTION)
     version, key = details.window.version, sanitize.text(details.window.key)
     return drift.page(

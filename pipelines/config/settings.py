@@ -89,30 +89,30 @@ class Settings:
         """Settings of the project in `folder`."""
         folder = folder.resolve()
         values = {**dotenv_values(folder / ".env"), **environ}
-        found = {name: values[name] for name in NAMES if values.get(name)}
-        port = found.get("EVERGREEN_POSTGRES_PORT", "54329")
+        given = {name: value for name in NAMES if (value := values.get(name))}
+        port = given.get("EVERGREEN_POSTGRES_PORT", "54329")
         if not port.isdigit():
             raise EvergreenError(f"EVERGREEN_POSTGRES_PORT is {port!r}: give a port number in .env or the environment.")
-        home = (folder / found.get("EVERGREEN_HOME", ".evergreen")).resolve()
-        served = found.get("EVERGREEN_API_MODEL") or _model_in(folder)
+        home = (folder / given.get("EVERGREEN_HOME", ".evergreen")).resolve()
+        served = given.get("EVERGREEN_API_MODEL") or _model_in(folder)
         return cls(
             folder=folder,
             home=home,
-            source=_database("SOURCE_URL", found),
-            evergreen=_database("EVERGREEN_URL", found),
-            **_parts(found),
-            load=_database("LOAD_URL", found),
+            source=_database("SOURCE_URL", given),
+            evergreen=_database("EVERGREEN_URL", given),
+            **_parts(given),
+            load=_database("LOAD_URL", given),
             postgres_port=int(port),
-            prefect_api_url=found.get("PREFECT_API_URL", cls.prefect_api_url),
-            mlflow_tracking_uri=found.get("MLFLOW_TRACKING_URI", cls.mlflow_tracking_uri),
-            site_url=found.get("EVERGREEN_SITE_URL", cls.site_url),
-            api_url=found.get("EVERGREEN_API_URL") or _api_url(home, folder, served),
+            prefect_api_url=given.get("PREFECT_API_URL", cls.prefect_api_url),
+            mlflow_tracking_uri=given.get("MLFLOW_TRACKING_URI", cls.mlflow_tracking_uri),
+            site_url=given.get("EVERGREEN_SITE_URL", cls.site_url),
+            api_url=given.get("EVERGREEN_API_URL") or _api_url(home, folder, served),
             api_model=served,
-            api_fsync=_switch("EVERGREEN_API_FSYNC", found),
-            dvc_remote=found.get("EVERGREEN_DVC_REMOTE", str(home / "dvc" / "remote")),
-            pools=tuple(name.strip() for name in found.get("EVERGREEN_POOLS", ",".join(cls.pools)).split(",")),
-            repository=found.get("EVERGREEN_REPOSITORY", str(folder)),
-            notify=_blocks(found.get("EVERGREEN_NOTIFY", "")),
+            api_fsync=_switch("EVERGREEN_API_FSYNC", given),
+            dvc_remote=given.get("EVERGREEN_DVC_REMOTE", str(home / "dvc" / "remote")),
+            pools=tuple(name.strip() for name in given.get("EVERGREEN_POOLS", ",".join(cls.pools)).split(",")),
+            repository=given.get("EVERGREEN_REPOSITORY", str(folder)),
+            notify=_blocks(given.get("EVERGREEN_NOTIFY", "")),
         )
 
     @property
@@ -183,10 +183,10 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """These settings as variables, for a process that works in another folder."""
-        own = {"SOURCE_URL": self.source, "EVERGREEN_URL": self.evergreen, "LOAD_URL": self.load}
-        own |= {f"{role.upper()}_URL": getattr(self, role) for role in PARTS}
-        own["EVERGREEN_NOTIFY"] = ",".join(self.notify)
-        return {name: value for name, value in own.items() if value} | {
+        variables = {"SOURCE_URL": self.source, "EVERGREEN_URL": self.evergreen, "LOAD_URL": self.load}
+        variables |= {f"{role.upper()}_URL": getattr(self, role) for role in PARTS}
+        variables["EVERGREEN_NOTIFY"] = ",".join(self.notify)
+        return {name: value for name, value in variables.items() if value} | {
             "EVERGREEN_HOME": str(self.home),
             "EVERGREEN_POSTGRES_PORT": str(self.postgres_port),
             "PREFECT_API_URL": self.prefect_api_url,
@@ -240,22 +240,22 @@ def _blocks(text: str) -> tuple[str, ...]:
 
 def _parts(values: Mapping[str, str]) -> dict[str, str]:
     """URLs of our own database by roles other than its owner's."""
-    found = {role: _database(f"{role.upper()}_URL", values) for role in PARTS}
-    if lone := [f"{role.upper()}_URL" for role, url in found.items() if url and not values.get("EVERGREEN_URL")]:
+    urls = {role: _database(f"{role.upper()}_URL", values) for role in PARTS}
+    if lone := [f"{role.upper()}_URL" for role, url in urls.items() if url and not values.get("EVERGREEN_URL")]:
         raise EvergreenError(
             f"{', '.join(lone)} without EVERGREEN_URL: these are roles of the database that EVERGREEN_URL names. Put that "
             "into .env as well, or leave them out: the embedded Postgres has its own."
         )
-    return found
+    return urls
 
 
 def _model_in(folder: Path) -> str:
     """What params.yaml calls the model; "" where there is none. Read without YAML, which takes longer than all else here."""
     file = folder / "params.yaml"
-    found = (
+    match = (
         re.search(r"^model:\s*([a-z][a-z0-9_-]*)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else None
     )
-    return found[1] if found else ""
+    return match[1] if match else ""
 
 
 def _switch(name: str, values: Mapping[str, str]) -> bool:

@@ -10,7 +10,7 @@ draw lots among them. Gain is the hits over those of as many rows drawn by lot w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Dates:
         encoded = rows[data.time].combine_chunks().dictionary_encode()
         return cls(encoded.indices.to_numpy(zero_copy_only=False).astype(np.intp), share)
 
-    def take(self, kept: NDArray) -> Dates:
+    def take(self, kept: NDArray[Any]) -> Dates:
         """Of some of the rows, by index or mask, which stand for all of their dates."""
         return Dates(np.unique(self.codes[kept], return_inverse=True)[1], self.share)
 
@@ -49,7 +49,7 @@ class Dates:
         return np.minimum(capacity * self.share, sizes) if capacity >= 1 else capacity * sizes
 
 
-def figures(labels: NDArray, scores: Floats, dates: Dates, capacity: float, weights: Weights | NDArray) -> Floats:
+def figures(labels: NDArray[Any], scores: Floats, dates: Dates, capacity: float, weights: Weights | NDArray[Any]) -> Floats:
     """The figures of NAMES in each of n resamples, shape (n, 3); a figure of nothing is NaN.
 
     Args:
@@ -86,7 +86,7 @@ def taken(scores: Floats, dates: Dates, capacity: float) -> Floats:
     return taken_part
 
 
-def measures(labels: NDArray, scores: Floats, dates: Dates, capacity: float) -> dict[str, Measure]:
+def measures(labels: NDArray[Any], scores: Floats, dates: Dates, capacity: float) -> dict[str, Measure]:
     """Each of NAMES as a measure of weights."""
 
     def measure(column: int) -> Measure:
@@ -110,7 +110,7 @@ def threshold(scores: Floats, share: float) -> float:
     return float(np.sort(scores)[-count])
 
 
-def _ties(scores: Floats, codes: NDArray[np.intp], *within: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _ties(scores: Floats, codes: NDArray[np.intp], *within: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows by date and from the highest score down, and where in this order each run of equal scores of a date begins."""
     order = np.lexsort((*within, -scores, codes))
     return order, np.flatnonzero(_changes(codes[order]) | _changes(scores[order]))
@@ -120,7 +120,7 @@ def _begins(sorted_codes: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.flatnonzero(_changes(sorted_codes))
 
 
-def _changes(values: NDArray) -> NDArray[np.bool_]:
+def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.append(True, values[1:] != values[:-1])
 
 

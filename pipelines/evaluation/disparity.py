@@ -19,7 +19,7 @@ group than it could: ROC-AUC by group stands beside, and harm against the champi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,7 +75,12 @@ def gaps(totals: Floats, recalibrated: tuple[Floats, Floats]) -> dict[str, Gap]:
 
 
 def decide_again(
-    labels: NDArray, scores: Floats, threshold: float, groups: list[Group], entities: NDArray, bootstrap: EvaluateParams
+    labels: NDArray[Any],
+    scores: Floats,
+    threshold: float,
+    groups: list[Group],
+    entities: NDArray[Any],
+    bootstrap: EvaluateParams,
 ) -> tuple[Floats, Floats]:
     """TPR and FPR of each group, and of the rest of each, with decisions by risks that are recalibrated within it.
 

@@ -104,13 +104,13 @@ class Judged:
         return lambda weights: (now(weights) + ahead(weights)) / 2
 
 
-def _ranking(name: str, labels: NDArray, scores: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+def _ranking(name: str, labels: NDArray[Any], scores: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
     from pipelines.statistics import metrics
 
     return metrics.RANKING[name](labels, scores, weights)
 
 
-def threshold_by_cost(labels: NDArray, scores: NDArray[np.float64], evaluate: params.EvaluateParams) -> float:
+def threshold_by_cost(labels: NDArray[Any], scores: NDArray[np.float64], evaluate: params.EvaluateParams) -> float:
     """The threshold with the lowest total cost of wrong decisions: a row is positive when its score is at least it.
 
     Args:
@@ -135,7 +135,7 @@ def judge(judged: Judged, evaluate: params.EvaluateParams) -> dict[str, Any]:
 
     chosen = judged.decided(evaluate)
 
-    def decision(name: str, kept: NDArray) -> metrics.Measure:
+    def decision(name: str, kept: NDArray[Any]) -> metrics.Measure:
         labels, decided = judged.labels[kept], chosen[kept]
         return lambda weights: metrics.decision_metrics(metrics.confusion(labels, decided, weights.take(kept)))[name]
 
@@ -159,7 +159,7 @@ def judge(judged: Judged, evaluate: params.EvaluateParams) -> dict[str, Any]:
 
 
 def _intervals(
-    measures: dict[str, metrics.Measure], entities: NDArray, evaluate: params.EvaluateParams
+    measures: dict[str, metrics.Measure], entities: NDArray[Any], evaluate: params.EvaluateParams
 ) -> dict[str, dict[str, float | None]]:
     from pipelines.statistics import metrics
 
@@ -206,7 +206,9 @@ def choose(judged: dict[str, Judged], sizes: dict[str, int], evaluate: params.Ev
     return {"challenger": min(simple, key=sizes.__getitem__), "best": best, "candidates": candidates}
 
 
-def _best(measures: Measures, points: dict[str, dict[str, float]], entities: NDArray, evaluate: params.EvaluateParams) -> str:
+def _best(
+    measures: Measures, points: dict[str, dict[str, float]], entities: NDArray[Any], evaluate: params.EvaluateParams
+) -> str:
     if ENSEMBLE in measures:
         losses = [gaps[LOG_LOSS] for gaps in _behind(measures, ENSEMBLE, entities, evaluate.seed).values()]
         if not any(-loss["behind"] > SHOWN * loss["error"] for loss in losses):
@@ -217,7 +219,7 @@ def _best(measures: Measures, points: dict[str, dict[str, float]], entities: NDA
     return min(as_high, key=lambda name: points[name][LOG_LOSS])
 
 
-def _behind(measures: Measures, other: str, entities: NDArray, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+def _behind(measures: Measures, other: str, entities: NDArray[Any], seed: int) -> dict[str, dict[str, dict[str, float]]]:
     """How far each candidate is behind another one, by score, and the standard error of that."""
     from pipelines.statistics import metrics
 
@@ -279,7 +281,7 @@ def evaluate(
     }
 
 
-def counts(labels: NDArray, entities: NDArray) -> dict[str, int]:
+def counts(labels: NDArray[Any], entities: NDArray[Any]) -> dict[str, int]:
     import numpy as np
 
     return {"rows": len(labels), "entities": len(np.unique(entities)), "positives": int(labels.sum())}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GRID = np.linspace(0, 1, 101)
 BINS = 10
-Curve = tuple[NDArray, NDArray]
+Curve = tuple[NDArray[Any], NDArray[Any]]
 SIZE = (5.2, 4.2)  # inches
 # Colours that are told apart by the colour-blind too (Okabe & Ito 2008, darkened for text), light page and dark page.
 INK, QUIET, FAINT, GREEN = "#1c2321", "#5d6763", "#d9dedb", "#117a5b"
@@ -34,13 +34,13 @@ DARK = dict(
 )
 
 
-def roc(labels: NDArray, scores: NDArray) -> Curve:
+def roc(labels: NDArray[Any], scores: NDArray[Any]) -> Curve:
     """False positive rate and true positive rate, each (101,)."""
     hits, misses = _cumulated(labels, scores)
     return GRID, np.interp(GRID, misses / misses[-1], hits / hits[-1])
 
 
-def precision_recall(labels: NDArray, scores: NDArray) -> Curve:
+def precision_recall(labels: NDArray[Any], scores: NDArray[Any]) -> Curve:
     """Recall and the best precision at that recall or more, each (100,)."""
     hits, misses = _cumulated(labels, scores)
     recall, precision = hits[1:] / hits[-1], hits[1:] / (hits[1:] + misses[1:])
@@ -48,13 +48,13 @@ def precision_recall(labels: NDArray, scores: NDArray) -> Curve:
     return GRID[1:], best[np.searchsorted(recall, GRID[1:] - 1e-12)]
 
 
-def gain(labels: NDArray, scores: NDArray) -> Curve:
+def gain(labels: NDArray[Any], scores: NDArray[Any]) -> Curve:
     """Share of rows contacted, highest scores first, and share of positives among them, each (101,)."""
     hits, misses = _cumulated(labels, scores)
     return GRID, np.interp(GRID, (hits + misses) / len(labels), hits / hits[-1])
 
 
-def calibration(labels: NDArray, scores: NDArray) -> Curve:
+def calibration(labels: NDArray[Any], scores: NDArray[Any]) -> Curve:
     """Mean score and observed rate in ten bins of equal size, each (10,)."""
     bins = np.array_split(np.argsort(scores, kind="stable"), BINS)
     return np.array([scores[rows].mean() for rows in bins]), np.array([labels[rows].mean() for rows in bins])
@@ -69,7 +69,11 @@ CURVES = {
 
 
 def write(
-    folder: Path, labels: NDArray, scores: dict[str, NDArray], evaluation: dict[str, Any], shap: dict[str, dict[str, float]]
+    folder: Path,
+    labels: NDArray[Any],
+    scores: dict[str, NDArray[Any]],
+    evaluation: dict[str, Any],
+    shap: dict[str, dict[str, float]],
 ) -> None:
     """Fill `folder`: <curve>.csv (challenger and baseline) and <curve>.svg (all candidates), confusion.svg, shap.svg."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +95,7 @@ def write(
     _save(_shap(shap[challenger], challenger), folder / "shap.svg")
 
 
-def _cumulated(labels: NDArray, scores: NDArray) -> tuple[NDArray, NDArray]:
+def _cumulated(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Positives and negatives at or above each distinct score, highest first, beginning with none of either."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])

@@ -33,7 +33,7 @@ def first_floors(evaluation: Mapping[str, Any], scores: Floats, params: Promotio
     ]
 
 
-def challenger_floors(labels: NDArray, scores: Floats, params: PromotionParams) -> list[Check]:
+def challenger_floors(labels: NDArray[Any], scores: Floats, params: PromotionParams) -> list[Check]:
     """Of a challenger, on the rows that it is compared on; both of shape (rows,)."""
     import numpy as np
 

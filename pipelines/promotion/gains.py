@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Scored:
     def selected(self) -> NDArray[np.bool_]:
         return self.scores >= self.threshold
 
-    def take(self, kept: NDArray) -> Scored:
+    def take(self, kept: NDArray[Any]) -> Scored:
         return Scored(self.scores[kept], self.threshold, self.dates and self.dates.take(kept))
 
 
@@ -54,12 +54,12 @@ class Pair:
     labels, entities: of each row, shape (rows,).
     """
 
-    labels: NDArray
+    labels: NDArray[Any]
     challenger: Scored
     champion: Scored
-    entities: NDArray
+    entities: NDArray[Any]
 
-    def take(self, kept: NDArray) -> Pair:
+    def take(self, kept: NDArray[Any]) -> Pair:
         """On some of the rows, by mask."""
         return Pair(self.labels[kept], self.challenger.take(kept), self.champion.take(kept), self.entities[kept])
 
@@ -68,13 +68,13 @@ class Pair:
         return gains(names, self.labels, self.challenger, self.champion, self.entities, evaluate)
 
 
-def costs(labels: NDArray, scored: Scored, evaluate: EvaluateParams) -> Floats:
+def costs(labels: NDArray[Any], scored: Scored, evaluate: EvaluateParams) -> Floats:
     """What each row's decision costs, shape (rows,): nothing where it is right."""
     missed = np.where(scored.selected, 0.0, evaluate.cost_false_negative)
     return np.where(labels == 1, missed, np.where(scored.selected, evaluate.cost_false_positive, 0.0))
 
 
-def measure(metric: str, labels: NDArray, scored: Scored, evaluate: EvaluateParams) -> Measure:
+def measure(metric: str, labels: NDArray[Any], scored: Scored, evaluate: EvaluateParams) -> Measure:
     """One version's figure in n resamples; `cost` is the mean over rows."""
     if metric == "cost":
         values = costs(labels, scored, evaluate)
@@ -85,7 +85,12 @@ def measure(metric: str, labels: NDArray, scored: Scored, evaluate: EvaluatePara
 
 
 def gains(
-    names: list[str], labels: NDArray, challenger: Scored, champion: Scored, entities: NDArray, evaluate: EvaluateParams
+    names: list[str],
+    labels: NDArray[Any],
+    challenger: Scored,
+    champion: Scored,
+    entities: NDArray[Any],
+    evaluate: EvaluateParams,
 ) -> dict[str, Interval]:
     """Gain of the challenger in each of these metrics, all of them on the same resamples of entities."""
 

@@ -167,7 +167,7 @@ def _unseen_scores(model: onnx_model.Model, bundle: Bundle, rows: pa.Table, para
     return model.score_unseen(rows, split.unseen_fold(rows[params.data.entity], bundle.split))
 
 
-def harm_against_champion(rows: pa.Table, challenger: NDArray, champion: NDArray, params: Params) -> dict[str, Any]:
+def harm_against_champion(rows: pa.Table, challenger: NDArray[Any], champion: NDArray[Any], params: Params) -> dict[str, Any]:
     """Which groups fare worse under the challenger, as `harm.summarise` returns it.
 
     Args:
@@ -191,7 +191,7 @@ def harm_against_champion(rows: pa.Table, challenger: NDArray, champion: NDArray
         return harm.summarise([], groups, [])
     cells = np.hstack([fairness.cells(labels, np.zeros(len(labels)), selected) for selected in (challenger, champion)])
 
-    def measured(mask: NDArray, weights: Weights) -> NDArray:
+    def measured(mask: NDArray[Any], weights: Weights) -> NDArray[Any]:
         return fairness.sums(weights, cells[mask])
 
     drawn = fairness.resample([everybody, *judged], measured, entities, params.evaluate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,14 +77,14 @@ def groups_of(columns: Mapping[str, NDArray[np.object_]], rows: int) -> list[Gro
     return groups
 
 
-def enough(labels: NDArray, entities: NDArray, mask: Mask, params: AuditParams) -> bool:
+def enough(labels: NDArray[Any], entities: NDArray[Any], mask: Mask, params: AuditParams) -> bool:
     """Whether the rows of `mask` can be judged: enough of them, and enough customers of either label among them."""
     if mask.sum() < params.min_rows:
         return False
     return all(len(np.unique(entities[mask & (labels == label)])) >= params.min_positives for label in (1, 0))
 
 
-def cells(labels: NDArray, scores: Floats, selected: Mask | Floats) -> Floats:
+def cells(labels: NDArray[Any], scores: Floats, selected: Mask | Floats) -> Floats:
     """What rates are made of, shape (rows, 6): row, positive, selected, hit, score, score where selected.
 
     Args:
@@ -116,7 +116,10 @@ def rates(totals: Floats) -> Floats:
 
 
 def resample(
-    groups: Iterable[Group], measure: Callable[[Mask, metrics.Weights], Floats], entities: NDArray, bootstrap: EvaluateParams
+    groups: Iterable[Group],
+    measure: Callable[[Mask, metrics.Weights], Floats],
+    entities: NDArray[Any],
+    bootstrap: EvaluateParams,
 ) -> Floats:
     """A measure of each group on all rows, then on each resample of entities: (1 + resamples, groups, figures).
 

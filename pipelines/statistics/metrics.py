@@ -16,7 +16,7 @@ CALIBRATION_BINS = 10
 EPSILON = 1e-7  # log loss is bounded: float32 scores may round to 0 or 1
 
 
-def roc_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
+def roc_auc(labels: NDArray[Any], scores: Floats, weights: Weights | NDArray[Any]) -> Floats:
     """Area under the ROC curve, ties counted half (Mann-Whitney), in each of n resamples: shape (n,)."""
 
     def area(runs: Floats) -> Floats:
@@ -29,7 +29,7 @@ def roc_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floa
         return Weights.of(weights).of_runs(*_ranked(labels, scores), area)
 
 
-def pr_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
+def pr_auc(labels: NDArray[Any], scores: Floats, weights: Weights | NDArray[Any]) -> Floats:
     """Average precision (the step-wise area under precision and recall), shape (n,)."""
 
     def area(runs: Floats) -> Floats:
@@ -43,18 +43,18 @@ def pr_auc(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Float
         return Weights.of(weights).of_runs(*_ranked(labels, scores), area)
 
 
-def log_loss(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
+def log_loss(labels: NDArray[Any], scores: Floats, weights: Weights | NDArray[Any]) -> Floats:
     """Mean negative log likelihood in nats, shape (n,)."""
     clipped = np.clip(scores, EPSILON, 1 - EPSILON)
     return mean(-np.log(np.where(labels == 1, clipped, 1 - clipped)), weights)
 
 
-def brier(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
+def brier(labels: NDArray[Any], scores: Floats, weights: Weights | NDArray[Any]) -> Floats:
     """Mean squared difference of score and label, shape (n,)."""
     return mean((scores - labels) ** 2, weights)
 
 
-def calibration_error(labels: NDArray, scores: Floats, weights: Weights | NDArray) -> Floats:
+def calibration_error(labels: NDArray[Any], scores: Floats, weights: Weights | NDArray[Any]) -> Floats:
     """Expected calibration error over ten bins of equal size (Naeini et al. 2015), shape (n,)."""
     edges = np.quantile(scores, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
     bins = np.searchsorted(edges, scores, side="right")
@@ -63,7 +63,7 @@ def calibration_error(labels: NDArray, scores: Floats, weights: Weights | NDArra
     return np.abs(sums).sum(axis=0) / rows
 
 
-RANKING: dict[str, Callable[[NDArray, Floats, Any], Floats]] = {
+RANKING: dict[str, Callable[[NDArray[Any], Floats, Any], Floats]] = {
     "roc_auc": roc_auc,
     "pr_auc": pr_auc,
     "log_loss": log_loss,
@@ -72,7 +72,7 @@ RANKING: dict[str, Callable[[NDArray, Floats, Any], Floats]] = {
 }
 
 
-def confusion(labels: NDArray, chosen: NDArray[np.bool_], weights: Weights | NDArray) -> dict[str, Floats]:
+def confusion(labels: NDArray[Any], chosen: NDArray[np.bool_], weights: Weights | NDArray[Any]) -> dict[str, Floats]:
     """Weighted counts of true and false positives and negatives, each of shape (n,)."""
     positive = labels == 1
     cells = {
@@ -101,10 +101,10 @@ def decision_metrics(cells: dict[str, Floats]) -> dict[str, Floats]:
 
 def paired_interval(
     metric: str,
-    labels: NDArray,
+    labels: NDArray[Any],
     challenger: Floats,
     champion: Floats,
-    entities: NDArray,
+    entities: NDArray[Any],
     *,
     resamples: int,
     confidence: float,
@@ -120,7 +120,7 @@ def paired_interval(
     return intervals(gain, entities, resamples=resamples, confidence=confidence, seed=seed)["gain"]
 
 
-def _ranked(labels: NDArray, scores: Floats) -> tuple[NDArray, NDArray]:
+def _ranked(labels: NDArray[Any], scores: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
     """Rows in runs, and where each run ends, for `Weights.of_runs`.
 
     First the positives by rising score, one run a distinct score of theirs; then the negatives in the same order: those
@@ -142,7 +142,7 @@ def _positives_and_negatives(runs: Floats) -> tuple[Floats, Floats]:
     return runs[:steps], runs[steps:]
 
 
-def mean(values: Floats, weights: Weights | NDArray) -> Floats:
+def mean(values: Floats, weights: Weights | NDArray[Any]) -> Floats:
     """Weighted mean of `values` (rows,), in each of n resamples: shape (n,)."""
     total, rows = Weights.of(weights).total(values, np.ones(len(values)))
     return total / rows

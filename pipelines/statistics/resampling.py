@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,22 +54,22 @@ class Interval:
 class Weights:
     """What each row counts in each of n resamples."""
 
-    counts: NDArray  # (entities, n)
+    counts: NDArray[Any]  # (entities, n)
     entity: NDArray[np.intp]  # (rows,); number of the row's entity
 
     @classmethod
-    def of(cls, weights: Weights | NDArray) -> Weights:
+    def of(cls, weights: Weights | NDArray[Any]) -> Weights:
         """An array (n, rows) says it row by row."""
         return weights if isinstance(weights, Weights) else cls(weights.T, np.arange(weights.shape[1]))
 
     def __len__(self) -> int:
         return self.counts.shape[1]
 
-    def take(self, chosen: NDArray) -> Weights:
+    def take(self, chosen: NDArray[Any]) -> Weights:
         """Of some of the rows, by index or mask: the same resamples, whatever the rows."""
         return Weights(self.counts, self.entity[chosen])
 
-    def total(self, *values: NDArray) -> list[Floats]:
+    def total(self, *values: NDArray[Any]) -> list[Floats]:
         """Weighted sum of each of `values`, which are of shape (rows,): one array (n,) each."""
         from scipy.sparse import csr_array
 
@@ -78,7 +78,7 @@ class Weights:
         sums = csr_array([np.bincount(self.entity, weights=each, minlength=population) for each in values])
         return list(np.concatenate([sums @ counts for counts in self._blocks()], axis=1))
 
-    def of_runs(self, rows: NDArray, ends: NDArray, measure: Callable[[Floats], Floats]) -> Floats:
+    def of_runs(self, rows: NDArray[Any], ends: NDArray[Any], measure: Callable[[Floats], Floats]) -> Floats:
         """`measure` of the sums of weights over runs of `rows`, shape (n,).
 
         Args:
@@ -92,7 +92,7 @@ class Weights:
         runs = csr_array((np.ones(len(rows)), columns, starts), shape=(len(ends), len(self.counts)))
         return np.concatenate([measure(runs @ counts) for counts in self._blocks()])
 
-    def by_cell(self, cell: NDArray[np.intp], cells: int, values: NDArray) -> Floats:
+    def by_cell(self, cell: NDArray[np.intp], cells: int, values: NDArray[Any]) -> Floats:
         """Weighted sum of `values` over the rows of each cell, shape (n, cells). `cell` is that of each row, (rows,)."""
         from scipy.sparse import csr_array
 
@@ -110,7 +110,7 @@ Measure = Callable[[Weights], Floats]
 Name = TypeVar("Name", bound=Hashable)
 
 
-def draw(entities: NDArray, resamples: int, seed: int) -> Iterator[Weights]:
+def draw(entities: NDArray[Any], resamples: int, seed: int) -> Iterator[Weights]:
     """Resamples of entities with replacement, `resamples` in all, in blocks of at most 64 MB."""
     _, entity = np.unique(entities, return_inverse=True)
     population = int(entity.max()) + 1
@@ -139,7 +139,7 @@ def _counts(population: int, resamples: int, seed: int) -> Iterator[NDArray[np.u
 
 
 def intervals(
-    measures: Mapping[Name, Measure], entities: NDArray, *, resamples: int, confidence: float, seed: int
+    measures: Mapping[Name, Measure], entities: NDArray[Any], *, resamples: int, confidence: float, seed: int
 ) -> dict[Name, Interval]:
     """Each measure on all rows, with its interval; all of them on the same resamples.
 

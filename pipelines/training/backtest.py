@@ -5,7 +5,7 @@ At each origin a model is fitted on the rows whose labels were mature by then, a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def blocks(days: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     return [distinct[max(0, end - length) : end] for end in range(len(distinct), 0, -length)][::-1]
 
 
-def _enough(labels: NDArray) -> bool:
+def _enough(labels: NDArray[Any]) -> bool:
     return min(int((labels == 1).sum()), int((labels != 1).sum())) >= LEAST
 
 

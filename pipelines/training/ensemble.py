@@ -20,7 +20,9 @@ LEAST = 0.02  # of the mean: less changes no score by as much as it costs
 EPSILON = 1e-7  # a mean is held off 0 and 1 by so much before it becomes log odds: float32 scores may round to them
 
 
-def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: NDArray, rounds: int) -> dict[str, float]:
+def select(
+    labels: NDArray[Any], scores: Mapping[str, NDArray[np.float64]], weights: NDArray[Any], rounds: int
+) -> dict[str, float]:
     """Weight of each candidate that earns one; they sum to 1.
 
     The likelihood of the labels under the weighted mean probability rises with every round of expectation maximisation
@@ -47,7 +49,7 @@ def select(labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: 
 
 
 def cross_selected(
-    labels: NDArray, scores: Mapping[str, NDArray[np.float64]], weights: NDArray, fold: NDArray, rounds: int
+    labels: NDArray[Any], scores: Mapping[str, NDArray[np.float64]], weights: NDArray[Any], fold: NDArray[Any], rounds: int
 ) -> list[dict[str, float]]:
     """For each fold the weights that the rows of the other folds choose."""
     kept = [fold != number for number in range(int(fold.max()) + 1)]
@@ -66,7 +68,7 @@ def mean(scores: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
 
 
 def cross_mean(
-    scores: Mapping[str, NDArray[np.float64]], by_fold: list[dict[str, float]], fold: NDArray
+    scores: Mapping[str, NDArray[np.float64]], by_fold: list[dict[str, float]], fold: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Log odds of each row's mean by the weights of its fold, (rows,)."""
     import numpy as np

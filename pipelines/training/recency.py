@@ -29,7 +29,7 @@ PROBE = {"learning_rate": 0.1, "max_rounds": 300, "early_stopping_rounds": 30, "
 PROBE |= {"feature_fraction": 0.7, "lambda_l2": 5.0}
 
 
-def candidates(days: NDArray, snapshots: list[int]) -> list[str]:
+def candidates(days: NDArray[Any], snapshots: list[int]) -> list[str]:
     """The days on which the newest 1, 2 ... blocks of snapshots begin, with something before them."""
     from pipelines.training.backtest import blocks
 

@@ -9,7 +9,7 @@ exact (Mitchell et al. 2022, section 4.1).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.training.candidates import Rows
 
@@ -44,7 +44,7 @@ def sampled(
     return values / (2 * pairs)
 
 
-def _path(start: NDArray, target: NDArray, order: NDArray) -> NDArray:
+def _path(start: NDArray[Any], target: NDArray[Any], order: NDArray[Any]) -> NDArray[Any]:
     """(features + 1, rows, features): from `start` to `target`, one feature more at each step, in each row's `order`."""
     import numpy as np
 
@@ -53,7 +53,7 @@ def _path(start: NDArray, target: NDArray, order: NDArray) -> NDArray:
     return np.where(turn < steps[:, None, None], target, start)
 
 
-def _as_rows(matrix: NDArray, like: Rows) -> Rows:
+def _as_rows(matrix: NDArray[Any], like: Rows) -> Rows:
     """A matrix as the rows of a candidate; labels and entities, which no margin reads, are zeros."""
     import numpy as np
 

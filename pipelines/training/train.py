@@ -113,7 +113,7 @@ def refit_loss(by_fold: Validation, section: Any) -> dict[str, float]:
     return {name: round(by_fold.value(0, np.asarray(each)), 9) for name, each in margins_of.items()}
 
 
-def backtest_scores(origins: Validation, section: Any, margins: Margins, kind: str) -> dict[str, NDArray]:
+def backtest_scores(origins: Validation, section: Any, margins: Margins, kind: str) -> dict[str, NDArray[Any]]:
     """Place, origin and score of each row that the origins judge; calibrated on rows that each origin has fitted."""
     import numpy as np
 

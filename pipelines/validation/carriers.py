@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,14 @@ class Side:
 
     inputs: NDArray[np.float32]
     labels: NDArray[np.int8]
-    entities: NDArray
+    entities: NDArray[Any]
 
 
 def find(train: Side, test: Side, names: Sequence[str], *, confidence: float, seed: int) -> Carriers:
     """Fit on one side, judge by the other; where that is good, once more without the columns of the greatest gain."""
-    kept, taken_out, without = np.arange(len(names)), [], []
+    kept = np.arange(len(names))
+    taken_out: list[Any] = []
+    without: list[Any] = []
     groups = together(train, len(names))
     model = quick_model.fit(train.inputs, train.labels)
     whole = _interval(test, quick_model.scores(model, test.inputs), confidence, seed)
@@ -97,23 +100,23 @@ def together(side: Side, columns: int) -> NDArray[np.intp]:
     return groups
 
 
-def _tells(filled: NDArray[np.bool_], labels: NDArray) -> bool:
+def _tells(filled: NDArray[np.bool_], labels: NDArray[Any]) -> bool:
     often, seldom = sorted([filled[labels == 1].mean(), filled[labels == 0].mean()], reverse=True)
     return often >= COVERED and often >= TELLING * seldom
 
 
-def area(labels: NDArray, scores: NDArray) -> float:
+def area(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     """ROC-AUC; 0.5 where one of the labels is not there."""
     found = float(metrics.roc_auc(labels, scores, np.ones((1, len(labels))))[0])
     return 0.5 if np.isnan(found) else found
 
 
-def _usual(values: NDArray) -> float:
+def _usual(values: NDArray[Any]) -> float:
     """The value of more than half of the rows, such as a zero that means that nothing was filled in; NaN where none is."""
     middle = np.nanmedian(values) if not np.isnan(values).all() else np.nan
     return float(middle) if (values == middle).mean() > 0.5 else float("nan")
 
 
-def _interval(test: Side, scores: NDArray, confidence: float, seed: int) -> Interval:
+def _interval(test: Side, scores: NDArray[Any], confidence: float, seed: int) -> Interval:
     ranking = {"auc": lambda weights: metrics.roc_auc(test.labels, scores, weights)}
     return metrics.intervals(ranking, test.entities, resamples=RESAMPLES, confidence=confidence, seed=seed)["auc"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +61,7 @@ class Twins:
 
 
 def find(
-    train: pa.Table, labels: NDArray, test: pa.Table, held_out: NDArray, score: Callable[[NDArray[np.intp]], Floats]
+    train: pa.Table, labels: NDArray[Any], test: pa.Table, held_out: NDArray[Any], score: Callable[[NDArray[np.intp]], Floats]
 ) -> Twins:
     """Twins of held-out rows among the training rows.
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipelines.config.errors import EvergreenError
-from pipelines.config.params import Section
+from pipelines.config.sections import Section
 from pipelines.validation import counting
 from pipelines.validation.checks import NUMBER, TEXT, Check, Facts, Source, absent, kind, plain
 from pipelines.validation.counting import ALL, NEWEST, Result

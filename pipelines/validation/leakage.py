@@ -139,7 +139,7 @@ def _alone(sides: Sides, limits: LeakageParams, evaluate: EvaluateParams) -> Ite
     yield Check("alone", None, expected, f"at most {best[1]:.4f}, of {best[0]}", True, kind="leak")
 
 
-def alone(train: pa.ChunkedArray, labels: NDArray, test: pa.ChunkedArray) -> NDArray[np.float64]:
+def alone(train: pa.ChunkedArray, labels: NDArray[Any], test: pa.ChunkedArray) -> NDArray[np.float64]:
     """A score of the held-out rows that knows one column: the share of positives in its bin on the training side.
 
     Args:

@@ -44,7 +44,7 @@ def sample(rows: pa.Table, entity: str, most: int = ROWS) -> pa.Table:
     return rows.filter(pa.array(drawn[codes]))
 
 
-def fit(inputs: NDArray[np.float32], labels: NDArray) -> lightgbm.Booster:
+def fit(inputs: NDArray[np.float32], labels: NDArray[Any]) -> lightgbm.Booster:
     """Fitted on `inputs` (rows, columns), with labels of 0 and 1."""
     import lightgbm
 

@@ -168,7 +168,7 @@ def _read(rows: Source, columns: list[str]) -> pa.Table:
 
 def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
     """Columns that params.yaml and the expectations name, each with the severity of its loss."""
-    wished = {name: item.severity for item in owned for name in item.columns}
+    wished: dict[str, str] = {name: item.severity for item in owned for name in item.columns}
     vital = [name for item in owned if item.severity == "critical" for name in item.columns]
     return wished | dict.fromkeys([*vital, *declared(data)], "critical")
 

@@ -22,7 +22,7 @@ Heavy libraries are imported inside the functions, since every stage reads every
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class Rows:
         """Whether all rows count the same; else those of weight 1 are of the present, and others of the past."""
         return len(self) == 0 or bool(self.weights.min() == self.weights.max())
 
-    def take(self, chosen: NDArray) -> Rows:
+    def take(self, chosen: NDArray[Any]) -> Rows:
         """Some of the rows, by index or mask."""
         numbers, codes, labels = self.numbers[chosen], self.codes[chosen], self.labels[chosen]
         return Rows(numbers, codes, labels, self.entities[chosen], self.weights[chosen], self.category_counts)

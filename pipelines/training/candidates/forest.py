@@ -78,7 +78,7 @@ def _trees(model: Forest) -> Trees:
     trees = [tree.tree_ for tree in model.estimators_]
     sizes = [tree.node_count for tree in trees]
 
-    def column(name: str) -> NDArray:
+    def column(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(tree, name) for tree in trees])
 
     leaf = column("children_left") < 0

@@ -103,14 +103,14 @@ def _terms(model: Model, rows: Rows) -> NDArray[np.float64]:
     return np.hstack([numbers * model.slope + absent * model.missing, model.weight[rows.codes.astype(int) + model.starts]])
 
 
-def _fill(numbers: NDArray, median: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _fill(numbers: NDArray[Any], median: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     import numpy as np
 
     absent = np.isnan(numbers)
     return np.where(absent, median, numbers.astype(np.float64)), absent.astype(np.float64)
 
 
-def _nanmedian(numbers: NDArray) -> NDArray[np.float64]:
+def _nanmedian(numbers: NDArray[Any]) -> NDArray[np.float64]:
     """Of each column; NaN where a column has no value at all."""
     import numpy as np
 
@@ -126,7 +126,7 @@ def _layout(category_counts: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
     return np.cumsum(sizes) - sizes, int(sizes.sum())
 
 
-def _one_hot(codes: NDArray, starts: NDArray, width: int) -> NDArray[np.float64]:
+def _one_hot(codes: NDArray[Any], starts: NDArray[Any], width: int) -> NDArray[np.float64]:
     import numpy as np
 
     design = np.zeros((len(codes), width))

@@ -116,7 +116,7 @@ def _trees(model: xgboost.Booster) -> Trees:
     learner = json.loads(bytes(model.save_raw("json")))["learner"]
     trees = learner["gradient_booster"]["model"]["trees"]
 
-    def column(name: str, dtype: Any) -> NDArray:
+    def column(name: str, dtype: Any) -> NDArray[Any]:
         return np.concatenate([np.asarray(tree[name], dtype=dtype) for tree in trees])
 
     left, condition = column("left_children", np.int64), column("split_conditions", np.float32)

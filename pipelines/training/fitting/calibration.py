@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,14 +66,14 @@ class Isotonic:
         """As a sum of ramps: each knot's rise times how far the margin has come on its way to the next."""
         knots, values = np.array(self.margins), np.array(self.probabilities)
         beyond = graph.add("Sub", [margin, graph.constant("knots", knots[None, :-1], np.float64)], "beyond")
-        begun = graph.add("Max", [beyond, graph.constant("zero", 0.0, np.float64)], "begun")
-        way = graph.add("Min", [begun, graph.constant("widths", np.diff(knots)[None, :], np.float64)], "way")
+        started = graph.add("Max", [beyond, graph.constant("zero", 0.0, np.float64)], "started")
+        way = graph.add("Min", [started, graph.constant("widths", np.diff(knots)[None, :], np.float64)], "way")
         slopes = np.diff(values) / np.diff(knots)
         risen = graph.add("MatMul", [way, graph.constant("rises", slopes[:, None], np.float64)], "risen")
         return graph.add("Add", [risen, graph.constant("lowest", values[0], np.float64)], "isotonic")
 
 
-def fit_platt(margins: Floats, labels: NDArray, weights: NDArray) -> Platt:
+def fit_platt(margins: Floats, labels: NDArray[Any], weights: NDArray[Any]) -> Platt:
     """Slope and offset by maximum likelihood."""
     from sklearn.linear_model import LogisticRegression
 
@@ -81,7 +81,7 @@ def fit_platt(margins: Floats, labels: NDArray, weights: NDArray) -> Platt:
     return Platt(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
-def fit_isotonic(margins: Floats, labels: NDArray, weights: NDArray) -> Isotonic:
+def fit_isotonic(margins: Floats, labels: NDArray[Any], weights: NDArray[Any]) -> Isotonic:
     """Centred isotonic regression (Oron & Flournoy 2017) of the rates in groups of equal size.
 
     Groups whose rates fall are pooled, as always, and a pool is one knot at its mean margin instead of a level
@@ -110,7 +110,7 @@ def _pooled(pool: tuple[float, float, float], other: tuple[float, float, float])
 
 
 # the simpler first: a tie goes to the one that comes first
-KINDS: dict[str, Callable[[Floats, NDArray, NDArray], Calibration]] = {
+KINDS: dict[str, Callable[[Floats, NDArray[Any], NDArray[Any]], Calibration]] = {
     "none": lambda _margins, _labels, _weights: Uncalibrated(),
     "platt": fit_platt,
     "isotonic": fit_isotonic,
@@ -122,12 +122,12 @@ class Margins:
     """Out-of-fold margins and what is needed to calibrate them, each of shape (rows,)."""
 
     values: Floats
-    labels: NDArray
-    fold: NDArray
-    entities: NDArray
-    weights: NDArray  # what a row counts
+    labels: NDArray[Any]
+    fold: NDArray[Any]
+    entities: NDArray[Any]
+    weights: NDArray[Any]  # what a row counts
 
-    def fit(self, kind: str, kept: NDArray | slice = slice(None)) -> Calibration:
+    def fit(self, kind: str, kept: NDArray[Any] | slice = slice(None)) -> Calibration:
         """A calibration of some of the rows, by mask."""
         return KINDS[kind](self.values[kept], self.labels[kept], self.weights[kept])
 
@@ -170,7 +170,7 @@ def _losses(margins: Margins, scores: Floats) -> Floats:
     return -np.log(np.where(margins.labels == 1, clipped, 1 - clipped)) * margins.weights
 
 
-def gain_is_shown(gains: Floats, entities: NDArray) -> bool:
+def gain_is_shown(gains: Floats, entities: NDArray[Any]) -> bool:
     """Whether the total gain is above its standard error, when entities vary and not rows."""
     _, entity = np.unique(entities, return_inverse=True)
     totals = np.bincount(entity, weights=gains)

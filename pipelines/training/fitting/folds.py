@@ -38,7 +38,7 @@ def as_rows(table: pa.Table, schema: dict[str, Any], data: DataParams) -> Rows:
     )
 
 
-def sample_entities(entities: NDArray, most: int, seed: int) -> NDArray[np.bool_]:
+def sample_entities(entities: NDArray[Any], most: int, seed: int) -> NDArray[np.bool_]:
     """Whether each row is used, (rows,): all rows of randomly chosen entities, about `most` rows in all."""
     import numpy as np
 
@@ -57,12 +57,12 @@ class Part:
     judged: NDArray[np.bool_]
     weights: NDArray[np.float32] | None = None
 
-    def take(self, chosen: NDArray) -> Part:
+    def take(self, chosen: NDArray[Any]) -> Part:
         """Of some of the rows, by mask."""
         return Part(self.fitted[chosen], self.judged[chosen], None if self.weights is None else self.weights[chosen])
 
 
-def fold_parts(fold: NDArray) -> list[Part]:
+def fold_parts(fold: NDArray[Any]) -> list[Part]:
     """A part for each fold: its rows are judged by a model of all others."""
     return [Part(fold != number, fold == number) for number in range(int(fold.max()) + 1)]
 
@@ -172,7 +172,7 @@ def cross_fit(validation: Validation, sections: list[CandidateParams]) -> tuple[
     return models, margins
 
 
-def measure(metric: str, labels: NDArray, scores: NDArray[np.float64]) -> float:
+def measure(metric: str, labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
     """A ranking metric on rows that count once each; NaN where a label is missing."""
     import numpy as np
 

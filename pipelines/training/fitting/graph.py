@@ -117,7 +117,9 @@ class Graph:
         complement = self.add("Sub", [self.constant("one", 1.0, np.float64), odds], "rest")
         return self.add("Log", [self.add("Div", [odds, complement], "odds")], "log_odds")
 
-    def bins(self, median: NDArray, column: NDArray, low: NDArray, width: NDArray, flagged: NDArray) -> list[str]:
+    def bins(
+        self, median: NDArray[Any], column: NDArray[Any], low: NDArray[Any], width: NDArray[Any], flagged: NDArray[Any]
+    ) -> list[str]:
         """How far each number has come through each of its bins, 0 to 1 (rows, bins), and flags for missing ones."""
         absent = self.add("IsNaN", ["numbers"], "absent")
         filled = self.add("Where", [absent, self.constant("median", median, np.float32), "numbers"], "filled")
@@ -128,14 +130,14 @@ class Graph:
         marked = self.add("Gather", [absent, self.constant("flagged", flagged, np.int64)], "marked", axis=1)
         return [self.add("Clip", [share, *ends], "bins"), self.add("Cast", [marked], "flags", to=TensorProto.FLOAT)]
 
-    def embeddings(self, codes: str, table: NDArray, starts: NDArray) -> str:
+    def embeddings(self, codes: str, table: NDArray[Any], starts: NDArray[Any]) -> str:
         """Rows of `table` (all codes of all categories, size), side by side: (rows, categories x size)."""
         integers = self.add("Cast", [codes], "codes_integer", to=TensorProto.INT64)
         places = self.add("Add", [integers, self.constant("starts", starts, np.int64)], "places")
         embedded = self.add("Gather", [self.constant("table", table, np.float32), places], "embedded")
         return self.add("Flatten", [embedded], "embeddings", axis=1)
 
-    def dense(self, inputs: str, layers: list[tuple[NDArray, NDArray]]) -> str:
+    def dense(self, inputs: str, layers: list[tuple[NDArray[Any], NDArray[Any]]]) -> str:
         """Layers of weights (in, out) and offsets (out,), with ReLU between them; the last one's output (rows, out)."""
         for index, (weights, offsets) in enumerate(layers):
             if index:
@@ -236,7 +238,7 @@ def _joined(models: list[Trees]) -> tuple[Trees, NDArray[np.intp], NDArray[np.in
     return Trees(**parts, members=members), root, np.repeat(np.arange(len(models)), np.diff(starts))
 
 
-def _tensor(values: NDArray, dtype: Any) -> onnx.TensorProto:
+def _tensor(values: NDArray[Any], dtype: Any) -> onnx.TensorProto:
     return numpy_helper.from_array(values.astype(dtype))
 
 

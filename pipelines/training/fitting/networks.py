@@ -32,7 +32,7 @@ class Encoding:
     starts: NDArray[np.int64]  # (categories,); where each category's codes begin in `place`
     place: NDArray[np.int64]  # row of the embedding table for each code; one that was never seen has unknown's
 
-    def places(self, codes: NDArray) -> NDArray[np.int64]:
+    def places(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """Rows of the embedding table, (rows, categories)."""
         import numpy as np
 

@@ -56,7 +56,7 @@ def check_parity(
     return scores, difference
 
 
-def write_scores(path: Path, keys: pa.Table, **columns: NDArray) -> None:
+def write_scores(path: Path, keys: pa.Table, **columns: NDArray[Any]) -> None:
     """A Parquet file of the grain of the training rows: their keys and target, and the columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
