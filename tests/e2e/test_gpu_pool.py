@@ -330,7 +330,7 @@ def test_without_a_worker_it_runs_here_after_the_deadline_and_never_there(machin
     assert retraining.last() == "near-home"
     assert retraining.states() == ["Cancelled"]
     with worker(machines):  # back too late
-        assert control.begin("wait", 60).end()["away"]["where"] == "restored"
+        assert control.begin("wait", 60).end()["away"]["ran_on"] == "restored"
         time.sleep(8)
         assert retraining.states() == ["Cancelled"]
     assert not (control.folder / "away-begun-far-home").exists()
@@ -379,7 +379,7 @@ def test_our_stages_go_on_meanwhile_and_a_second_retraining_waits_for_the_device
         assert third.states()[0] in {"Scheduled", "Late"}
         control.release("away-far-home")
         assert first.end()["away"]["text"] == "gpu (worker far-1)"
-        assert third.end()["away"]["where"] == "gpu"
+        assert third.end()["away"]["ran_on"] == "gpu"
     assert first.last() == third.last() == "far-home"
 
 

@@ -117,8 +117,8 @@ def test_where_it_ran_stands_on_the_run_in_mlflow_and_on_the_versions_page(hande
     (table,) = [one for one in run.artifacts() if one["key"] == "handed-where-stages-ran"]
     rows = {row["stage"]: row for row in json.loads(table["data"])}
     assert set(rows) == set(near.lock(run.ref))
-    assert (rows["train@lightgbm"]["where"], rows["train@lightgbm"]["worker"]) == ("gpu", "gpu-1")
-    assert (rows["train@linear"]["where"], rows["train@linear"]["worker"]) == ("cpu", "cpu-1")
+    assert (rows["train@lightgbm"]["ran_on"], rows["train@lightgbm"]["worker"]) == ("gpu", "gpu-1")
+    assert (rows["train@linear"]["ran_on"], rows["train@linear"]["worker"]) == ("cpu", "cpu-1")
     (version,) = ledger.versions(near.settings.evergreen_url, "handed")
     uri, page = near.settings.mlflow_tracking_uri, near.settings.home / "site" / "handed" / "v1" / "index.html"
     tags = ask("get", f"{uri}/api/2.0/mlflow/runs/get?run_id={version.mlflow_run_id}")["run"]["data"]["tags"]
