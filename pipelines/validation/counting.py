@@ -11,18 +11,15 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    from datetime import date
+from pipelines.validation.expectations import ALL, NEWEST, Expectation, Result
 
-    from pipelines.validation.expectations import Expectation
-
-ALL, NEWEST = "all", "newest"
 CHANCE = 3.0  # standard errors that the newest snapshot, which is small, may be beyond a limit
 
 
@@ -39,14 +36,6 @@ class Tally:
     low: Any = None
     high: Any = None
     ordered: list[np.ndarray] = field(default_factory=list)  # a bounded sample of cells
-
-
-@dataclass(frozen=True)
-class Result:
-    """Whether some rows are as expected, and what was seen in words: counts and numbers only."""
-
-    success: bool
-    observed: str
 
 
 Counter = Callable[[Tally, list[pa.Array], dict[str, Any]], None]

@@ -22,9 +22,17 @@ from pydantic import ValidationError
 
 from pipelines.config.errors import EvergreenError
 from pipelines.config.sections import Section
-from pipelines.validation import counting
-from pipelines.validation.checks import NUMBER, TEXT, Check, Facts, Source, absent, kind, plain
-from pipelines.validation.counting import ALL, NEWEST, Result
+from pipelines.validation.checks import NUMBER, TEXT, Check, Source, plain
+
+ALL, NEWEST = "all", "newest"  # parts of the rows that an expectation judges
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether some rows are as expected, and what was seen in words: counts and numbers only."""
+
+    success: bool
+    observed: str
 
 
 @dataclass(frozen=True)
@@ -187,31 +195,6 @@ def _refused(entry: Expectation) -> str:
         told = {key: said for key, said in told.items() if key != "__root__" or len(told) == 1}  # what follows from others
         return "; ".join(f"{key}: {said}" if key not in {"", "__root__"} else f"{said}" for key, said in told.items()) + "."
     return ""
-
-
-def sort_out(
-    owned: list[Expectation], facts: dict[str, Facts], advice: str, *, sampled: bool
-) -> tuple[list[Expectation], list[Check]]:
-    """Expectations that can be judged, and a failed check for each whose column is missing or of the wrong kind, or
-    which a sample would judge wrongly."""
-    fitting, unfit = [], []
-    for item in owned:
-        lost, needed = absent(item.columns, facts), OFFERED[item.type].needs
-        wrong = [name for name in item.columns if needed and name in facts and kind(facts[name].type) != needed]
-        if lost:
-            unfit.append(
-                Check(item.type, ", ".join(lost), item.expected, "column missing", False, item.severity, advice, "columns")
-            )
-        elif wrong:
-            found = ", ".join(f"{kind(facts[name].type) or 'another type'} ({facts[name].type})" for name in wrong)
-            unfit.append(Check(item.type, ", ".join(wrong), str(needed), found, False, item.severity, advice, "type"))
-        elif sampled and OFFERED[item.type].of_all and item.type not in counting.COUNTED and not OFFERED[item.type].ours:
-            more = "Raise validate.max_rows_checked above the number of rows, or take this expectation out."
-            found = "a sample"
-            unfit.append(Check(item.type, item.columns[0], "all rows to be judged", found, False, item.severity, more, "rows"))
-        else:
-            fitting.append(item)
-    return fitting, unfit
 
 
 def sample(rows: Source, columns: list[str], most: int) -> pa.Table:

@@ -40,11 +40,12 @@ from pipelines.validation.checks import (
     survey,
 )
 from pipelines.validation.expectations import (
+    ALL,
     OFFERED,
     Expectation,
+    Result,
     line_of,
     sample,
-    sort_out,
 )
 
 COUNTED = {*counting.COUNTED, *counting.SAMPLED}  # types that are judged by ourselves
@@ -114,14 +115,39 @@ def judge_rows(
     checks += [_age(item, newest, data, advice) for item in fitting if item.type == "expect_column_newest_to_be_recent"]
     checks += [_type(item, facts, advice) for item in fitting if item.type == "expect_column_type_to_be"]
     seen_whole = drawn.num_rows == total
-    asked = [item for item in fitting if not OFFERED[item.type].ours and counting.ALL in item.parts]
+    asked = [item for item in fitting if not OFFERED[item.type].ours and ALL in item.parts]
     asked = [item for item in asked if item.columns or seen_whole]
     return Judged(checks + unfit, total, asked, drawn)
 
 
+def sort_out(
+    owned: list[Expectation], facts: dict[str, Facts], advice: str, *, sampled: bool
+) -> tuple[list[Expectation], list[Check]]:
+    """Expectations that can be judged, and a failed check for each whose column is missing or of the wrong kind, or
+    which a sample would judge wrongly."""
+    fitting, unfit = [], []
+    for item in owned:
+        lost, needed = absent(item.columns, facts), OFFERED[item.type].needs
+        wrong = [name for name in item.columns if needed and name in facts and kind(facts[name].type) != needed]
+        if lost:
+            unfit.append(
+                Check(item.type, ", ".join(lost), item.expected, "column missing", False, item.severity, advice, "columns")
+            )
+        elif wrong:
+            found = ", ".join(f"{kind(facts[name].type) or 'another type'} ({facts[name].type})" for name in wrong)
+            unfit.append(Check(item.type, ", ".join(wrong), str(needed), found, False, item.severity, advice, "type"))
+        elif sampled and OFFERED[item.type].of_all and item.type not in counting.COUNTED and not OFFERED[item.type].ours:
+            more = "Raise validate.max_rows_checked above the number of rows, or take this expectation out."
+            found = "a sample"
+            unfit.append(Check(item.type, item.columns[0], "all rows to be judged", found, False, item.severity, more, "rows"))
+        else:
+            fitting.append(item)
+    return fitting, unfit
+
+
 def _results(
     rows: Source, drawn: pa.Table, owned: list[Expectation], time: str | None, newest: date | None, limits: ValidateParams
-) -> dict[int, counting.Result]:
+) -> dict[int, Result]:
     """What counting.py says, by the number of the expectation."""
     exact = {number: item for number, item in enumerate(owned) if item.type in counting.COUNTED}
     counts = counting.Counts(counting.COUNTED, list(exact.values()), time, newest, limits.min_newest_rows)
@@ -136,19 +162,17 @@ def _results(
 def _age(item: Expectation, newest: date | None, data: DataParams, advice: str) -> Check:
     """How far the newest snapshot is from the pin; rows of days after the pin are no news either."""
     if not isinstance(data.as_of, date) or newest is None:
-        return line_of(item, counting.Result(True, "no clock"), advice)
+        return line_of(item, Result(True, "no clock"), advice)
     age = (data.as_of - newest).days
     ahead = age < 0
-    result = counting.Result(
-        0 <= age <= item.kwargs["max_days"], f"{abs(age)} days {'after' if ahead else 'before'} data.as_of"
-    )
+    result = Result(0 <= age <= item.kwargs["max_days"], f"{abs(age)} days {'after' if ahead else 'before'} data.as_of")
     return line_of(item, result, advice, kind_found="future" if ahead else "stale")
 
 
 def _type(item: Expectation, facts: dict[str, Facts], advice: str) -> Check:
     of = facts[item.columns[0]].type
     words = {"number": NUMBER, "text": TEXT, "boolean": BOOLEAN}
-    found = counting.Result(kind(of) == words.get(item.kwargs["type_"]), f"{kind(of) or 'another type'} ({of})")
+    found = Result(kind(of) == words.get(item.kwargs["type_"]), f"{kind(of) or 'another type'} ({of})")
     return line_of(item, found, advice)
 
 

@@ -16,6 +16,7 @@ from pipelines.config.errors import EvergreenError
 from pipelines.promotion import comparison, gate, harm
 from pipelines.promotion.verdict import Verdict
 from pipelines.validation import counting, leakage
+from pipelines.validation.expectations import Result
 from studies import selftest
 from studies.selftest import Claim
 from studies.selftest import promotion as trials
@@ -91,7 +92,7 @@ def test_all_claims_hold_in_full() -> None:
     assert selftest.run(["promotion"], params.read(), said.append), "\n".join(said)
 
 
-CLEAN, RED = counting.Result(True, "not looked at"), {"attributes": {}, "harmed": [], "inconclusive": []}
+CLEAN, RED = Result(True, "not looked at"), {"attributes": {}, "harmed": [], "inconclusive": []}
 TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {  # gate -> what decides in it, as it would be without the gate
     "validation": [
         (counting, "COUNTED", {name: (count, lambda *_: CLEAN) for name, (count, _) in counting.COUNTED.items()}),

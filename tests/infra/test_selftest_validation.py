@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.config import params
 from pipelines.validation import counting
+from pipelines.validation.expectations import Result
 from studies.selftest import Asked, corruptions, grounds, power, validation
 from studies.selftest.corruptions import KINDS, Load
 from studies.selftest.grounds import Ground
@@ -69,7 +70,7 @@ def tried(ground: Ground, name: str, place: int = 0) -> power.Trial:
 
 def test_a_fault_is_blocked_and_named_and_is_not_where_the_gate_does_not_look(ground: Ground, monkeypatch) -> None:
     assert tried(ground, "unit, up", 2).named
-    always = counting.Result(True, "not looked at")
+    always = Result(True, "not looked at")
     levels = {name: (count, lambda *_: always) for name, (count, _) in counting.SAMPLED.items()}
     monkeypatch.setattr(counting, "SAMPLED", levels)
     counted = {name: (count, lambda *_: always) for name, (count, _) in counting.COUNTED.items()}
@@ -82,7 +83,7 @@ def test_a_fault_is_blocked_and_named_and_is_not_where_the_gate_does_not_look(gr
 
 def test_clean_rows_pass_and_a_gate_that_blocks_everything_does_not(ground: Ground, monkeypatch) -> None:
     assert validation.clean_claim([ground], 6, print).holds
-    never = counting.Result(False, "never good enough")
+    never = Result(False, "never good enough")
     counted = {name: (count, lambda *_: never) for name, (count, _) in counting.COUNTED.items()}
     monkeypatch.setattr(counting, "COUNTED", counted)
     assert not validation.clean_claim([ground], 6, print).holds

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.validation import counting
 from pipelines.validation.counting import COUNTED, SAMPLED, Counts
-from pipelines.validation.expectations import OFFERED, Expectation, ask_great_expectations
+from pipelines.validation.expectations import OFFERED, Expectation, Result, ask_great_expectations
 
 NEWEST = dt.date(2025, 3, 31)
 SHARES = (0.05, 0.3, 0.6, 0.9)
@@ -23,7 +22,7 @@ def expect(kind: str, of: str = "both", **kwargs) -> Expectation:
     return Expectation(type=f"expect_{kind}", severity="critical", kwargs=kwargs, of=of)
 
 
-def judged(rows: pa.Table, *items: Expectation, newest: dt.date | None = None, least: int = 1) -> list[counting.Result]:
+def judged(rows: pa.Table, *items: Expectation, newest: dt.date | None = None, least: int = 1) -> list[Result]:
     found = []
     for item in items:
         wanted = COUNTED if item.type in COUNTED else SAMPLED
