@@ -92,6 +92,7 @@ class Runner:
                 node = self._load(repo, name)
                 with repo.lock:
                     node.remove_outs()
+            log(f"Running stage '{name}':")
             for command in node.cmd if isinstance(node.cmd, list) else node.cmd.splitlines():
                 self._run_command(name, command, Path(node.wdir), log)
             self.record(name)
