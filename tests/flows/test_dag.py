@@ -85,7 +85,7 @@ def test_commands_of_two_threads_take_turns_and_dvc_does_not_wait_for_them(folde
         assert "ended" not in log
         assert running.result()
         assert not waiting.result()
-    assert log == ["started", "ended"]
+    assert log == ["Running stage 'first':", "started", "ended"]
 
 
 def test_dvc_works_from_threads_and_whatever_the_current_folder_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
