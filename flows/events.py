@@ -16,13 +16,13 @@ CAUSE = "evergreen.cause"  # label of the event's resource: events of one cause 
 # What a person reads first, and what to do next, by kind
 SAYS: Mapping[Kind, str] = {
     "retrain": "a retraining is due",
-    "quarantine": "the feed is broken",
+    "quarantine": "a data incident",
     "review": "a person has to look",
     "promoted": "a new champion",
 }
 NEXT: Mapping[Kind, str] = {
     "retrain": "Nothing: it starts by itself. `evergreen model history` shows how it ends.",
-    "quarantine": "Mend the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
+    "quarantine": "Fix the feed, then `prefect deployment run 'monitor/{model}' -p window={cause} -p force=true --watch`.",
     "review": "Read its page and its bias report. `evergreen model rollback --reason TEXT` goes back to the champion before.",
     "promoted": "Nothing. `evergreen model champion` shows its figures.",
 }
@@ -42,7 +42,7 @@ def emit(model: str, kind: Kind, payload: Mapping[str, str], *, api: str | None 
 
     Args:
         payload: goes to people as it is, so it holds no secret and no row of data. `why` is one sentence; `cause` the
-            key of the window, such as 2025-10; `as_of` the date to retrain by, YYYY-MM-DD, or empty. `says` and `next`
+            key of the window, such as 2025-10; `as_of` the date to retrain by, YYYY-MM-DD, or empty. `message` and `next`
             have defaults by kind.
         api: address of the server; by default Prefect's own setting.
 

@@ -21,7 +21,7 @@ FAILURES = ["prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow
 
 # Jinja, which the Prefect server renders. Every text that we raise on purpose holds no secret and no row of data; that of
 # any other exception may, and stays in the house. Of ours the first line is enough.
-DECISION_SUBJECT = "Evergreen {{ event.resource.name }}: {{ event.payload.says }}"
+DECISION_SUBJECT = "Evergreen {{ event.resource.name }}: {{ event.payload.message }}"
 DECISION_BODY = """\
 {% if event.payload.cause %}Window {{ event.payload.cause }}. {% endif %}{{ event.payload.why | truncate(1000) }}
 Next: {{ event.payload.next }}

@@ -2,7 +2,7 @@
 
 | what was found | action |
 |---|---|
-| the feed is broken: nulls, a constant, a unit, an encoding, swapped columns | **block**: a quarantine |
+| the feed is broken: nulls, a constant, a unit, an encoding, swapped columns | **quarantine** |
 | performance on mature labels is lost beyond `max_loss` | **retrain** |
 | confirmed drift, and the estimated performance is lost, which no mature label contradicts | **retrain** |
 | bias beyond the margin | **review** by a person |

@@ -126,7 +126,7 @@ def test_a_killed_fit_starts_again_in_the_next_workspace_and_ends_the_same(proje
 def fit_network(project: Project, name: str, **variables: str) -> bytes:
     """The graph that `train@mlp` makes in a workspace of its own."""
     place = workspace.create(project.settings, name, project.run.ref)
-    quick = {"enabled": {"linear": "cpu", "lightgbm": "cpu", "mlp": "gpu"}, "mlp.revisions": 4, "mlp.search": {}}
+    quick = {"enabled": {"linear": "cpu", "lightgbm": "cpu", "mlp": "gpu"}, "mlp.epochs": 4, "mlp.search": {}}
     Clone(place.folder).set_params({f"candidates.{key}": value for key, value in quick.items()})
     try:
         with dvc.runner(place.folder, bare_environment() | project.settings.environment() | variables) as runner:

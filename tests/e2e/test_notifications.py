@@ -103,7 +103,7 @@ def runs_of(clone: Clone, cause: str) -> list[dict[str, Any]]:
 def test_a_decision_arrives_once(told: Clone, mailbox: Mailbox) -> None:
     emit(told, "quarantine", cause="2025-10", why="Charges are in cents.")
     letter = mailbox.only("Charges are in cents.")
-    assert letter["subject"] == "Evergreen told: the feed is broken"
+    assert letter["subject"] == "Evergreen told: a data incident"
     assert "prefect deployment run 'monitor/told' -p window=2025-10" in letter["body"]
 
 

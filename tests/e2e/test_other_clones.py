@@ -169,7 +169,7 @@ def test_a_person_may_promote_past_the_gate_and_back(project: Project) -> None:
         aliased = ask("get", f"{uri}/api/2.0/mlflow/registered-models/alias?name=churn&alias=champion")["model_version"]
         assert aliased["version"] == str(version.mlflow_version)
     assert "is the champion of 'churn' already" in project.clone.evergreen(
-        "promote", f"v{before.version}", "--reason", "x", check=False
+        "model", "promote", f"v{before.version}", "--reason", "x", check=False
     )
 
 

@@ -76,7 +76,7 @@ def test_a_date_that_is_none_is_told_before_anything_is_noted(fresh: Clone) -> N
 def test_another_clone_does_not_run_it(fresh: Clone, stack: Settings, tmp_path: Path) -> None:
     other = Clone.make(tmp_path / "other", (stack.folder / ".env").read_text(), {"model": "fresh"})
     assert f"retrain/fresh works in {fresh.folder} (home {stack.home}), not in this clone" in other.evergreen(
-        "retrain", check=False
+        "run", "retrain", check=False
     )
     other.set_params({"model": "nowhere"})
     assert "has no deployment retrain/nowhere: run `evergreen deploy`" in other.evergreen("run", "retrain", check=False)

@@ -51,7 +51,7 @@ def test_an_event_is_about_a_model_and_says_what_and_what_next() -> None:
         "prefect.resource.name": "churn",
         "evergreen.cause": "2025-10",
     }
-    assert event["payload"]["message"] == "the feed is broken"
+    assert event["payload"]["message"] == "a data incident"
     assert event["payload"]["why"] == "charges are in cents."
     assert "prefect deployment run 'monitor/churn' -p window=2025-10 -p force=true" in event["payload"]["next"]
 

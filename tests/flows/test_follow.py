@@ -32,7 +32,7 @@ def said_of(server: Server, monkeypatch) -> list[str]:
     monkeypatch.setattr(follow, "POLL_S", 0.01)
     monkeypatch.setattr(follow, "SILENT_S", 0.0)
     lines: list[str] = []
-    follow._Follower(server, uuid4(), lines.append).follow()
+    follow._Watcher(server, uuid4(), lines.append).follow()
     return [line.partition("] ")[2] for line in lines]
 
 
@@ -47,5 +47,5 @@ def test_between_two_steps_that_is_said(monkeypatch):
 def test_who_hears_of_steps_that_end_hears_no_more(monkeypatch):
     monkeypatch.setattr(follow, "SILENT_S", 30.0)
     lines: list[str] = []
-    follow._Follower(Server("train@linear"), uuid4(), lines.append).follow()
+    follow._Watcher(Server("train@linear"), uuid4(), lines.append).follow()
     assert lines == []

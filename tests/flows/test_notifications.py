@@ -51,10 +51,10 @@ def failure(message: str, state: str = "Failed", flow: str = "retrain") -> dict:
 def test_a_decision_says_model_what_why_and_the_next_command(automations) -> None:
     event = events.describe("churn", "quarantine", {"cause": "2025-10", "why": "charges are in cents."})
     subject, body = rendered(automations["decisions"], event)
-    assert subject == "Evergreen churn: the feed is broken"
+    assert subject == "Evergreen churn: a data incident"
     assert body.splitlines() == [
         "Window 2025-10. charges are in cents.",
-        "Next: Mend the feed, then `prefect deployment run 'monitor/churn' -p window=2025-10 -p force=true --watch`.",
+        "Next: Fix the feed, then `prefect deployment run 'monitor/churn' -p window=2025-10 -p force=true --watch`.",
         "Reports: http://site:8090",
     ]
 
