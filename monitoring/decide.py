@@ -6,8 +6,8 @@
 | performance on mature labels is lost beyond `max_loss` | **retrain** |
 | confirmed drift, and the estimated performance is lost, which no mature label contradicts | **retrain** |
 | bias beyond the margin | **review** by a person |
-| confirmed drift that does not hurt; an estimated loss without drift; what is worth knowing | **note** |
-| a first suspicion; not enough evidence; nothing | **nothing** |
+| confirmed drift that does not hurt; an estimated loss without drift; what is worth knowing | **info** |
+| a first warning; not enough evidence; nothing | **none** |
 
 The first line that fits is the action; `why` says all that asks for something, and `asks` names it. A quarantine does not last
 for ever: it escalates once `quarantine_windows` in a row were in the same new state of the feed, or once the labels of one of
