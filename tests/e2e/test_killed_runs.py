@@ -119,7 +119,7 @@ def test_it_converges_to_the_hashes_of_an_undisturbed_run_by_hand(project: Proje
 
 def test_a_killed_fit_starts_again_in_the_next_workspace_and_ends_the_same(project: Project) -> None:
     with pytest.raises(dvc.StageError, match="signal 9"):
-        fit_network(project, "killed-fit", EVERGREEN_FAULT="mlp:revision:2:kill")
+        fit_network(project, "killed-fit", EVERGREEN_FAULT="mlp:epoch:2:kill")
     assert fit_network(project, "next-fit") == fit_network(project, "fresh-fit")
 
 
