@@ -63,10 +63,10 @@ def promote(settings: Settings, number: int, *, actor: str, reason: str, say: Ca
     say(f"{version} is the champion in the ledger, and the API follows within seconds. MLflow's aliases:")
     for change in publishing.reconcile(url, uri, version.model):
         say(f"  {change}")
-    from flows import reports
+    from flows import first_page
 
     say("The first page of the report site, and the event:")
-    reports.write_index(settings)
+    first_page.write(settings)
     _tell(settings, version.model, before, say)
 
 

@@ -98,14 +98,14 @@ def write_pages(
         },
         links=other_links,
     )
-    from flows import reports  # and with it all that watches
+    from flows import first_page  # and with it all that watches
 
-    reports.write_index(settings)
+    first_page.write(settings)
 
 
 def replace_verdict(settings: Settings, model: str, version: int, verdict: Verdict) -> None:
     """A later verdict, a person's answer, on the pages of a version, and the index."""
     site.replace_verdict(settings.home / "site", model, version, verdict_page.pages(model, version, verdict))
-    from flows import reports
+    from flows import first_page
 
-    reports.write_index(settings)
+    first_page.write(settings)

@@ -135,10 +135,10 @@ def _noted(settings: Settings, model: str, cause: str | None, as_of: str | None)
 
 def _write_first_page(settings: Settings) -> None:
     """So that it says of a retraining that it runs, and no longer than it does."""
-    from flows import reports  # and with it all that watches
+    from flows import first_page  # and with it all that watches
 
     with suppress(EvergreenError):  # a database that is away: whoever writes it next says so
-        reports.write_index(settings)
+        first_page.write(settings)
 
 
 def _import_ahead() -> None:

@@ -104,7 +104,7 @@ def tell_later(settings: Settings, row: Promotion) -> None:
 
 def tell(settings: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
     """Announce a promotion, and let MLflow's aliases and the first page follow it; each does so when another fails."""
-    from flows import events, reports
+    from flows import events, first_page
 
     history = ledger.history(settings.promoter_url, model)  # others may have promoted since
     row = next(row for row in history if (row.revision, row.decision) == (revision, "promoted"))
@@ -116,7 +116,7 @@ def tell(settings: Settings, model: str, revision: int, say: Callable[[str], Non
     steps: tuple[Callable[[], object], ...] = (
         lambda: events.announce_promotion(settings, row),
         aliases,
-        lambda: reports.write_index(settings),
+        lambda: first_page.write(settings),
     )
     for step in steps:
         try:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from flows import reports
+from flows import first_page
 from monitoring.findings import Finding
 from monitoring.store import Verdict
 from pipelines.registry import ledger
@@ -23,9 +23,9 @@ def verdict(*findings, why=""):
 
 def test_a_windows_verdict_quotes_its_own_figures_and_names_the_window_of_any_other():
     told = verdict(OWN, OTHER, why="2025-03: roc_auc is 0.74 on mature labels. 2025-06: The data moved in plan.")
-    assert reports._why(told) == ("The data moved in plan.", [("2025-03", "roc_auc is 0.74 on mature labels.")])
-    assert reports._why(verdict(OTHER))[0] == "Nothing was found in this window itself."
-    assert reports._why(verdict(OWN, why="2025-06: The data moved in plan.")) == ("The data moved in plan.", [])
+    assert first_page._why(told) == ("The data moved in plan.", [("2025-03", "roc_auc is 0.74 on mature labels.")])
+    assert first_page._why(verdict(OTHER))[0] == "Nothing was found in this window itself."
+    assert first_page._why(verdict(OWN, why="2025-06: The data moved in plan.")) == ("The data moved in plan.", [])
 
 
 def test_a_rollback_is_called_one():
@@ -33,12 +33,12 @@ def test_a_rollback_is_called_one():
         sequence=1, model="churn", revision=2, decision="promoted", from_version=2, to_version=1, actor="ada", reason="",
         verdict={"finding": "rolled back"}, created_at=NOW,
     )  # fmt: skip
-    assert reports._decided(row) == "rolled back"
-    assert reports._decided(replace(row, verdict={"finding": "better"})) == "promoted"
+    assert first_page._decided(row) == "rolled back"
+    assert first_page._decided(replace(row, verdict={"finding": "better"})) == "promoted"
 
 
 def test_an_interval_stays_within_what_its_metric_can_be():
     wide = {"point": 0.54, "low": -0.03, "high": 1.11}
-    assert reports._interval(wide, "roc_auc").to_dict() == {"point": 0.54, "low": 0.0, "high": 1.0}
-    assert reports._interval(wide, "log_loss").to_dict() == {"point": 0.54, "low": 0.0, "high": 1.11}
-    assert reports._interval(wide, "cost").to_dict() == wide
+    assert first_page.interval(wide, "roc_auc").to_dict() == {"point": 0.54, "low": 0.0, "high": 1.0}
+    assert first_page.interval(wide, "log_loss").to_dict() == {"point": 0.54, "low": 0.0, "high": 1.11}
+    assert first_page.interval(wide, "cost").to_dict() == wide

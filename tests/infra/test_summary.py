@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cli import summary
-from flows import reports
+from flows import first_page
 from pipelines.config.settings import Settings
 from pipelines.registry import ledger, publish
 from tests.support import bundles
@@ -56,11 +56,11 @@ def test_the_ledger_is_given_the_figures_of_the_newest_snapshots():
     points, bounds = publish._points(evaluation, "linear"), publish._bounds(evaluation)
     assert (points["roc_auc"], points["newest.roc_auc"]) == (0.8, 0.6)
     assert (bounds["newest.roc_auc.low"], bounds["newest.roc_auc.high"]) == (0.5, 0.7)
-    assert reports._reference(SimpleNamespace(metrics=points | bounds), "roc_auc").point == 0.6
+    assert first_page._reference(SimpleNamespace(metrics=points | bounds), "roc_auc").point == 0.6
 
 
 def test_the_index_shows_of_a_version_from_before_what_the_ledger_has():
     old = {"roc_auc": 0.8, "roc_auc.low": 0.7, "roc_auc.high": 0.9, "newest.roc_auc": 0.6}
-    assert reports._reference(SimpleNamespace(metrics=old), "roc_auc").point == 0.8
-    assert reports._reference(SimpleNamespace(metrics={"roc_auc": 0.8}), "roc_auc") is None
-    assert reports._reference(None, "roc_auc") is None
+    assert first_page._reference(SimpleNamespace(metrics=old), "roc_auc").point == 0.8
+    assert first_page._reference(SimpleNamespace(metrics={"roc_auc": 0.8}), "roc_auc") is None
+    assert first_page._reference(None, "roc_auc") is None
