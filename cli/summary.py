@@ -29,23 +29,23 @@ def champion(settings: Settings, model: str) -> str:
     bundle = publish.fetch(settings.mlflow_tracking_uri, current, settings.home / "models").folder
     evaluation = json.loads((bundle / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    figures = evaluation["candidates"][manifest["candidate"]]
+    candidate = evaluation["candidates"][manifest["candidate"]]
     lines = [
         f"{model} {current} is champion (revision {current.revision}): {manifest['candidate']}, "
         f"as of {manifest['data']['as_of']},",
     ]
-    figures, metric = newest_metrics(figures), evaluation["metric"]
-    if figures is figures["metrics"]:
+    figures, metric = newest_metrics(candidate), evaluation["metric"]
+    if figures is candidate["metrics"]:
         lines += [f"on {_counts(evaluation)}, which it was not trained on:"]
     else:
         newest = evaluation["newest"]
         lines += [f"out of fold on its newest snapshots, {package.span(newest)}, {_counts(newest)}:"]
     lines += [f"    {name:<18} {_figure(figures[name])}" for name in SHOWN]
-    if figures is not figures["metrics"]:
-        lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(figures['metrics'][metric])}"]
+    if figures is not candidate["metrics"]:
+        lines += [f"  on all {_counts(evaluation)}: {metric} {_figure(candidate['metrics'][metric])}"]
     beaten = [name for name in evaluation["candidates"] if name != manifest["candidate"]]
     lines += [f"  beside it: {name}, {metric} {_figure(_metric(evaluation, name))}" for name in beaten]
-    lines += [f"  gain over {evaluation['baseline']}: {_figure(figures['against_baseline'])}"]
+    lines += [f"  gain over {evaluation['baseline']}: {_figure(candidate['against_baseline'])}"]
     lines += [f"  {title + ':':<9}{address}" for title, address in results.links(settings, current).items()]
     return "\n".join(lines)
 

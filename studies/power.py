@@ -114,7 +114,7 @@ def find_target(version: replay.Version, months: list[pa.Table], moved: list[pa.
 
 
 def coverage(world: pa.Table, params: Params) -> list[dict[str, Any]]:
-    """Month and metric: whether the interval of the estimate held the figure that the labels then gave."""
+    """Month and metric: whether the interval of the estimate covered the figure that the labels then gave."""
     from monitoring import estimate
 
     version, found = replay.train(world, params), []
@@ -126,7 +126,7 @@ def coverage(world: pa.Table, params: Params) -> list[dict[str, Any]]:
         labels = estimate.count_positives(learnt, version.score(known), known["churned"].to_numpy())
         real = {name: float(one[0]) for name, one in estimate.measure(learnt, counts, labels[None]).items()}
         held = {name: bool(expected[name].low <= real[name] <= expected[name].high) for name in COVERED}
-        found.append({"month": month, "suppressed": held, "error": real["roc_auc"] - expected["roc_auc"].point})
+        found.append({"month": month, "covered": held, "error": real["roc_auc"] - expected["roc_auc"].point})
     return found
 
 
@@ -178,8 +178,8 @@ def page(results: list[dict[str, Any]]) -> str:
     ]
     cells = [cell for result in results for cell in result["coverage"]]
     lines += ["", f"Nominal 95% intervals of the estimate, under covariate shift, {len(cells)} windows:", ""]
-    lines += ["| metric | held the figure |", "|---|---|"]
-    lines += [f"| {name} | {np.mean([cell['suppressed'][name] for cell in cells]):.1%} |" for name in COVERED]
+    lines += ["| metric | covered the figure |", "|---|---|"]
+    lines += [f"| {name} | {np.mean([cell['covered'][name] for cell in cells]):.1%} |" for name in COVERED]
     return "\n".join(lines) + "\n"
 
 

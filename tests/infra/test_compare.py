@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli import compare_default
 from flows import results
 from pipelines.config import params, stage
 from pipelines.config.errors import EvergreenError
-from studies import tables
+from studies import compare_default, tables
 
 ROOT = Path(__file__).parents[2]
 

@@ -60,7 +60,7 @@ def test_the_bound_of_a_rate_is_clopper_and_pearsons(hits, trials, bound):
 def test_the_page_says_what_was_measured():
     quiet = [{"month": month, "kinds": ["warning"] * (month == 14), "action": "none"} for month in range(13, 23)]
     cells = [{"kind": kind.name, "size": size, "delay": 2} for kind in injected_shifts.KINDS for size in kind.sizes]
-    held = [{"month": 14, "held": dict.fromkeys(power.COVERED, True), "error": 0.0}]
+    held = [{"month": 14, "covered": dict.fromkeys(power.COVERED, True), "error": 0.0}]
     faults = {fault.name: [[fault.about, fault.form]] if fault.form else [] for fault in injected_shifts.FAULTS}
     page = power.page([{"seed": 1, "quiet": quiet, "power": cells, "coverage": held, "faults": faults}])
     assert "1 seeds, 10 quiet windows" in page and "| over a threshold | 1 | 10.0% |" in page

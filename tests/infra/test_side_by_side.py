@@ -38,7 +38,7 @@ def test_what_differs_is_shown(settings):
     make(settings, {"strong": 1.0}, "data: {as_of: 2024-12-31}\ntrain: {folds: 3, seed: 1}\n", roc_auc=0.8)
     later = {"roc_auc": 0.81, "roc_auc.low": 0.8, "roc_auc.high": 0.82, "newest.roc_auc": 0.79}
     make(settings, {"strong": 1.0, "weak": 0.5}, "data: {as_of: 2025-03-31}\ntrain: {folds: 5, seed: 1}\n", **later)
-    said = compare.compare(settings, "churn", [1, 2])
+    said = compare.text(compare.compare(settings, "churn", [1, 2]))
     assert "v1   published" in said and "never champion" in said
     assert "never against one another" in said
     assert "weak: none -> double" in said and "weak: none -> number" in said
@@ -57,7 +57,7 @@ def test_what_was_decided_between_them_is_shown(settings):
         make(settings, {"strong": weight}, None)
         decision = {"actor": "tester", "reason": f"reason {number}", "verdict": {}}
         ledger.promote(settings.evergreen_url, "churn", number, expected_revision=number - 1, **decision)
-    said = compare.compare(settings, "churn", [1, 2])
+    said = compare.text(compare.compare(settings, "churn", [1, 2]))
     assert "v1 -> v2  promoted  reason 2" in said and "reason 1" not in said
     assert "to now" in said
     assert "v1 was made in another clone; its ref is not here: git fetch CLONE refs/evergreen/runs/1" in said

@@ -119,7 +119,7 @@ def test_the_card_says_data_figures_groups_and_limits(made):
     assert "| roc_auc | 0.5000 [0.4000, 0.6000] |" in text
     assert "| precision | none |" in text
     assert "| gender | f | 500 |" in text and "insufficient evidence" in text
-    assert "Harm against everybody else, by attribute: gender: unproven." in text
+    assert "Harm against everybody else, by attribute: gender: inconclusive." in text
     assert "| gender | f | 0.5000 [0.4000, 0.6000] | 0.5000 [0.4000, 0.6000] | none |" in text
     assert "- gender: f, added TPR shortfall 0.5000 [0.4000, 0.6000]: agreed with the union" in text
     assert params.read().data.target in text

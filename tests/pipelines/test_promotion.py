@@ -23,16 +23,16 @@ from tests.support import bundles
 from tests.support.bundles import EVALUATE, FAIR, OLD_SPLIT, PROMOTION, SPLIT, customers, evaluation, sigmoid
 
 
-def compare(labels, challenger, champion, entities, latencies=(), use=1, **changes):
+def compare(labels, challenger, champion, entities, latencies=(), reuse=1, **changes):
     """A verdict on scores, each version deciding at 1/6, where a miss that costs 5 and a false alarm that costs 1 are even."""
     pair = Pair(labels, Scored(challenger, 1 / 6), Scored(champion, 1 / 6), entities)
-    return verdict_on(pair, None, latencies=latencies, use=use, **changes)
+    return verdict_on(pair, None, latencies=latencies, reuse=reuse, **changes)
 
 
-def verdict_on(now, over_all, latencies=(), use=1, **changes):
+def verdict_on(now, over_all, latencies=(), reuse=1, **changes):
     """A verdict on the newest snapshots and all rows."""
     settings = {"evaluate": EVALUATE, "promotion": PROMOTION.model_copy(update=changes), "groups": {}}
-    return comparison.challenger_verdict(now, over_all, latencies=latencies, use=use, **settings)
+    return comparison.challenger_verdict(now, over_all, latencies=latencies, reuse=reuse, **settings)
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -162,8 +162,8 @@ def test_a_challenger_that_is_much_slower_is_kept_out(measured, blocked):
 def test_every_use_of_the_same_rows_asks_for_more():
     strong, weak, labels, entities = customers(1)
     pair = sigmoid(1.5 * strong + 0.3 * weak), sigmoid(1.5 * strong + 0.1 * weak)
-    verdicts = {use: compare(labels, *pair, entities, use=use, max_auc_loss=0.1) for use in (1, 2, 10, 10_000)}
-    assert [one.evidence["use"] for one in verdicts.values()] == [1, 2, 10, 10_000]
+    verdicts = {reuse: compare(labels, *pair, entities, reuse=reuse, max_auc_loss=0.1) for reuse in (1, 2, 10, 10_000)}
+    assert [one.evidence["reuse"] for one in verdicts.values()] == [1, 2, 10, 10_000]
     lows = [one.evidence["low"] for one in verdicts.values()]
     assert lows == sorted(lows, reverse=True)
     detectable = [one.evidence["minimum_detectable_effect"] for one in verdicts.values()]
@@ -292,7 +292,7 @@ def test_a_verdict_is_finite_json_and_comes_back():
 
 def test_the_page_starts_with_the_verdict_and_survives_any_column_name():
     page = comparison.incomparable_verdict(["a|b <script> is missing"]).markdown()
-    assert page.startswith("# Kept: not comparable\n")
+    assert page.startswith("# Rejected: not comparable\n")
     assert "<script>" not in page
     table = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in table} == {7}
@@ -332,8 +332,8 @@ def test_the_gate_asks_the_floors_where_there_is_no_champion(tmp_path, held_out,
 def test_a_verdict_holds_what_it_was_judged_on_and_by(tmp_path, held_out, params):
     champion = write_bundle(tmp_path / "champion", {"strong": 1.5})
     challenger = write_bundle(tmp_path / "challenger", {"strong": 1.5, "weak": 1.0})
-    verdict = gate.judge(challenger, champion, held_out, {}, params, use=3)
-    assert (verdict.snapshot, verdict.evidence["use"]) == ("2024-12-31 abc", 3)
+    verdict = gate.judge(challenger, champion, held_out, {}, params, reuse=3)
+    assert (verdict.snapshot, verdict.evidence["reuse"]) == ("2024-12-31 abc", 3)
     assert verdict.rules["max_auc_loss"] == PROMOTION.max_auc_loss
     assert {"confidence", "bootstrap", "seed", "cost_false_negative"} <= verdict.rules.keys()
     assert [one.name for one in verdict.comparisons] == ["cost", "ROC-AUC", "calibration"]

@@ -15,11 +15,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from cli import compare_default
 from cli.load import load_file
 from pipelines.config import params, stage
 from pipelines.data import extract, postgres
 from pipelines.stages import validate as validate_stage
+from studies import compare_default
 from studies.tables import SHOWN, TABLES
 from tests.support.clones import Clone
 

@@ -24,7 +24,9 @@ def settings(params: Params) -> Params:
     sections = {
         "data": params.data.model_copy(update=names),
         "features": params.features.model_copy(update={"exclude": []}),
-        "monitor": params.monitor.model_copy(update={"snapshot_policy": "every", "rates": {}, "non_stationary_columns": []}),
+        "monitor": params.monitor.model_copy(
+            update={"snapshot_policy": "every", "per_unit_columns": {}, "non_stationary_columns": []}
+        ),
     }
     return params.model_copy(update=sections)
 
