@@ -118,7 +118,7 @@ def rollback(
 
     settings, number = load_settings(), number_of(version) if version else None
     row = back.roll_back(settings, model_here(), number, actor=getpass.getuser(), reason=reason)
-    back.tell_later(settings, row)
+    back.announce_later(settings, row)
     typer.echo(
         f"{row.model} v{row.to_version} is the champion again (revision {row.revision}), instead of v{row.from_version}."
     )

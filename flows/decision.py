@@ -1,4 +1,4 @@
-"""What a retraining does after its DAG: publish the bundle, let the gate decide, tell, and write the pages."""
+"""What a retraining does after its DAG: publish the bundle, let the gate decide, announce a promotion, and write the pages."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def ask(settings: Settings, version: ledger.Version) -> None:
     get_run_logger().warning("%s awaits a person's answer: %s", version, address)
 
 
-@task(task_run_name="tell", **REPEATED)
-def tell(settings: Settings, version: ledger.Version, cause: str) -> None:
+@task(task_run_name="announce", **REPEATED)
+def announce(settings: Settings, version: ledger.Version, cause: str) -> None:
     """Emit `promoted` if this run made the version champion: one that was champion before is no news."""
     decisions = ledger.history(settings.promoter_url, version.model)
     promotion = next((row for row in decisions if row.decision == "promoted" and row.actor == _actor(flow_run.id)), None)

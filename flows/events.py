@@ -1,4 +1,4 @@
-"""What happened to a model, as Prefect events: automations listen for them, to retrain and to tell people."""
+"""What happened to a model, as Prefect events: automations listen for them, to retrain and to notify people."""
 
 from __future__ import annotations
 

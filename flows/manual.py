@@ -43,7 +43,7 @@ def publish(settings: Settings, say: Callable[[str], None]) -> tuple[ledger.Vers
         from flows import promote as review
 
         say(f"{version} awaits a person's answer: {review.begin(settings, version)}")
-    _tell(settings, model, before, say)
+    _announce(settings, model, before, say)
     return version, verdict
 
 
@@ -67,13 +67,13 @@ def promote(settings: Settings, number: int, *, actor: str, reason: str, say: Ca
 
     say("The first page of the report site, and the event:")
     first_page.write(settings)
-    _tell(settings, version.model, before, say)
+    _announce(settings, version.model, before, say)
 
 
-def _tell(settings: Settings, model: str, before: list[ledger.Promotion], say: Callable[[str], None]) -> None:
+def _announce(settings: Settings, model: str, before: list[ledger.Promotion], say: Callable[[str], None]) -> None:
     """Emit `promoted` if the ledger's newest row is a promotion that was not there before.
 
-    The ledger needs no Prefect: without a server the promotion stands, and `say` tells that nobody was told.
+    The ledger needs no Prefect: without a server the promotion stands, and `say` gets a sentence that says so.
     """
     newest = ledger.history(settings.promoter_url, model, 1)
     if newest == before or newest[0].decision != "promoted":
@@ -81,7 +81,7 @@ def _tell(settings: Settings, model: str, before: list[ledger.Promotion], say: C
     try:
         events.announce_promotion(settings, newest[0])
     except EvergreenError as error:
-        say(f"The promotion stands, and nobody was told of it: {error}")
+        say(f"The promotion stands, and nobody was notified: {error}")
 
 
 def checkout(settings: Settings, number: int, *, force: bool) -> list[str]:

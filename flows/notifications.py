@@ -128,7 +128,7 @@ def _automations(settings: Settings, model: str, block: str, id_: UUID, deployme
     for what, (trigger, subject, body) in texts.items():
         action = SendNotification(block_document_id=id_, subject=_fill(subject, words), body=_fill(body, words))
         yield AutomationCore(
-            name=f"{model}: tell {block} of {what}",
+            name=f"{model}: notify {block} of {what}",
             description="Made by `evergreen deploy` for EVERGREEN_NOTIFY.",
             tags=[events.resource_id(model)],
             trigger=trigger,

@@ -80,12 +80,12 @@ def promote(review: int | None = None) -> Any:
     if verdict.finding == "champion moved":
         raise EvergreenError(verdict.headline)
     if verdict.outcome == "promoted":
-        tell(settings, model, pending.version)
+        announce(settings, model, pending.version)
     return Completed(message=verdict.headline)
 
 
 def begin(settings: Settings, version: ledger.Version) -> str:
-    """Start the flow run that asks about a version which awaits review, and tell people; its address. Twice is once.
+    """Start the flow run that asks about a version which awaits review, and notify people; its address. Twice is once.
 
     Raises:
         EvergreenError: no such deployment: this clone was deployed before there were reviews.
@@ -158,8 +158,8 @@ def show(settings: Settings, model: str, version: int, verdict: Verdict) -> None
     create_markdown_artifact(verdict.markdown(), key=events.key_of(model, "verdict"), description=verdict.headline)
 
 
-@task(task_run_name="tell", **ANSWERED)
-def tell(settings: Settings, model: str, version: int) -> None:
+@task(task_run_name="announce", **ANSWERED)
+def announce(settings: Settings, model: str, version: int) -> None:
     """Emit `promoted`."""
     decisions = ledger.history(settings.promoter_url, model)
     row = next(row for row in decisions if row.decision == "promoted" and row.to_version == version)

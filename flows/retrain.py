@@ -96,7 +96,7 @@ def retrain(
                     # the decision stands, whatever fails from here on
                     if verdict.finding == "awaits review":
                         decision.ask(settings, noted.version, return_state=True)
-                    decision.tell(settings, noted.version, cause or "", return_state=True)
+                    decision.announce(settings, noted.version, cause or "", return_state=True)
                     reports = [stage for stage in runner.stages if stage not in needed]
                     decision.show(context, settings, noted.version, verdict, reports, ran)
                     return ending.decided(settings, noted.version, verdict)

@@ -86,7 +86,7 @@ def _listed(versions: list[Version], current: int) -> str:
     return ", ".join(f"{version} (the champion)" if version.version == current else str(version) for version in versions)
 
 
-def tell_later(settings: Settings, row: Promotion) -> None:
+def announce_later(settings: Settings, row: Promotion) -> None:
     """Begin what nobody waits for: MLflow's aliases, the first page of the report site, and the event."""
     log = settings.home / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def tell_later(settings: Settings, row: Promotion) -> None:
         )
 
 
-def tell(settings: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
+def announce(settings: Settings, model: str, revision: int, say: Callable[[str], None]) -> None:
     """Announce a promotion, and let MLflow's aliases and the first page follow it; each does so when another fails."""
     from flows import events, first_page
 
@@ -127,7 +127,7 @@ def tell(settings: Settings, model: str, revision: int, say: Callable[[str], Non
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
-    tell(load_settings(), asked["model"], asked["revision"], lambda text: print(text, flush=True))
+    announce(load_settings(), asked["model"], asked["revision"], lambda text: print(text, flush=True))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_the_run_has_one_completed_task_a_stage_of_the_graph(project: Project, s
     assert project.run.state["type"] == "COMPLETED"
     tasks = project.run.tasks()
     names = list(tasks)
-    assert (names[0], names[-5:]) == ("pin", ["publish", "decide", "tell", "report", "pages"])
+    assert (names[0], names[-5:]) == ("pin", ["publish", "decide", "announce", "report", "pages"])
     assert sorted([*names[1:-5], "report"]) == sorted(stages)
     assert {one["state_type"] for one in tasks.values()} == {"COMPLETED"}
     assert len(stages) >= 8

@@ -100,7 +100,7 @@ def test_aliases_that_somebody_moved_are_mended_by_the_doctor_and_by_what_follow
     spoil()
     said: list[str] = []
     revision = ledger.champion(settings.promoter_url, "churn").revision
-    rollback.tell(settings, "churn", revision, said.append)
+    rollback.announce(settings, "churn", revision, said.append)
     assert len(said) == 1 and "@champion: none ->" in said[0]
     assert aliases() == right
 

@@ -195,5 +195,5 @@ def test_a_promotion_is_told_once(project: Project, mailbox: Mailbox, tmp_path: 
     letter = mailbox.only("Evergreen promoted: a new champion")
     assert letter["body"].startswith(f"v1 is champion. {row.reason}")
     again = clone.retrain(as_of=AS_OF)  # the same bundle, which is champion already
-    assert "tell" in again.tasks()
+    assert "announce" in again.tasks()
     assert mailbox.only("Evergreen promoted: a new champion") == letter

@@ -154,7 +154,7 @@ def test_a_retraining_ends_with_the_question_and_the_answer_needs_no_stage_again
     assert "awaits review" in (page / "verdict.html").read_text()
     Asked(version, run, clone.settings).answer("approve", "The first one.")
     assert run.wait(120)["type"] == "COMPLETED", run.state
-    assert set(run.tasks()) == {"settle", "pages", "tell"}
+    assert set(run.tasks()) == {"settle", "pages", "announce"}
     champion = ledger.champion(clone.settings.evergreen_url, "asking")
     assert (champion.version, champion.revision) == (1, 1)
     assert "Approved by Ada: The first one." in (page / "index.html").read_text()

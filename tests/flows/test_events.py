@@ -86,9 +86,9 @@ def test_a_promotion_by_hand_stands_when_nobody_can_be_told(ledger_url: str, tmp
     settings = Settings(tmp_path, tmp_path, evergreen=ledger_url, prefect_api_url=nobody)
     ledger.promote(ledger_url, version.model, 1, expected_revision=0, actor="me", reason="me: tried", verdict={})
     said: list[str] = []
-    manual._tell(settings, version.model, [], said.append)
-    assert "The promotion stands, and nobody was told of it: Prefect did not take" in said[0]
-    manual._tell(settings, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
+    manual._announce(settings, version.model, [], said.append)
+    assert "The promotion stands, and nobody was notified: Prefect did not take" in said[0]
+    manual._announce(settings, version.model, ledger.history(ledger_url, version.model, 1), said.append)  # it was there before
     assert len(said) == 1
 
 

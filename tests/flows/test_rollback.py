@@ -116,7 +116,7 @@ def test_what_is_told_afterwards_fails_one_by_one(settings):
     row, said = roll_back(settings), []
     (settings.folder / "params.yaml").write_bytes((Path(__file__).parents[2] / "params.yaml").read_bytes())
     away = Settings.load_from(settings.folder, {"PREFECT_API_URL": "http://127.0.0.1:1/api"})
-    rollback.tell(away, "churn", row.revision, said.append)
+    rollback.announce(away, "churn", row.revision, said.append)
     assert len(said) == 2 and all(text.startswith("v2 of 'churn' is champion all the same") for text in said)
     page = (settings.home / "site" / "index.html").read_text()
     for words in ("churn v2", "since today", "rolled back", "Prefect does not answer", "nothing was scored yet"):
