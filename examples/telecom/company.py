@@ -14,9 +14,9 @@ LAST_MONTH = 24
 HISTORY_BEGINS = np.datetime64("2024-01-01")
 
 # The first month of each shift. Without it, all rows known before that month are the same, bit by bit.
-SHIFT_BEGINS = {"covariate_shift": 14, "broken_feed": 17, "concept_shift": 16, "unfair_group": 20}
-BROKEN_FEED_ENDS = 18
-BROKEN_FEED_FOUND = np.datetime64("2025-08-15")  # six weeks after, when somebody looked into it and declared it
+SHIFT_BEGINS = {"broken_feed": 14, "covariate_shift": 15, "concept_shift": 17, "unfair_group": 21}
+BROKEN_FEED_ENDS = 14
+BROKEN_FEED_FOUND = np.datetime64("2025-04-25")  # eight weeks after, when somebody looked into it and declared it
 ALL_SHIFTS = frozenset(SHIFT_BEGINS)
 ILL_TREATED = "f"  # the gender whose tickets unfair_group logs late
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.training.fitting.graph import Graph, Trees
 
 
-UPDATE = {"num_leaves": 4, "learning_rate": 0.04}  # of few rows, and only what differs from the base
+UPDATE = {"num_leaves": 4, "learning_rate": 0.04, "feature_fraction": 0.3}  # of few rows, and only what differs from the base
 
 
 class Params(CandidateParams):
