@@ -7,16 +7,9 @@ from pathlib import Path
 
 from pipelines.config import params as parameters
 from pipelines.config import stage
-from pipelines.validation.checks import (
-    LOOK,
-    check_account,
-)
-from pipelines.validation.expectations import (
-    ask_great_expectations,
-    line_of,
-    read_expectations,
-)
-from pipelines.validation.validate import COUNTED, _columns, _seen, conclude, judge_rows, shown
+from pipelines.validation.checks import LOOK, check_account
+from pipelines.validation.expectations import ask_great_expectations, data_docs, line_of, read_expectations
+from pipelines.validation.validate import columns_of, conclude, judge_rows, shown
 
 
 def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verdict: Path, docs: Path) -> None:
@@ -27,19 +20,15 @@ def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verd
     advice = f"{LOOK} Or change {expectations}."
     stage.say(f"{described['rows']:,} rows, {len(described['columns']):,} columns, {len(owned):,} expectations.")
     judged = judge_rows(rows, owned, params, described | {"digest": stage.sha256(rows)}, advice)
-    checks, page, seen = judged.checks, "", ""
-    if judged.rows is not None and judged.asked:
-        asked = shown(judged.asked, checks)
-        stage.say(f"{len(checks):,} checks are counted. Great Expectations judges {len(asked):,} of {len(judged.asked):,}.")
-        columns = _columns(asked, None) or judged.rows.column_names[:1]
-        answers, page = ask_great_expectations(judged.rows.select(columns).to_pandas(), asked)
-        for item, answer in zip(asked, answers, strict=True):
-            if item.type not in COUNTED:
-                checks.append(line_of(item, answer, advice, params.data.target))
-        seen = _seen(judged, len(asked))
+    checks, results = judged.checks, judged.counted
+    if judged.left and judged.rows is not None:
+        stage.say(f"Great Expectations judges {len(judged.left):,} of them.")
+        answers = ask_great_expectations(judged.rows.select(columns_of(judged.left)).to_pandas(), judged.left)
+        results = [*results, *zip(judged.left, answers, strict=True)]
+        checks += [line_of(item, answer, advice, params.data.target) for item, answer in zip(judged.left, answers, strict=True)]
     checks += check_account(judged.total, account)
-    checked = judged.rows.num_rows if seen and judged.rows is not None else 0
-    conclude(checks, judged.total, checked, (seen, page), verdict, docs, account)
+    page = data_docs(shown(results)) if results else ""
+    conclude(checks, judged.total, judged.rows.num_rows if judged.rows else 0, page, verdict, docs, account)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -61,7 +61,7 @@ def _judge_cells(tally: Tally, kwargs: dict[str, Any], newest: bool) -> Result:
         most += CHANCE * math.sqrt(tally.judged * allowed * (1 - allowed))
     percent = 100 * tally.unexpected / tally.judged if tally.judged else 0.0
     success = tally.unexpected <= most + 1e-9 * tally.judged
-    return Result(success, f"{tally.unexpected} of {tally.judged} unexpected ({percent:.4g}%)")
+    return Result(success, f"{tally.unexpected} of {tally.judged} unexpected ({percent:.4g}%)", percent)
 
 
 def _between(columns: list[pa.Array], kwargs: dict[str, Any]) -> pa.Array:
@@ -277,7 +277,8 @@ class Counts:
             if part == NEWEST and counted.rows < self.least and item.columns:
                 continue
             found = self.wanted[item.type][1](counted, item.kwargs, part == NEWEST)
-            results.append(Result(found.success, f"{found.observed}{' in the newest snapshot' if part == NEWEST else ''}"))
+            where = " in the newest snapshot" if part == NEWEST else ""
+            results.append(replace(found, observed=found.observed + where))
         failed = [result for result in results if not result.success]
         return (failed or results or [Result(True, "no snapshot to judge")])[0]
 

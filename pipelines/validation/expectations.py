@@ -1,14 +1,13 @@
-"""What the owner expects of the extracted rows: sql/<dataset>/expectations.yaml, judged by Great Expectations.
+"""What the owner expects of the extracted rows: sql/<dataset>/expectations.yaml, in the language of Great Expectations.
 
-The one door to that library. It sees a sample where there are more rows than memory should hold; counting.py, which sees all of
-them, then decides.
+The one door to that library. It checks what an entry says, judges the types that counting.py does not count, and renders its
+own page of all results.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,11 @@ ALL, NEWEST = "all", "newest"  # parts of the rows that an expectation judges
 
 @dataclass(frozen=True)
 class Result:
-    """Whether some rows are as expected, and what was seen in words: counts and numbers only."""
+    """Whether some rows are as expected, and what was seen in words: counts and numbers only. percent: of unexpected cells."""
 
     success: bool
     observed: str
+    percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -213,31 +213,63 @@ def sample(rows: Source, columns: list[str], most: int) -> pa.Table:
     return pa.Table.from_batches(parts)
 
 
-def ask_great_expectations(rows: pd.DataFrame, expectations: list[Expectation]) -> tuple[list[Result], str]:
-    """Great Expectations' results, in the order of `expectations`, and its Data Docs page of them as HTML."""
+def ask_great_expectations(rows: pd.DataFrame, expectations: list[Expectation]) -> list[Result]:
+    """Great Expectations' results, in the order of `expectations`."""
     import great_expectations as gx
 
-    names = {name: f"{plain(name)}{'' if plain(name) == name else f' {number}'}" for number, name in enumerate(rows)}
-    with tempfile.TemporaryDirectory() as folder:
-        context = gx.get_context(mode="file", project_root_dir=folder)
-        context.variables.progress_bars = {"globally": False}
-        source = context.data_sources.add_pandas("extract").add_dataframe_asset("rows")
-        suite = gx.ExpectationSuite("expectations", expectations=_suite(expectations, names))
-        definition = gx.ValidationDefinition(
-            name="rows", data=source.add_batch_definition_whole_dataframe("rows"), suite=context.suites.add(suite)
-        )
-        checkpoint = gx.Checkpoint(
-            name="validate",
-            validation_definitions=[context.validation_definitions.add(definition)],
-            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs")],
-            result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0},  # counts, no cells
-        )
-        result = context.checkpoints.add(checkpoint).run({"dataframe": rows.rename(columns=names)})
-        page = next((Path(folder) / "gx/uncommitted/data_docs/local_site/validations").rglob("*.html")).read_text("utf-8")
-    (outcome,) = result.run_results.values()
+    names = _names(expectations)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_pandas("extract").add_dataframe_asset("rows")
+    batch = source.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": rows.rename(columns=names)})
+    suite = gx.ExpectationSuite("expectations", expectations=_suite(expectations, names))
+    # counts, no cells
+    outcome = batch.validate(suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0})
     found = {item.expectation_config.meta["entry"]: item for item in outcome.results}
     answers = [found[number] for number in range(len(expectations))]
-    return [Result(bool(answer.success), observed(answer.result)) for answer in answers], page
+    return [Result(bool(answer.success), observed(answer.result)) for answer in answers]
+
+
+def data_docs(judged: list[tuple[Expectation, Result]]) -> str:
+    """Great Expectations' own page of results, whoever counted them, as HTML."""
+    import great_expectations as gx
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    expectations = [item for item, _ in judged]
+    results = [
+        ExpectationValidationResult(
+            success=result.success,
+            expectation_config=rule.configuration,
+            result={"observed_value": result.observed, "unexpected_percent": result.percent},
+        )
+        for rule, (_, result) in zip(_suite(expectations, _names(expectations)), judged, strict=True)
+    ]
+    passed = sum(result.success for result in results)
+    outcome = ExpectationSuiteValidationResult(
+        success=passed == len(results),
+        results=results,
+        suite_name="expectations",
+        statistics={
+            "evaluated_expectations": len(results),
+            "successful_expectations": passed,
+            "unsuccessful_expectations": len(results) - passed,
+            "success_percent": 100 * passed / max(len(results), 1),
+        },
+        meta={
+            "run_id": gx.core.RunIdentifier(run_name="validate"),
+            "great_expectations_version": gx.__version__,
+            "active_batch_definition": {},
+        },
+    )
+    return DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome))
+
+
+def _names(expectations: list[Expectation]) -> dict[str, str]:
+    """Columns -> what Great Expectations knows them by: without markup, and each by another name."""
+    columns = dict.fromkeys(name for item in expectations for name in item.columns)
+    return {name: f"{plain(name)}{'' if plain(name) == name else f' {number}'}" for number, name in enumerate(columns)}
 
 
 def observed(result: dict[str, Any]) -> str:

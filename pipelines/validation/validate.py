@@ -40,7 +40,6 @@ from pipelines.validation.checks import (
     survey,
 )
 from pipelines.validation.expectations import (
-    ALL,
     OFFERED,
     Expectation,
     Result,
@@ -48,42 +47,28 @@ from pipelines.validation.expectations import (
     sample,
 )
 
-COUNTED = {*counting.COUNTED, *counting.SAMPLED}  # types that are judged by ourselves
 OWNER_PAGE = "great_expectations.html"
-MOST_ASKED = 300  # expectations that Great Expectations is shown
+MOST_SHOWN = 300  # results on it: a table of 1,000 columns has thousands
 
 
 @dataclass(frozen=True)
 class Judged:
-    """All checks of some rows. asked: the expectations that Great Expectations can judge as well; rows: what it may see."""
+    """All checks of some rows, but those that are left to Great Expectations.
+
+    counted: the results of expectations that it has a page for. left: expectations that only it can judge, on `rows`.
+    """
 
     checks: list[Check]
     total: int
-    asked: list[Expectation]
+    counted: list[tuple[Expectation, Result]]
+    left: list[Expectation]
     rows: pa.Table | None
 
 
-def shown(asked: list[Expectation], checks: list[Check]) -> list[Expectation]:
-    """Those that Great Expectations is asked, in their order: what it alone can judge, what failed, and others up to
-    MOST_ASKED. Each takes it about 20 ms and more the more there are; a table of 1,000 columns has thousands."""
-    failed = {(check.type, check.column, check.expected) for check in checks if not check.success}
-
-    def rank(item: Expectation) -> int:
-        is_failed = (item.type, ", ".join(item.columns) or None, item.expected) in failed
-        return 0 if item.type not in COUNTED else 1 if is_failed else 2
-
-    alone = sum(item.type not in COUNTED for item in asked)
-    chosen = sorted(range(len(asked)), key=lambda number: rank(asked[number]))[: max(alone, MOST_ASKED)]
-    return [asked[number] for number in sorted(chosen)]
-
-
-def _seen(judged: Judged, asked: int) -> str:
-    """What Great Expectations saw, in words."""
-    assert judged.rows is not None
-    few = judged.rows.num_rows
-    rows = "all of them" if few == judged.total else f"a sample of {few}, drawn evenly over the file; so did quantiles"
-    some = "" if asked == len(judged.asked) else f", {asked:,} of the {len(judged.asked):,} expectations that it knows"
-    return f"{rows}{some}"
+def shown(results: list[tuple[Expectation, Result]]) -> list[tuple[Expectation, Result]]:
+    """Those that Great Expectations' page shows, in their order: what failed, and others up to MOST_SHOWN."""
+    chosen = sorted(range(len(results)), key=lambda number: results[number][1].success)[:MOST_SHOWN]
+    return [results[number] for number in sorted(chosen)]
 
 
 def judge_rows(
@@ -101,7 +86,7 @@ def judge_rows(
     hidden = {*data.hidden, *params.features.exclude} - set(data.protected)
     checks += check_columns(total, {name: fact for name, fact in facts.items() if name not in hidden})
     if not total or absent(declared(data), facts):
-        return Judged([*checks, *sort_out(owned, facts, advice, sampled=False)[1]], total, [], None)
+        return Judged([*checks, *sort_out(owned, facts, advice, sampled=False)[1]], total, [], [], None)
     checks += check_days(rows, facts, data)
     with stage.phase("read"):
         keys = _read(rows, [*data.key_columns, data.target])
@@ -109,15 +94,15 @@ def judge_rows(
     fitting, unfit = sort_out(owned, facts, advice, sampled=total > limits.max_rows_checked)
     days = keys[data.time] if data.time and pa.types.is_temporal(keys[data.time].type) else None
     newest = pc.max(days).as_py() if days is not None else None
-    drawn = sample(rows, _columns(fitting, data.time), min(total, limits.max_rows_checked))
+    drawn = sample(rows, columns_of(fitting, data.time), min(total, limits.max_rows_checked))
     results = _results(rows, drawn, fitting, data.time, newest, limits)
     checks += [line_of(item, results[number], advice, data.target) for number, item in enumerate(fitting) if number in results]
     checks += [_age(item, newest, data, advice) for item in fitting if item.type == "expect_column_newest_to_be_recent"]
     checks += [_type(item, facts, advice) for item in fitting if item.type == "expect_column_type_to_be"]
-    seen_whole = drawn.num_rows == total
-    asked = [item for item in fitting if not OFFERED[item.type].ours and ALL in item.parts]
-    asked = [item for item in asked if item.columns or seen_whole]
-    return Judged(checks + unfit, total, asked, drawn)
+    counted = [(item, results[number]) for number, item in enumerate(fitting) if number in results]
+    counted = [(item, result) for item, result in counted if not OFFERED[item.type].ours]
+    left = [item for number, item in enumerate(fitting) if number not in results and not OFFERED[item.type].ours]
+    return Judged(checks + unfit, total, counted, left, drawn)
 
 
 def sort_out(
@@ -151,11 +136,11 @@ def _results(
     """What counting.py says, by the number of the expectation."""
     exact = {number: item for number, item in enumerate(owned) if item.type in counting.COUNTED}
     counts = counting.Counts(counting.COUNTED, list(exact.values()), time, newest, limits.min_newest_rows)
-    found = dict(zip(exact, counts.judge(_batches(rows, _columns(exact.values(), time))), strict=True))
+    found = dict(zip(exact, counts.judge(_batches(rows, columns_of(exact.values(), time))), strict=True))
     for number, item in enumerate(owned):
         if item.type in counting.SAMPLED:  # one after the other: each holds a column
             counts = counting.Counts(counting.SAMPLED, [item], time, newest, limits.min_newest_rows)
-            (found[number],) = counts.judge(drawn.select(_columns([item], time)).to_batches())
+            (found[number],) = counts.judge(drawn.select(columns_of([item], time)).to_batches())
     return found
 
 
@@ -176,7 +161,7 @@ def _type(item: Expectation, facts: dict[str, Facts], advice: str) -> Check:
     return line_of(item, found, advice)
 
 
-def _columns(owned: Iterable[Expectation], time: str | None) -> list[str]:
+def columns_of(owned: Iterable[Expectation], time: str | None = None) -> list[str]:
     return list(dict.fromkeys([*([time] if time else []), *(name for item in owned for name in item.columns)]))
 
 
@@ -198,29 +183,30 @@ def relied(owned: list[Expectation], data: DataParams) -> dict[str, str]:
 
 
 def conclude(
-    checks: list[Check], total: int, checked: int, owner: tuple[str, str], verdict: Path, docs: Path, account: dict[str, Any]
+    checks: list[Check], total: int, sampled: int, owner_page: str, verdict: Path, docs: Path, account: dict[str, Any]
 ) -> None:
     """The verdict and its pages; Great Expectations' own beside ours.
 
     Args:
-        owner: what Great Expectations saw, in words, and its page; both "" where it was not asked.
+        sampled: rows of the sample, from which quantiles and what Great Expectations judges are.
+        owner_page: Great Expectations' page of the results; "" where no expectation was judged.
         account: of the source's rows, as stage extract has it.
 
     Raises:
         EvergreenError: a critical check failed; all of them are listed.
     """
-    seen, owner_page = owner
     if owner_page:
         stage.write_text(docs / OWNER_PAGE, offline(owner_page))
     else:
         (docs / OWNER_PAGE).unlink(missing_ok=True)  # of an earlier run: not about these rows
     said = [f"{total:,} rows, all counted; the newest snapshot by itself as well."]
-    said.append(f"Great Expectations saw {seen}." if owner_page else "Great Expectations was not asked.")
+    if sampled < total:
+        said.append(f"Quantiles and the most frequent value are of a sample of {sampled:,}, drawn evenly over the file.")
     if not account:
         said.append("Rows that the query leaves out are not counted: the dataset has no left_out.sql.")
     links = [Link("Great Expectations' own page", OWNER_PAGE)] if owner_page else []
     above = check_page.Above(said, links, _where_rows_went(account, total))
-    found = {"rows": total, "checked_rows": checked, "source_rows": account}
+    found = {"rows": total, "checked_rows": sampled, "source_rows": account}
     check_page.conclude("Validation", checks, found, above, verdict, docs)
 
 

@@ -1,7 +1,7 @@
 """The data gate, shown thirty kinds of faults at three strengths, and clean rows.
 
 The suite is learnt from the older snapshots of each table, as `evergreen init` proposes it, and judged by the very function
-that the stage validate calls. Great Expectations is not asked: it takes seconds, and decides nothing of these.
+that the stage validate calls. No proposed entry is left to Great Expectations.
 """
 
 from __future__ import annotations

@@ -401,7 +401,7 @@ def expectations():
 
 
 def red(frame):
-    results, _ = ask_great_expectations(frame, expectations())
+    results = ask_great_expectations(frame, expectations())
     judged = zip(expectations(), results, strict=True)
     return {", ".join(item.columns) for item, result in judged if not result.success}
 

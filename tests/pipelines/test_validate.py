@@ -266,8 +266,8 @@ def test_a_sample_is_stated(run):
     verdict = run(table, [expect("column_values_to_not_be_null", column="plan")])
 
     assert (verdict["rows"], verdict["checked_rows"]) == (1200, 1000)
-    assert verdict["checks"][-1]["observed"] == "0 of 1200 unexpected (0%)"  # of the sample it is only Great Expectations' page
-    assert "a sample of 1000" in Path("docs/index.html").read_text()
+    assert verdict["checks"][-1]["observed"] == "0 of 1200 unexpected (0%)"
+    assert "a sample of 1,000" in Path("docs/index.html").read_text()
 
 
 def test_what_a_sample_cannot_show_is_not_judged_on_one(run):
