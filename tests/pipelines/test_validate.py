@@ -270,6 +270,18 @@ def test_a_sample_is_stated(run):
     assert "a sample of 1,000" in Path("docs/index.html").read_text()
 
 
+def test_great_expectations_page_says_what_was_counted(run):
+    """Also of the newest snapshot alone, which its engine does not look at."""
+    young = good(age=[5.0 if row % 2 else 30.0 for row in range(ROWS)])
+    entry = expect("column_values_to_be_between", "warning", column="age", min_value=10, mostly=0.4)
+    verdict = run(young, [entry, expect("column_values_to_be_unique", "warning", column="plan")], min_newest_rows=10)
+    counted, left = verdict["checks"][-2:]
+    assert (counted["success"], counted["observed"]) == (False, "20 of 20 unexpected (100%) in the newest snapshot")
+    assert (left["success"], left["observed"]) == (False, "40 of 40 unexpected (100%)")
+    page = Path("docs/great_expectations.html").read_text()
+    assert counted["observed"] in page and left["observed"] in page
+
+
 def test_what_a_sample_cannot_show_is_not_judged_on_one(run):
     many = pa.concat_tables([good(customer_id=[f"{block} {row // 2}" for row in range(ROWS)]) for block in range(26)])
     unique = expect("column_values_to_be_unique", column="age")
