@@ -23,7 +23,7 @@ from infra.backup.archive import Writer
 from infra.stack import postgres_server, processes, store
 from infra.stack.programs import database_url
 from pipelines.config.errors import EvergreenError
-from pipelines.config.settings import Settings, is_local
+from pipelines.config.settings import Settings
 from pipelines.data import postgres
 from pipelines.registry import ledger, roles
 
@@ -92,9 +92,9 @@ def restore(settings: Settings, path: Path, say: Say) -> None:
 def _databases(settings: Settings) -> dict[str, str]:
     """Name -> URL, the ledger first. Those of MLflow and Prefect where their servers are ours."""
     urls = {"evergreen": settings.evergreen_url}
-    if is_local(settings.mlflow_tracking_uri):
+    if settings.hosts(settings.mlflow_tracking_uri):
         urls["mlflow"] = database_url(settings, "mlflow")
-    if is_local(settings.prefect_api_url):
+    if settings.hosts(settings.prefect_api_url):
         urls["prefect"] = database_url(settings, "prefect")
     return urls
 
@@ -119,9 +119,9 @@ def _add_refs(settings: Settings, writer: Writer, scratch: Path, say: Say) -> No
 def _not_in_it(settings: Settings) -> Iterator[str]:
     """What a person might think is in it."""
     yield "Not in it: the source database, and passwords."
-    if not is_local(settings.mlflow_tracking_uri):
+    if not settings.hosts(settings.mlflow_tracking_uri):
         yield f"Not in it: MLflow at another host ({settings.mlflow_tracking_uri}), its database and artifacts."
-    if not is_local(settings.prefect_api_url):
+    if not settings.hosts(settings.prefect_api_url):
         yield f"Not in it: Prefect at another host ({settings.prefect_api_url})."
     if settings.shares_remote:
         yield f"Not in it: the DVC remote {settings.dvc_remote}, which is outside of {settings.home}."
