@@ -116,7 +116,8 @@ def test_the_password_is_made_once_and_kept_from_others(tmp_path) -> None:
 
 def test_the_clients_of_prefect_and_mlflow_find_their_passwords(tmp_path, monkeypatch) -> None:
     for name in ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        monkeypatch.setenv(name, "")
+        monkeypatch.setenv(name, "")  # so that what stands there now comes back
+        monkeypatch.delenv(name)
     (tmp_path / ".env").write_text(
         "PREFECT_API_AUTH_STRING=ann:p:q\nMLFLOW_TRACKING_USERNAME=bob\nMLFLOW_TRACKING_PASSWORD=r:s\n"
     )
