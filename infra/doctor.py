@@ -232,7 +232,7 @@ def _artifacts(settings: Settings) -> Iterator[Finding]:
         pools.ask("delete", url, auth=settings.mlflow_auth)
     elif answer is None or "--serve-artifacts" not in answer.text:  # a server whose clients write to the store themselves
         status = "no answer" if answer is None else f"status {answer.status_code}"
-        place = str(settings.home / "mlflow" / "artifacts") if is_local(url) else "that server's artifact store"
+        place = settings.artifacts if is_local(url) else "that server's artifact store"
         what = f"MLflow's artifact store is out of reach ({status} to an upload)."
         act = f"Check that {place} can be written and its disk has room; MLflow's log says more."
         yield Finding(what, settings.mlflow_tracking_uri, act)

@@ -35,12 +35,18 @@ FOLDERS = ("mlflow/artifacts", "dvc/cache", "dvc/remote", "models", "site", "ser
 Say = Callable[[str], None]
 
 
-def backup(settings: Settings, path: Path, say: Say) -> None:
-    """Write everything into a folder, or into one file whose name ends with .tar, .tar.gz or .tgz.
+def backup(settings: Settings, place: str, say: Say) -> None:
+    """Write everything into a folder, or into one file whose name ends with .tar, .tar.gz or .tgz, which may be in a bucket.
 
     Raises:
         EvergreenError: it is there already, a database does not answer, or somebody collects or erases meanwhile.
     """
+    with archive.local_draft(place, settings.home) as path:
+        _backup(settings, path, say)
+    say(f"It is {place}.")
+
+
+def _backup(settings: Settings, path: Path, say: Say) -> None:
     manifest: dict[str, Any] = {
         "version": VERSION,
         "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -62,12 +68,12 @@ def backup(settings: Settings, path: Path, say: Say) -> None:
     for notice in _not_in_it(settings):
         say(notice)
     say(
-        f"{path} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, "
+        f"{path.name} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, "
         f"of {', '.join(manifest['models']) or 'no model'}."
     )
 
 
-def restore(settings: Settings, path: Path, say: Say) -> None:
+def restore(settings: Settings, place: str, say: Say) -> None:
     """Bring a backup into this clone's home, which must be empty, on this clone's own ports; start it with `evergreen up`.
 
     Raises:
@@ -77,10 +83,11 @@ def restore(settings: Settings, path: Path, say: Say) -> None:
     staged = replace(settings, home=settings.home.with_name(f"{settings.home.name}.restoring"))
     shutil.rmtree(staged.home, ignore_errors=True)
     try:
-        manifest = archive.unpack(path, staged.home)
-        say(f"{path}, made {manifest['made_at']}: {len(manifest['files']):,} files, each as it was written")
+        with archive.local_copy(place) as path:
+            manifest = archive.unpack(path, staged.home)
+        say(f"{place}, made {manifest['made_at']}: {len(manifest['files']):,} files, each as it was written")
         if manifest["version"] > VERSION:
-            raise EvergreenError(f"A newer Evergreen made {path} (version {manifest['version']}): update this clone first.")
+            raise EvergreenError(f"A newer Evergreen made {place} (version {manifest['version']}): update this clone first.")
         with _databases_up(staged) as urls:
             _restore_databases(staged, urls, manifest["databases"], say)
         _settle(settings, staged, say)
@@ -123,6 +130,8 @@ def _not_in_it(settings: Settings) -> Iterator[str]:
         yield f"Not in it: MLflow at another host ({settings.mlflow_tracking_uri}), its database and artifacts."
     if not settings.hosts(settings.prefect_api_url):
         yield f"Not in it: Prefect at another host ({settings.prefect_api_url})."
+    if not Path(settings.artifacts).is_relative_to(settings.home):
+        yield f"Not in it: MLflow's artifacts in {settings.artifacts}."
     if settings.shares_remote:
         yield f"Not in it: the DVC remote {settings.dvc_remote}, which is outside of {settings.home}."
     url = settings.evergreen_url

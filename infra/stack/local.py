@@ -178,7 +178,7 @@ def _launch(settings: Settings, chosen: Mapping[str, Program], passwords: Mappin
     processes.end(processes.belonging_to(settings.home))
     _refuse_conflicts(settings)
     store.stamp(settings.home)
-    (settings.home / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
+    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
     site.folder(settings.home)
     if settings.embeds_postgres:
         postgres_server.initialise(settings.home / "postgres", passwords["postgres"])

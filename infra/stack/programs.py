@@ -149,8 +149,7 @@ def _postgres(settings: Settings) -> Program:
 
 def _mlflow(settings: Settings) -> Program:
     port = port_of(settings.mlflow_tracking_uri)
-    store = settings.home / "mlflow" / "artifacts"
-    options = ["--host", settings.listen, "--port", str(port), "--workers", "1", "--artifacts-destination", str(store)]
+    options = ["--host", settings.listen, "--port", str(port), "--workers", "1", "--artifacts-destination", settings.artifacts]
     if settings.mlflow_auth:
         options += ["--app-name", "basic-auth"]
     return Program(

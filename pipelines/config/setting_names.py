@@ -48,6 +48,10 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "EVERGREEN_API_MODEL": ("the clone's own model", "whose champion this clone's API serves"),
     "EVERGREEN_API_FSYNC": ("`false`", "with `true` an answer of the API waits until its record is on the disk"),
     "EVERGREEN_DVC_REMOTE": ("`<home>/dvc/remote`", "the DVC remote that all machines share: a folder or a bucket"),
+    "EVERGREEN_ARTIFACTS": (
+        "`<home>/mlflow/artifacts`",
+        "where our MLflow keeps artifacts: a folder or a bucket",
+    ),
     "EVERGREEN_POOLS": ("`cpu,gpu`", "the pools whose stages this machine runs; the others are another machine's to deploy"),
     "EVERGREEN_REPOSITORY": (
         "the clone's path",

@@ -57,6 +57,7 @@ class Settings:
     api_model: str = ""  # whose champion this clone's API serves; by default the clone's own model
     api_fsync: bool = False  # answer only when the log is on the disk, so that a machine that loses power loses no answer
     dvc_remote: str = ""  # a folder or bucket that all machines share
+    artifacts: str = ""  # a folder or bucket of the local stack's MLflow
     pools: tuple[str, ...] = (
         "cpu",
         "gpu",
@@ -99,6 +100,7 @@ class Settings:
             api_model=served,
             api_fsync=_switch("EVERGREEN_API_FSYNC", given),
             dvc_remote=given.get("EVERGREEN_DVC_REMOTE", str(home / "dvc" / "remote")),
+            artifacts=given.get("EVERGREEN_ARTIFACTS", str(home / "mlflow" / "artifacts")),
             pools=tuple(name.strip() for name in given.get("EVERGREEN_POOLS", ",".join(cls.pools)).split(",")),
             repository=given.get("EVERGREEN_REPOSITORY", str(folder)),
             notify=_blocks(given.get("EVERGREEN_NOTIFY", "")),
@@ -241,6 +243,7 @@ class Settings:
             "EVERGREEN_API_MODEL": self.api_model,
             "EVERGREEN_API_FSYNC": str(self.api_fsync).lower(),
             "EVERGREEN_DVC_REMOTE": self.dvc_remote,
+            "EVERGREEN_ARTIFACTS": self.artifacts,
             "EVERGREEN_POOLS": ",".join(self.pools),
             "EVERGREEN_REPOSITORY": self.repository,
         }
