@@ -20,12 +20,12 @@ def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
     """Extract the pinned rows of a dataset with their manifest, and count what was left out."""
     source, data = load_settings().source_url, params.read().data
     with stage.phase("read"):
-        found, account = extract(source, Queries(queries), data, rows)
-    stage.write_json(manifest, found)
+        described, account = extract(source, Queries(queries), data, rows)
+    stage.write_json(manifest, described)
     stage.write_json(left_out, account)
     if account:
         stage.say(told(account))
-    stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
+    stage.say(f"{described['rows']:,} rows, {len(described['columns'])} columns, known as of {described['as_of']}.")
 
 
 if __name__ == "__main__":
