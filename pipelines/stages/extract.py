@@ -10,7 +10,7 @@ from pipelines.config.settings import load as load_settings
 from pipelines.data.extract import Queries, extract
 
 
-def told(account: dict[str, Any]) -> str:
+def summary(account: dict[str, Any]) -> str:
     """What was left out, in one line."""
     reasons = ", ".join(f"{rows:,} ({reason})" for reason, rows in account["left_out"].items()) or "none"
     return f"{account['source']:,} rows in the source; left out: {reasons}; read: {account['read']:,}."
@@ -24,7 +24,7 @@ def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
     stage.write_json(manifest, described)
     stage.write_json(left_out, account)
     if account:
-        stage.say(told(account))
+        stage.say(summary(account))
     stage.say(f"{described['rows']:,} rows, {len(described['columns'])} columns, known as of {described['as_of']}.")
 
 
