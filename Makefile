@@ -105,7 +105,7 @@ docs: reference
 	@echo "The site is in site/: $(BIN)/mkdocs serve shows it at http://127.0.0.1:8000"
 
 lock: setup
-	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev --extra docs --extra xgboost -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header pyproject.toml --extra dev --extra docs --extra xgboost --extra s3 -o requirements.lock
 
 # The stack's data in .evergreen stay: remove that folder yourself, after `make down`
 clean:

@@ -15,7 +15,8 @@ from flows.execution import workspace
 from infra.stack import deployments, local
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
-from pipelines.config.settings import NAMES, Settings
+from pipelines.config.setting_names import NAMES
+from pipelines.config.settings import Settings
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def _times(own: Settings, task: str) -> dict[str, float]:
 
 
 def _ask(own: Settings, method: str, path: str, body: Any = None) -> Any:
-    answer = pools.ask(method, f"{own.prefect_api_url}/{path}", json=body)
+    answer = pools.ask(method, f"{own.prefect_api_url}/{path}", json=body, auth=own.prefect_auth)
     if answer is None or not answer.is_success:
         raise EvergreenError(f"Prefect at {own.prefect_api_url} did not answer {path}: {answer and answer.text[:500]}")
     return answer.json()

@@ -102,16 +102,20 @@ def _is_asked() -> bool:
 
 
 @commands.command()
-def backup(path: Annotated[Path, typer.Argument(help="a new folder, or a file that ends with .tar, .tar.gz or .tgz")]) -> None:
+def backup(
+    place: Annotated[
+        str, typer.Argument(help="a new folder, or a file that ends with .tar, .tar.gz or .tgz; s3://BUCKET/NAME.tar as well")
+    ],
+) -> None:
     """Write ledger, MLflow, Prefect, artifacts, cache and git refs into a folder or file, while the stack runs."""
     from infra.backup import command as backing
 
-    backing.backup(load_settings(), path, typer.echo)
+    backing.backup(load_settings(), place, typer.echo)
 
 
 @commands.command()
-def restore(path: Annotated[Path, typer.Argument(help="what `evergreen store backup` wrote")]) -> None:
+def restore(place: Annotated[str, typer.Argument(help="what `evergreen store backup` wrote")]) -> None:
     """Bring a backup into this clone's home, which must be empty; then `evergreen up` starts it."""
     from infra.backup import command as backing
 
-    backing.restore(load_settings(), path, typer.echo)
+    backing.restore(load_settings(), place, typer.echo)

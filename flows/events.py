@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pipelines.config.errors import EvergreenError, TransientError
 from pipelines.config.settings import Settings
+from pipelines.config.settings import load as load_settings
 from pipelines.registry import ledger
 
 Kind = Literal["retrain", "quarantine", "review", "promoted"]
@@ -106,10 +107,12 @@ def client(purpose: str, api: str | None = None) -> Iterator[Any]:
     """
     import httpx
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+    given = {PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: load_settings().prefect_auth}
+    given = {setting: value for setting, value in given.items() if value}
     try:
-        with temporary_settings({PREFECT_API_URL: api} if api else {}), get_client(sync_client=True) as prefect:
+        with temporary_settings(given), get_client(sync_client=True) as prefect:
             yield prefect
     except httpx.HTTPStatusError as error:
         status = error.response.status_code

@@ -38,14 +38,18 @@ def diagnose(settings: Settings) -> list[Finding]:
     findings = [*_store(settings), *_environment(settings.folder / "requirements.lock")]
     findings += _programs(settings) if running else _not_running(settings)
     findings += _other_servers(settings)
+    findings += _sign_on(settings)
     findings += _databases(settings, running)
     if pools.succeeds(f"{settings.mlflow_tracking_uri}/health"):
         findings += _artifacts(settings)
         findings += _aliases(settings)
     findings += _api(settings)
     if pools.succeeds(f"{settings.prefect_api_url}/health"):
-        findings += _workers(settings)
-        findings += _notifications(settings)
+        try:
+            findings += _workers(settings)
+            findings += _notifications(settings)
+        except EvergreenError as error:
+            findings.append(_from_error(error, settings.prefect_api_url))
     return findings
 
 
@@ -125,8 +129,34 @@ def _other_servers(settings: Settings) -> Iterator[Finding]:
         "EVERGREEN_API_URL": (settings.api_url, "/health"),
     }
     for setting, (url, path) in servers.items():
-        if not is_local(url) and not pools.succeeds(f"{url}{path}"):
+        answer = None if is_local(url) else pools.ask("get", f"{url}{path}")
+        if not is_local(url) and not (answer and (answer.is_success or answer.is_refusal)):
             yield Finding("The server does not answer.", url, f"Start it, or correct {setting} in .env.")
+
+
+def _sign_on(settings: Settings) -> Iterator[Finding]:
+    """Servers that answer without a password although they have one or are not on this machine, and those that refuse ours."""
+    servers = {
+        "Prefect": (f"{settings.prefect_api_url}/admin/version", settings.prefect_auth, "PREFECT_API_AUTH_STRING"),
+        "MLflow": (
+            f"{settings.mlflow_tracking_uri}/api/2.0/mlflow/experiments/search?max_results=1",
+            settings.mlflow_auth,
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        ),
+        "The report site": (f"{settings.site_url}/", settings.site_auth, "EVERGREEN_SITE_AUTH_STRING"),
+    }
+    for name, (url, auth, setting) in servers.items():
+        answer = pools.ask("get", url)
+        if answer is not None and answer.is_success and (auth or not is_local(url)):
+            act = f"Start it with a password (docs/how-to/production.md), and put that into {setting} in .env."
+            yield Finding(f"{name} is open: it answers without a password.", url, act)
+        signed = pools.ask("get", url, auth=auth) if answer is not None and answer.is_refusal else None
+        if signed is not None and signed.is_refusal:
+            what = f"{name} refuses our password." if auth else f"{name} asks for a password, and we have none."
+            yield Finding(what, url, f"Put the server's into {setting} in .env.")
+    if settings.prefect_auth and settings.has_prefect_api_key:
+        what = "PREFECT_API_KEY is set: Prefect's client sends it in place of PREFECT_API_AUTH_STRING, and is refused."
+        yield Finding(what, "the environment or .env", "Unset it: it is for Prefect Cloud.")
 
 
 def _databases(settings: Settings, running: bool) -> Iterator[Finding]:
@@ -197,12 +227,12 @@ def _next_for(configured: str, setting: str) -> str:
 def _artifacts(settings: Settings) -> Iterator[Finding]:
     """Upload a few bytes and remove them: the server may answer while its store is full or gone."""
     url = f"{settings.mlflow_tracking_uri}/api/2.0/mlflow-artifacts/artifacts/{PROBE}"
-    answer = pools.ask("put", url, content=b"probe")
+    answer = pools.ask("put", url, content=b"probe", auth=settings.mlflow_auth)
     if answer is not None and answer.is_success:
-        pools.ask("delete", url)
+        pools.ask("delete", url, auth=settings.mlflow_auth)
     elif answer is None or "--serve-artifacts" not in answer.text:  # a server whose clients write to the store themselves
         status = "no answer" if answer is None else f"status {answer.status_code}"
-        place = str(settings.home / "mlflow" / "artifacts") if is_local(url) else "that server's artifact store"
+        place = settings.artifacts if is_local(url) else "that server's artifact store"
         what = f"MLflow's artifact store is out of reach ({status} to an upload)."
         act = f"Check that {place} can be written and its disk has room; MLflow's log says more."
         yield Finding(what, settings.mlflow_tracking_uri, act)
@@ -223,7 +253,7 @@ def _aliases(settings: Settings) -> Iterator[Finding]:
 
 def _agrees(settings: Settings, model: str) -> bool:
     asked = f"{settings.mlflow_tracking_uri}/api/2.0/mlflow/registered-models/get?{urlencode({'name': model})}"
-    answer = pools.ask("get", asked)
+    answer = pools.ask("get", asked, auth=settings.mlflow_auth)
     registered = answer.json()["registered_model"] if answer and answer.is_success else {}
     there = {alias["alias"]: int(alias["version"]) for alias in registered.get("aliases", [])}
     url = settings.promoter_url
@@ -249,7 +279,7 @@ def _api(settings: Settings) -> Iterator[Finding]:
 
 def _workers(settings: Settings) -> Iterator[Finding]:
     for pool in pools.LIMITS:
-        age = pools.heartbeat_age(settings.prefect_api_url, pool)
+        age = pools.heartbeat_age(settings, pool)
         if age is None or age > FRESH_SECONDS:
             heard = "never heard of" if age is None else f"last heard {age:.0f} s ago"
             act = f"Start one: prefect worker start --pool {pool}"
@@ -261,7 +291,8 @@ def _workers(settings: Settings) -> Iterator[Finding]:
 def _notifications(settings: Settings) -> Iterator[Finding]:
     for block in settings.notify:
         slug, _, name = block.partition("/")
-        answer = pools.ask("get", f"{settings.prefect_api_url}/block_types/slug/{slug}/block_documents/name/{name}")
+        url = f"{settings.prefect_api_url}/block_types/slug/{slug}/block_documents/name/{name}"
+        answer = pools.ask("get", url, auth=settings.prefect_auth)
         if answer is not None and answer.status_code == 404:
             what = f"EVERGREEN_NOTIFY names {block}, and Prefect has no such block: nobody is told there."
             yield Finding(what, settings.prefect_api_url, notifications.how_to_make(block))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from pipelines.config.errors import EvergreenError
-from pipelines.config.settings import Settings
+from pipelines.config.settings import LOCAL, Settings
 from pipelines.config.settings import load as load_settings
 from serving import connections, download
 from serving.answers import Scorer
@@ -62,7 +62,7 @@ class Service:
         parts = urlsplit(self.settings.api_url)
         return uvicorn.Config(
             self.api,
-            host=parts.hostname or "127.0.0.1",
+            host=parts.hostname or LOCAL if self.settings.listen == LOCAL else self.settings.listen,
             port=parts.port or 80,
             loop="uvloop",
             http=connections.Bounded,

@@ -1,7 +1,7 @@
 """Writes what the documentation takes from the code: `make reference`. A test says when one of the files is stale.
 
 The CLI's page comes from Typer; params.yaml's page and JSON Schema from pydantic and from the comments in params.yaml; the
-settings' page and .env.example from pipelines/config/settings.py; the API's errors from serving/errors.py; and the index
+settings' page and .env.example from pipelines/config/setting_names.py; the API's errors from serving/errors.py; and the index
 of the decisions from their own first lines.
 """
 
@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from cli.app import app
 from pipelines.config import params, sections
-from pipelines.config.settings import NAMES
+from pipelines.config.setting_names import NAMES
 from pipelines.training import candidates
 from serving.errors import CODES
 

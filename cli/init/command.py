@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def init(
     name: Annotated[str, typer.Argument(help="of the model and its folder below sql/: lower-case letters, digits, - and _")],
-    target: Annotated[str, typer.Option(help="the column to foretell: two values, NULL where it is not known yet")],
+    target: Annotated[str, typer.Option(help="the column to predict: two values, NULL where it is not known yet")],
     table: Annotated[str | None, typer.Option(help="schema.table (or a view) in the source database")] = None,
     sql: Annotated[Path | None, typer.Option(help="a file with one query, instead of --table")] = None,
-    positive: Annotated[str | None, typer.Option(help="the target's value that is foretold, where that is not plain")] = None,
+    positive: Annotated[str | None, typer.Option(help="the target's value that is predicted, where that is not plain")] = None,
     id: Annotated[str | None, typer.Option(help="who a row is about; by default a column that looks like an id")] = None,
     group: Annotated[
         str | None, typer.Option(help="who several rows are about, in a table without dates: kept together")

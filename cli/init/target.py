@@ -1,4 +1,4 @@
-"""What is to be foretold: a column of two values, of which one is the positive."""
+"""What is to be predicted: a column of two values, of which one is the positive."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _chosen(values: list[str], wanted: str | None, about: str) -> str:
         return found[0]
     if {_bare(text) for text in values} in AFFIRMATIVE:
         return next(text for text in values if _bare(text) in {"1", "yes", "y", "true", "t"})
-    raise EvergreenError(f"{about} has the values {values[0]!r} and {values[1]!r}: say which one is foretold by --positive.")
+    raise EvergreenError(f"{about} has the values {values[0]!r} and {values[1]!r}: say which one is predicted by --positive.")
 
 
 def _bare(text: str) -> str:

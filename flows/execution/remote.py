@@ -93,14 +93,16 @@ def send(stage: dvc.Stage, place: Workspace, policy: Policy, stop: threading.Eve
         return Outcome("", why)
     raise dvc.StageError(
         f"Stage {stage.name} was not done: {why}. Start a worker there (`prefect worker start --pool {stage.pool}`, or "
-        "`evergreen up` for the local one), or retrain with without_worker=cpu to do such stages here, or "
-        f"without_worker=wait to wait for one. Then run it again: finished stages are restored."
+        "`evergreen deploy` and `evergreen up` for the local one), or retrain with without_worker=cpu to do such stages "
+        "here, or without_worker=wait to wait for one. Then run it again: finished stages are restored."
     )
 
 
 def _begin_and_follow(stage: dvc.Stage, place: Workspace, policy: Policy, stop: threading.Event, log: Any) -> str | _Lost:
     """The worker that completed the stage, or what became of the run, which is then cancelled."""
     run = workers.begin(stage.pool, parameters_of(stage, place), [tag_of(place.run_id), f"pool:{stage.pool}"])
+    if run is None:
+        return _Lost(f"no machine has deployed stage/{stage.pool}", started=False)
     log.info("Stage %s is handed over to pool %s (run %s).", stage.name, stage.pool, run)
     why = "the retraining that asked for it ended"
     try:

@@ -50,11 +50,15 @@ def of_pool(pool: str) -> list[Worker]:
     return sorted(heard, key=lambda worker: worker.age)
 
 
-def begin(pool: str, parameters: Mapping[str, Any], tags: Iterable[str]) -> UUID:
-    """Have `stage/<pool>` run as soon as a worker of the pool is free; returns at once."""
+def begin(pool: str, parameters: Mapping[str, Any], tags: Iterable[str]) -> UUID | None:
+    """Have `stage/<pool>` run as soon as a worker of the pool is free; returns at once. None: no machine has deployed it."""
     from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
 
-    return run_deployment(f"stage/{pool}", parameters=dict(parameters), tags=list(tags), timeout=0).id
+    try:
+        return run_deployment(f"stage/{pool}", parameters=dict(parameters), tags=list(tags), timeout=0).id
+    except ObjectNotFound:
+        return None
 
 
 def look(run: UUID) -> FlowRun:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -87,6 +88,58 @@ class _Tar:
 
 def is_tar(path: Path) -> bool:
     return path.name.endswith(TAR)
+
+
+@contextmanager
+def local_draft(place: str, scratch: Path) -> Iterator[Path]:
+    """Where to write what shall be at `place`: there, or in `scratch` where it is in a bucket, which gets it when it is whole.
+
+    Raises:
+        EvergreenError: the bucket is out of reach, something is there already, or it would be no single file.
+    """
+    if "://" not in place:
+        yield Path(place)
+        return
+    if not is_tar(Path(place)):
+        raise EvergreenError(f"{place}: in a bucket a backup is one file. End its name with {', '.join(TAR)}.")
+    with _bucket(place) as (files, path):
+        if files.exists(path):
+            raise EvergreenError(f"{place} is there already: give it another name.")
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".backup-") as folder:
+        draft = Path(folder) / PurePosixPath(path).name
+        yield draft
+        with _bucket(place) as (files, path):
+            files.put_file(str(draft), path)
+
+
+@contextmanager
+def local_copy(place: str) -> Iterator[Path]:
+    """Where the backup of `place` can be read, which may be in a bucket."""
+    if "://" not in place:
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="evergreen-restore-") as folder:
+        copy = Path(folder) / PurePosixPath(place).name
+        with _bucket(place) as (files, path):
+            files.get_file(path, str(copy))
+        yield copy
+
+
+@contextmanager
+def _bucket(place: str) -> Iterator[tuple[Any, str]]:
+    """fsspec's file system of an address, and the path in it; credentials and endpoint as boto3 finds them."""
+    try:
+        from botocore.exceptions import BotoCoreError
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise EvergreenError(f"{place} needs the extra s3: install `evergreen[s3]`.") from None
+    try:
+        yield url_to_fs(place)
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise EvergreenError(
+            f"{place} is out of reach: {error}. Credentials and endpoint are those of AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, or of ~/.aws."
+        ) from None
 
 
 @contextmanager

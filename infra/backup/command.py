@@ -23,7 +23,7 @@ from infra.backup.archive import Writer
 from infra.stack import postgres_server, processes, store
 from infra.stack.programs import database_url
 from pipelines.config.errors import EvergreenError
-from pipelines.config.settings import Settings, is_local
+from pipelines.config.settings import Settings
 from pipelines.data import postgres
 from pipelines.registry import ledger, roles
 
@@ -35,12 +35,18 @@ FOLDERS = ("mlflow/artifacts", "dvc/cache", "dvc/remote", "models", "site", "ser
 Say = Callable[[str], None]
 
 
-def backup(settings: Settings, path: Path, say: Say) -> None:
-    """Write everything into a folder, or into one file whose name ends with .tar, .tar.gz or .tgz.
+def backup(settings: Settings, place: str, say: Say) -> None:
+    """Write everything into a folder, or into one file whose name ends with .tar, .tar.gz or .tgz, which may be in a bucket.
 
     Raises:
         EvergreenError: it is there already, a database does not answer, or somebody collects or erases meanwhile.
     """
+    with archive.local_draft(place, settings.home) as path:
+        _backup(settings, path, say)
+    say(f"It is {place}.")
+
+
+def _backup(settings: Settings, path: Path, say: Say) -> None:
     manifest: dict[str, Any] = {
         "version": VERSION,
         "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -62,12 +68,12 @@ def backup(settings: Settings, path: Path, say: Say) -> None:
     for notice in _not_in_it(settings):
         say(notice)
     say(
-        f"{path} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, "
+        f"{path.name} holds {len(writer.files):,} files, {writer.size / 1e6:,.1f} MB, "
         f"of {', '.join(manifest['models']) or 'no model'}."
     )
 
 
-def restore(settings: Settings, path: Path, say: Say) -> None:
+def restore(settings: Settings, place: str, say: Say) -> None:
     """Bring a backup into this clone's home, which must be empty, on this clone's own ports; start it with `evergreen up`.
 
     Raises:
@@ -77,10 +83,11 @@ def restore(settings: Settings, path: Path, say: Say) -> None:
     staged = replace(settings, home=settings.home.with_name(f"{settings.home.name}.restoring"))
     shutil.rmtree(staged.home, ignore_errors=True)
     try:
-        manifest = archive.unpack(path, staged.home)
-        say(f"{path}, made {manifest['made_at']}: {len(manifest['files']):,} files, each as it was written")
+        with archive.local_copy(place) as path:
+            manifest = archive.unpack(path, staged.home)
+        say(f"{place}, made {manifest['made_at']}: {len(manifest['files']):,} files, each as it was written")
         if manifest["version"] > VERSION:
-            raise EvergreenError(f"A newer Evergreen made {path} (version {manifest['version']}): update this clone first.")
+            raise EvergreenError(f"A newer Evergreen made {place} (version {manifest['version']}): update this clone first.")
         with _databases_up(staged) as urls:
             _restore_databases(staged, urls, manifest["databases"], say)
         _settle(settings, staged, say)
@@ -92,9 +99,9 @@ def restore(settings: Settings, path: Path, say: Say) -> None:
 def _databases(settings: Settings) -> dict[str, str]:
     """Name -> URL, the ledger first. Those of MLflow and Prefect where their servers are ours."""
     urls = {"evergreen": settings.evergreen_url}
-    if is_local(settings.mlflow_tracking_uri):
+    if settings.hosts(settings.mlflow_tracking_uri):
         urls["mlflow"] = database_url(settings, "mlflow")
-    if is_local(settings.prefect_api_url):
+    if settings.hosts(settings.prefect_api_url):
         urls["prefect"] = database_url(settings, "prefect")
     return urls
 
@@ -119,10 +126,12 @@ def _add_refs(settings: Settings, writer: Writer, scratch: Path, say: Say) -> No
 def _not_in_it(settings: Settings) -> Iterator[str]:
     """What a person might think is in it."""
     yield "Not in it: the source database, and passwords."
-    if not is_local(settings.mlflow_tracking_uri):
+    if not settings.hosts(settings.mlflow_tracking_uri):
         yield f"Not in it: MLflow at another host ({settings.mlflow_tracking_uri}), its database and artifacts."
-    if not is_local(settings.prefect_api_url):
+    if not settings.hosts(settings.prefect_api_url):
         yield f"Not in it: Prefect at another host ({settings.prefect_api_url})."
+    if not Path(settings.artifacts).is_relative_to(settings.home):
+        yield f"Not in it: MLflow's artifacts in {settings.artifacts}."
     if settings.shares_remote:
         yield f"Not in it: the DVC remote {settings.dvc_remote}, which is outside of {settings.home}."
     url = settings.evergreen_url

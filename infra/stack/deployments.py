@@ -13,6 +13,7 @@ from typing import Any
 
 from flows import notifications, ownership
 from flows.execution.workspace import git
+from infra.stack import pools
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
 
@@ -41,6 +42,7 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None], *, take_o
     for name in others:
         say(f"{name} {'stays with' if name in left else 'is taken over from'} {others[name]}")
     commit = git(settings.folder, "rev-parse", "HEAD")
+    pools.make(settings)
     variables = os.environ | {
         "EVERGREEN_CLONE": str(settings.folder),
         "EVERGREEN_COMMIT": commit,
@@ -48,6 +50,7 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None], *, take_o
         "EVERGREEN_PYTHON": shlex.quote(sys.executable),
         "PREFECT_API_URL": settings.prefect_api_url,
         "DO_NOT_TRACK": "1",
+        **settings.credentials(),
     }
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "prefect.yaml"

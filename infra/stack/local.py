@@ -47,6 +47,7 @@ def up(settings: Settings, say: Say) -> None:
         store.check_version(settings.home)
         _check_env_file(settings)
         passwords = store.passwords(settings)
+        store.add_auth(settings)
         if running := supervisor_control.is_running(settings.home):
             _check_same_addresses(settings)
         apis.claim(settings, say)
@@ -156,6 +157,7 @@ def _addresses(settings: Settings) -> dict[str, str]:
         "PREFECT_API_URL": settings.prefect_api_url,
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         "EVERGREEN_SITE_URL": settings.site_url,
+        "EVERGREEN_AUTH": str(settings.auth).lower(),
     }
 
 
@@ -176,7 +178,7 @@ def _launch(settings: Settings, chosen: Mapping[str, Program], passwords: Mappin
     processes.end(processes.belonging_to(settings.home))
     _refuse_conflicts(settings)
     store.stamp(settings.home)
-    (settings.home / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
+    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
     site.folder(settings.home)
     if settings.embeds_postgres:
         postgres_server.initialise(settings.home / "postgres", passwords["postgres"])
@@ -237,7 +239,7 @@ def _prepare(settings: Settings, ready: str, passwords: Mapping[str, str]) -> No
     if ready == "postgres":
         postgres_server.prepare(settings.embedded_url("postgres", "postgres"), passwords)
     if ready == "prefect":
-        pools.make(settings.prefect_api_url)
+        pools.make(settings)
 
 
 def _give_up(settings: Settings, waiting: Mapping[str, Program], lives: Mapping[str, set[object]], waited: float) -> None:
@@ -257,7 +259,7 @@ def _stop_workers(settings: Settings, supervisor: Any) -> None:
         supervisor.stopProcessGroup("workers")
         processes.end(processes.belonging_to(settings.home, workers))
     for worker in workers:
-        pools.crash_runs_of(settings.prefect_api_url, worker, "Ended by `evergreen down`. Run it again after `evergreen up`.")
+        pools.crash_runs_of(settings, worker, "Ended by `evergreen down`. Run it again after `evergreen up`.")
 
 
 def _row(settings: Settings, program: Program, state: State | None) -> Row:

@@ -8,6 +8,7 @@ the secrets file into the environment of the one program that needs it.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.stack import apis, pools, postgres_server, processes
-from pipelines.config.settings import Settings, is_local
+from pipelines.config.settings import LOCAL, Settings, is_local
 
 CPU_RUNS = max(4, os.cpu_count() or 1)  # a retraining holds one slot and waits for stages that need another
 # What differs between the clones that a worker serves, passwords among it: each clone's .env has it
@@ -81,6 +82,19 @@ def programs(settings: Settings) -> dict[str, Program]:
     return {program.name: program for program in chosen}
 
 
+def in_containers(settings: Settings) -> dict[str, Callable[[], Program]]:
+    """The programs that have a container each, by its name there; their addresses are those of other hosts."""
+    api = apis.Api(settings.api_model, settings.api_url, settings.api_fsync, str(settings.folder))
+    return {
+        "mlflow": lambda: _mlflow(settings),
+        "prefect": lambda: _prefect(settings),
+        "site": lambda: _site(settings),
+        "api": lambda: _api(settings, api),
+        "cpu": lambda: _worker(settings, "cpu"),
+        "gpu": lambda: _worker(settings, "gpu"),
+    }
+
+
 def database_url(settings: Settings, database: str) -> str:
     """URL of the database of MLflow or Prefect, on the server that holds ours."""
     if not settings.evergreen:
@@ -93,23 +107,30 @@ def main(name: str) -> None:
     # Servers read .env, prefect.toml and pyproject.toml of their folder: not those of the clone that started them.
     home = Path(os.environ["EVERGREEN_HOME"])
     settings = Settings.load_from(home, os.environ)
-    program = programs(settings)[name]
     processes.end([left for left in processes.belonging_to(home, {name}) if left.pid != os.getpid()])
+    become(programs(settings)[name], settings)
+
+
+def become(program: Program, settings: Settings) -> None:
+    """Wait for what the program needs, and be it from then on."""
     while not program.needs():
         time.sleep(0.3)
     program.before()
     arguments = program.arguments()
-    os.chdir(home)
-    os.execvpe(arguments[0], arguments, _environment(program))
+    os.chdir(settings.home)
+    os.execvpe(arguments[0], arguments, _environment(program, settings))
 
 
-def _environment(program: Program) -> dict[str, str]:
-    """What the program sees: the supervisor's variables, without those of one clone, and its own."""
-    kept = {
-        name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON and not name.startswith("SUPERVISOR_")
-    }
+def _environment(program: Program, settings: Settings) -> dict[str, str]:
+    """What the program sees: the supervisor's variables, without those of one clone, and its own.
+
+    A worker in a container serves one clone, whose variables are the container's.
+    """
+    removed = () if program.group == "workers" and settings.listen != LOCAL else NOT_PASSED_ON
+    kept = {name: value for name, value in os.environ.items() if name not in removed and not name.startswith("SUPERVISOR_")}
     local = ",".join(filter(None, (kept.get("NO_PROXY"), "127.0.0.1", "localhost")))
-    return kept | QUIET | {"NO_PROXY": local, "no_proxy": local} | dict(program.variables())
+    credentials = settings.credentials() if program.group != "postgres" else {}
+    return kept | QUIET | {"NO_PROXY": local, "no_proxy": local} | credentials | dict(program.variables())
 
 
 def _postgres(settings: Settings) -> Program:
@@ -128,8 +149,9 @@ def _postgres(settings: Settings) -> Program:
 
 def _mlflow(settings: Settings) -> Program:
     port = port_of(settings.mlflow_tracking_uri)
-    store = settings.home / "mlflow" / "artifacts"
-    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--artifacts-destination", str(store)]
+    options = ["--host", settings.listen, "--port", str(port), "--workers", "1", "--artifacts-destination", settings.artifacts]
+    if settings.mlflow_auth:
+        options += ["--app-name", "basic-auth"]
     return Program(
         name="mlflow",
         group="servers",
@@ -137,6 +159,7 @@ def _mlflow(settings: Settings) -> Program:
         variables=lambda: {
             "MLFLOW_BACKEND_STORE_URI": database_url(settings, "mlflow"),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            **_mlflow_auth(settings),
         },
         needs=lambda: postgres_server.answers(database_url(settings, "mlflow")),
         ready=lambda _start: pools.succeeds(f"{settings.mlflow_tracking_uri}/health"),
@@ -146,17 +169,36 @@ def _mlflow(settings: Settings) -> Program:
     )
 
 
+def _mlflow_auth(settings: Settings) -> dict[str, str]:
+    """Variables of MLflow's sign-on, whose users are in the database of its runs; a new user may only read."""
+    if not settings.mlflow_auth:
+        return {}
+    user, _, password = settings.mlflow_auth.partition(":")
+    url = database_url(settings, "mlflow").replace("%", "%%")
+    file = settings.home / "mlflow" / "auth.ini"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    postgres_server.write_secret(file, f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {url}\n")
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(file),
+        "MLFLOW_AUTH_ADMIN_USERNAME": user,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.mlflow_secret_key,
+    }
+
+
 def _prefect(settings: Settings) -> Program:
     port = port_of(settings.prefect_api_url)
     folder = settings.home / "prefect"
+    options = ["--host", settings.listen, "--port", str(port)]
     return Program(
         name="prefect",
         group="servers",
-        arguments=lambda: [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        arguments=lambda: [sys.executable, "-m", "prefect", "server", "start", *options],
         variables=lambda: {
             "PREFECT_HOME": str(folder),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": _for_asyncpg(database_url(settings, "prefect")),
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),  # else it writes into the installed package
+            **({"PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth} if settings.prefect_auth else {}),
         },
         needs=lambda: postgres_server.answers(database_url(settings, "prefect")),
         ready=lambda _start: pools.succeeds(f"{settings.prefect_api_url}/health"),
@@ -169,12 +211,12 @@ def _prefect(settings: Settings) -> Program:
 def _site(settings: Settings) -> Program:
     port = port_of(settings.site_url)
     code = Path(__file__).resolve().parents[2]
-    options = ["--factory", "--app-dir", str(code), "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    options = ["--factory", "--app-dir", str(code), "--host", settings.listen, "--port", str(port), "--log-level", "warning"]
     return Program(
         name="site",
         group="servers",
         arguments=lambda: [sys.executable, "-m", "uvicorn", "infra.stack.site:app", *options],
-        ready=lambda _start: pools.succeeds(f"{settings.site_url}/"),
+        ready=lambda _start: pools.succeeds(f"{settings.site_url}/", settings.site_auth),
         port=port,
         setting="EVERGREEN_SITE_URL",
         address=settings.site_url,
@@ -205,7 +247,7 @@ def _api(settings: Settings, served: apis.Api) -> Program:
 
 def _worker(settings: Settings, pool: str) -> Program:
     """A worker. It is ready when its heartbeat is fresh, and starts when the pool is there."""
-    name, limit, api = f"{pool}-1", pools.LIMITS[pool] or CPU_RUNS, settings.prefect_api_url
+    name, limit = f"{pool}-{'1' if settings.listen == LOCAL else socket.gethostname()}", pools.LIMITS[pool] or CPU_RUNS
     options = ["--pool", pool, "--type", "process", "--name", name, "--limit", str(limit)]
     return Program(
         name=name,
@@ -216,15 +258,15 @@ def _worker(settings: Settings, pool: str) -> Program:
             "PREFECT_WORKER_HEARTBEAT_SECONDS": "5",  # flows take a worker for gone that missed four
             "PREFECT_WORKER_QUERY_SECONDS": "2",  # a stage that is handed over waits for half of this
         },
-        needs=lambda: pools.succeeds(f"{api}/work_pools/{pool}"),
-        before=lambda: pools.crash_runs_of(api, name, "The worker that ran this was killed or restarted. Run it again."),
-        ready=lambda start: _is_heard(api, pool, start),
+        needs=lambda: pools.exists(settings, pool),
+        before=lambda: pools.crash_runs_of(settings, name, "The worker that ran this was killed or restarted. Run it again."),
+        ready=lambda start: _is_heard(settings, pool, start),
         address=f"pool {pool}",
     )
 
 
-def _is_heard(api: str, pool: str, since: float) -> bool:
-    age = pools.heartbeat_age(api, pool, since)
+def _is_heard(settings: Settings, pool: str, since: float) -> bool:
+    age = pools.heartbeat_age(settings, pool, since)
     return age is not None and age < FRESH_SECONDS
 
 

@@ -5,7 +5,9 @@ On the first page, what changes without anybody writing it is asked anew (monito
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime
+from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,23 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
 )
+
+
+class Guarded:
+    """Lets in who sends this NAME:PASSWORD."""
+
+    def __init__(self, app: ASGIApp, auth: str) -> None:
+        self.app, self.expected = app, b"Basic " + b64encode(auth.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import PlainTextResponse
+
+        sent = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["type"] == "http" and not compare_digest(sent, self.expected):
+            refusal = PlainTextResponse("Sign on, please.\n", 401, {"WWW-Authenticate": 'Basic realm="Evergreen"'})
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class Sandboxed:
@@ -58,10 +77,13 @@ def app() -> ASGIApp:
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    site = folder(load_settings().home)
+    settings = load_settings()
+    site = folder(settings.home)
 
     def first_page(_request: object) -> Response:
         return HTMLResponse(live.refresh((site / "index.html").read_text(encoding="utf-8")))
 
     first = [Route(path, first_page) for path in ("/", "/index.html")]
-    return Starlette(routes=[*first, Mount("/", StaticFiles(directory=site, html=True))], middleware=[Middleware(Sandboxed)])
+    guard = [Middleware(Guarded, auth=settings.site_auth)] if settings.site_auth else []
+    routes = [*first, Mount("/", StaticFiles(directory=site, html=True))]
+    return Starlette(routes=routes, middleware=[Middleware(Sandboxed), *guard])

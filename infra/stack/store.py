@@ -70,6 +70,13 @@ def passwords(settings: Settings) -> dict[str, str]:
     return made
 
 
+def add_auth(settings: Settings) -> None:
+    """The password of the stack's own servers and MLflow's secret key, generated where they are missing."""
+    missing = {"AUTH_PASSWORD", "MLFLOW_SECRET_KEY"} - read_secrets(settings).keys()
+    if settings.auth and missing:
+        add_secrets(settings, {name: secrets.token_urlsafe(24) for name in sorted(missing)})
+
+
 def read_passwords(settings: Settings) -> dict[str, str]:
     """The passwords in the secrets file, by role; empty without one."""
     stored = read_secrets(settings)

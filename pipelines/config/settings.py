@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,40 +20,10 @@ from urllib.parse import quote, urlsplit
 from dotenv import dotenv_values
 
 from pipelines.config.errors import EvergreenError
+from pipelines.config.setting_names import NAMES
 
-# name -> its default, and what it is: docs/reference/settings.md and .env.example are made of these lines (`make reference`)
-NAMES: Mapping[str, tuple[str, str]] = {
-    "EVERGREEN_HOME": (
-        "`.evergreen`",
-        "the one folder that everything is written below, passwords included (`secrets.env`, mode 0600)",
-    ),
-    "SOURCE_URL": ("the embedded Postgres", "the company's database; its role needs nothing but SELECT"),
-    "EVERGREEN_URL": ("the embedded Postgres", "our own database, by the role that owns schema `evergreen`"),
-    "PROMOTER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that publishes and promotes"),
-    "SCORER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that writes scores"),
-    "WATCHER_URL": ("the embedded Postgres, or EVERGREEN_URL", "our own database, by the role that judges windows"),
-    "LOAD_URL": (
-        "the embedded Postgres",
-        "who may write to the source, for `evergreen data load` and the demo data; only needed with a SOURCE_URL",
-    ),
-    "EVERGREEN_POSTGRES_PORT": ("54329", "port of the embedded Postgres"),
-    "PREFECT_API_URL": ("`http://127.0.0.1:4200/api`", "Prefect's server"),
-    "MLFLOW_TRACKING_URI": ("`http://127.0.0.1:5000`", "MLflow's server"),
-    "EVERGREEN_SITE_URL": ("`http://127.0.0.1:8090`", "the report site"),
-    "EVERGREEN_API_URL": ("the first port from 8000 on that serves no other clone of the stack", "this clone's API"),
-    "EVERGREEN_API_MODEL": ("the clone's own model", "whose champion this clone's API serves"),
-    "EVERGREEN_API_FSYNC": ("`false`", "with `true` an answer of the API waits until its record is on the disk"),
-    "EVERGREEN_DVC_REMOTE": ("`<home>/dvc/remote`", "the DVC remote that all machines share: a folder or a bucket"),
-    "EVERGREEN_POOLS": ("`cpu,gpu`", "the pools whose stages this machine runs; the others are another machine's to deploy"),
-    "EVERGREEN_REPOSITORY": (
-        "the clone's path",
-        "where git on another machine finds this clone, such as `ssh://first/home/me/evergreen`",
-    ),
-    "EVERGREEN_NOTIFY": (
-        "nobody",
-        "the Prefect notification blocks that are notified, such as `slack-webhook/team,custom-webhook/ops`",
-    ),
-}
+LOCAL = "127.0.0.1"
+USER = "evergreen"  # who signs on to the local stack's servers
 PARTS = ("promoter", "scorer", "watcher")  # roles of our own database, beside its owner
 BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
@@ -73,10 +44,20 @@ class Settings:
     prefect_api_url: str = "http://127.0.0.1:4200/api"
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     site_url: str = "http://127.0.0.1:8090"
+    auth: bool = False  # whether the local stack's servers ask for a password
+    given_prefect_auth: str = field(default="", repr=False)  # NAME:PASSWORD, and so are the next two
+    given_mlflow_auth: str = field(default="", repr=False)
+    given_site_auth: str = field(default="", repr=False)
+    given_mlflow_secret_key: str = field(default="", repr=False)
+    allowed_hosts: str = ""  # names and ports by which MLflow may be called
+    allowed_origins: str = ""  # addresses of its pages
+    listen: str = LOCAL
+    has_prefect_api_key: bool = False  # one of Prefect Cloud, which its client prefers to the auth string
     api_url: str = "http://127.0.0.1:8000"
     api_model: str = ""  # whose champion this clone's API serves; by default the clone's own model
     api_fsync: bool = False  # answer only when the log is on the disk, so that a machine that loses power loses no answer
     dvc_remote: str = ""  # a folder or bucket that all machines share
+    artifacts: str = ""  # a folder or bucket of the local stack's MLflow
     pools: tuple[str, ...] = (
         "cpu",
         "gpu",
@@ -106,10 +87,20 @@ class Settings:
             prefect_api_url=given.get("PREFECT_API_URL", cls.prefect_api_url),
             mlflow_tracking_uri=given.get("MLFLOW_TRACKING_URI", cls.mlflow_tracking_uri),
             site_url=given.get("EVERGREEN_SITE_URL", cls.site_url),
+            auth=_switch("EVERGREEN_AUTH", given),
+            given_prefect_auth=_auth_string("PREFECT_API_AUTH_STRING", given),
+            given_mlflow_auth=_mlflow_auth(given),
+            given_site_auth=_auth_string("EVERGREEN_SITE_AUTH_STRING", given),
+            given_mlflow_secret_key=given.get("MLFLOW_FLASK_SERVER_SECRET_KEY", ""),
+            allowed_hosts=given.get("MLFLOW_SERVER_ALLOWED_HOSTS", ""),
+            allowed_origins=given.get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", ""),
+            listen=given.get("EVERGREEN_LISTEN", LOCAL),
+            has_prefect_api_key=bool(values.get("PREFECT_API_KEY")),
             api_url=given.get("EVERGREEN_API_URL") or _api_url(home, folder, served),
             api_model=served,
             api_fsync=_switch("EVERGREEN_API_FSYNC", given),
             dvc_remote=given.get("EVERGREEN_DVC_REMOTE", str(home / "dvc" / "remote")),
+            artifacts=given.get("EVERGREEN_ARTIFACTS", str(home / "mlflow" / "artifacts")),
             pools=tuple(name.strip() for name in given.get("EVERGREEN_POOLS", ",".join(cls.pools)).split(",")),
             repository=given.get("EVERGREEN_REPOSITORY", str(folder)),
             notify=_blocks(given.get("EVERGREEN_NOTIFY", "")),
@@ -154,6 +145,50 @@ class Settings:
         return self.load or self.embedded_url("company", "company")
 
     @property
+    def prefect_auth(self) -> str:
+        """NAME:PASSWORD for Prefect's server; "" where it asks for none."""
+        return self.given_prefect_auth or self._own_auth(self.prefect_api_url)
+
+    @property
+    def mlflow_auth(self) -> str:
+        """NAME:PASSWORD for MLflow's server."""
+        return self.given_mlflow_auth or self._own_auth(self.mlflow_tracking_uri)
+
+    @property
+    def site_auth(self) -> str:
+        """NAME:PASSWORD for the report site."""
+        return self.given_site_auth or self._own_auth(self.site_url)
+
+    @property
+    def mlflow_secret_key(self) -> str:
+        """What MLflow's server signs forms with."""
+        return self.given_mlflow_secret_key or self._secret("MLFLOW_SECRET_KEY")
+
+    def _own_auth(self, url: str) -> str:
+        return f"{USER}:{self._secret('AUTH_PASSWORD')}" if self.auth and is_local(url) else ""
+
+    def _secret(self, name: str) -> str:
+        secret = dotenv_values(self.secrets_file).get(name) if self.secrets_file.exists() else None
+        if not secret:
+            raise EvergreenError(f"{self.secrets_file} holds no {name}: run `evergreen up`, which makes one.")
+        return secret
+
+    def credentials(self) -> dict[str, str]:
+        """The variables by which the clients of Prefect and MLflow sign on, and the site's; without servers that ask nobody."""
+        user, _, password = self.mlflow_auth.partition(":")
+        variables = {
+            "PREFECT_API_AUTH_STRING": self.prefect_auth,
+            "MLFLOW_TRACKING_USERNAME": user,
+            "MLFLOW_TRACKING_PASSWORD": password,
+            "EVERGREEN_SITE_AUTH_STRING": self.site_auth,
+        }
+        return {name: value for name, value in variables.items() if value}
+
+    def hosts(self, url: str) -> bool:
+        """Whether the server at this address is part of this stack: on this machine, or in a container beside this one."""
+        return is_local(url) or self.listen != LOCAL
+
+    @property
     def embeds_postgres(self) -> bool:
         """Whether the local stack runs a Postgres: unless both databases are the user's own."""
         return not (self.source and self.evergreen)
@@ -185,25 +220,45 @@ class Settings:
         """These settings as variables, for a process that works in another folder."""
         variables = {"SOURCE_URL": self.source, "EVERGREEN_URL": self.evergreen, "LOAD_URL": self.load}
         variables |= {f"{role.upper()}_URL": getattr(self, role) for role in PARTS}
-        variables["EVERGREEN_NOTIFY"] = ",".join(self.notify)
+        user, _, password = self.given_mlflow_auth.partition(":")
+        variables |= {
+            "EVERGREEN_NOTIFY": ",".join(self.notify),
+            "PREFECT_API_AUTH_STRING": self.given_prefect_auth,
+            "MLFLOW_TRACKING_USERNAME": user,
+            "MLFLOW_TRACKING_PASSWORD": password,
+            "EVERGREEN_SITE_AUTH_STRING": self.given_site_auth,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.given_mlflow_secret_key,
+            "MLFLOW_SERVER_ALLOWED_HOSTS": self.allowed_hosts,
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": self.allowed_origins,
+        }
         return {name: value for name, value in variables.items() if value} | {
             "EVERGREEN_HOME": str(self.home),
             "EVERGREEN_POSTGRES_PORT": str(self.postgres_port),
             "PREFECT_API_URL": self.prefect_api_url,
             "MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
             "EVERGREEN_SITE_URL": self.site_url,
+            "EVERGREEN_AUTH": str(self.auth).lower(),
+            "EVERGREEN_LISTEN": self.listen,
             "EVERGREEN_API_URL": self.api_url,
             "EVERGREEN_API_MODEL": self.api_model,
             "EVERGREEN_API_FSYNC": str(self.api_fsync).lower(),
             "EVERGREEN_DVC_REMOTE": self.dvc_remote,
+            "EVERGREEN_ARTIFACTS": self.artifacts,
             "EVERGREEN_POOLS": ",".join(self.pools),
             "EVERGREEN_REPOSITORY": self.repository,
         }
 
 
 def load() -> Settings:
-    """Settings of the project in the current folder."""
-    return Settings.load_from(Path.cwd(), os.environ)
+    """Settings of the project in the current folder.
+
+    The clients of Prefect and MLflow in this process and in its children get their passwords here: these libraries read
+    them from nowhere but the environment.
+    """
+    settings = Settings.load_from(Path.cwd(), os.environ)
+    with suppress(EvergreenError):  # the local stack has made none yet
+        os.environ.update(settings.credentials())
+    return settings
 
 
 def is_local(url: str) -> bool:
@@ -256,6 +311,20 @@ def _model_in(folder: Path) -> str:
         re.search(r"^model:\s*([a-z][a-z0-9_-]*)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else None
     )
     return match[1] if match else ""
+
+
+def _auth_string(name: str, values: Mapping[str, str]) -> str:
+    value = values.get(name, "")
+    if value and not all(value.partition(":")):
+        raise EvergreenError(f"{name} is not NAME:PASSWORD: write both, with a colon between them.")
+    return value
+
+
+def _mlflow_auth(values: Mapping[str, str]) -> str:
+    user, password = (values.get(f"MLFLOW_TRACKING_{part}", "") for part in ("USERNAME", "PASSWORD"))
+    if bool(user) != bool(password):
+        raise EvergreenError("MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD go together: set both, or none.")
+    return f"{user}:{password}" if user else ""
 
 
 def _switch(name: str, values: Mapping[str, str]) -> bool:

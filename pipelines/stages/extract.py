@@ -10,7 +10,7 @@ from pipelines.config.settings import load as load_settings
 from pipelines.data.extract import Queries, extract
 
 
-def told(account: dict[str, Any]) -> str:
+def summary(account: dict[str, Any]) -> str:
     """What was left out, in one line."""
     reasons = ", ".join(f"{rows:,} ({reason})" for reason, rows in account["left_out"].items()) or "none"
     return f"{account['source']:,} rows in the source; left out: {reasons}; read: {account['read']:,}."
@@ -20,12 +20,12 @@ def main(*, queries: Path, rows: Path, manifest: Path, left_out: Path) -> None:
     """Extract the pinned rows of a dataset with their manifest, and count what was left out."""
     source, data = load_settings().source_url, params.read().data
     with stage.phase("read"):
-        found, account = extract(source, Queries(queries), data, rows)
-    stage.write_json(manifest, found)
+        described, account = extract(source, Queries(queries), data, rows)
+    stage.write_json(manifest, described)
     stage.write_json(left_out, account)
     if account:
-        stage.say(told(account))
-    stage.say(f"{found['rows']:,} rows, {len(found['columns'])} columns, known as of {found['as_of']}.")
+        stage.say(summary(account))
+    stage.say(f"{described['rows']:,} rows, {len(described['columns'])} columns, known as of {described['as_of']}.")
 
 
 if __name__ == "__main__":

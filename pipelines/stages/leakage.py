@@ -21,8 +21,8 @@ def main(*, training: Path, schema: Path, verdict: Path, docs: Path) -> None:
         rows = pq.read_table(training)
     sides = divide(rows, seen, params)
     checks = judge(sides, params)
-    said = f"{sides.train.num_rows:,} training rows, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
-    check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, check_page.Above([said]), verdict, docs)
+    sizes = f"{sides.train.num_rows:,} training rows, {sides.test.num_rows:,} held out, {len(sides.learnt)} columns."
+    check_page.conclude("Leakage", checks, {"rows": rows.num_rows}, check_page.Above([sizes]), verdict, docs)
 
 
 if __name__ == "__main__":

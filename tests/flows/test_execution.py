@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import logging
+import threading
+from pathlib import Path
 
-from flows.execution import dvc, local
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.execution import dvc, local, remote
 from flows.execution.local import Ran
+from flows.execution.workspace import Workspace
+from pipelines.config.settings import Settings
 
 FIRST = dvc.Stage("first", "cpu", 0)
 LINEAR = dvc.Stage("train@linear", "cpu", 0, needs=("first",))
@@ -43,3 +50,17 @@ def test_those_of_this_pool_run_one_at_a_time() -> None:
 def test_where_a_stage_ran_is_told_with_the_reason(ran: Ran, text: str) -> None:
     assert ran.text() == text
     assert f"| s | {ran.pool} | {text} | 1.0 |" in local.where_markdown([ran])
+
+
+def test_a_stage_whose_pool_no_machine_has_deployed_runs_here_or_says_so(stack: Settings) -> None:
+    stage = dvc.Stage("train@mlp", "nowhere", 0)
+    place = Workspace(Path(), Path(), "run", "repository")
+
+    def send(otherwise: remote.Choice) -> remote.Outcome:
+        policy = remote.Policy(otherwise, 1.0)
+        with temporary_settings({PREFECT_API_URL: stack.prefect_api_url}):
+            return remote.send(stage, place, policy, threading.Event(), logging.getLogger())
+
+    assert send("cpu") == remote.Outcome("", "no machine has deployed stage/nowhere")
+    with pytest.raises(dvc.StageError, match="Stage train@mlp was not done: no machine has deployed stage/nowhere"):
+        send("wait")

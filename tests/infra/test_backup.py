@@ -69,7 +69,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, P
             decision = {"actor": "tester", "reason": "better", "verdict": {"finding": "better"}}
             ledger.promote(settings.promoter_url, "churn", number, expected_revision=number - 1, **decision)
         said: list[str] = []
-        command.backup(settings, tmp_path / "kept.tar", said.append)
+        command.backup(settings, str(tmp_path / "kept.tar"), said.append)
         assert "Not in it: MLflow at another host (http://mlflow.invalid), its database and artifacts." in said
     finally:
         local_stack.down(settings, SILENT)
@@ -83,9 +83,9 @@ def test_a_backup_comes_back_elsewhere_with_passwords_of_its_own(kept, tmp_path)
     second.home.mkdir()
     (second.home / "something").touch()
     with pytest.raises(EvergreenError, match="is not empty"):
-        command.restore(second, file, SILENT)
+        command.restore(second, str(file), SILENT)
     (second.home / "something").unlink()
-    command.restore(second, file, SILENT)
+    command.restore(second, str(file), SILENT)
     assert not second.home.with_name(".evergreen.restoring").exists()
     assert set(store.read_passwords(second).values()).isdisjoint(store.read_passwords(first).values())
     try:
@@ -117,17 +117,17 @@ def test_a_damaged_backup_restores_nothing(kept, tmp_path):
     file.write_bytes(content)
     second = only_postgres(tmp_path, "second")
     with pytest.raises(EvergreenError, match=r"evergreen\.dump: changed"):
-        command.restore(second, file, SILENT)
+        command.restore(second, str(file), SILENT)
     assert not second.home.exists() and not second.home.with_name(".evergreen.restoring").exists()
 
 
 def test_it_comes_back_into_a_database_of_the_users_own_unless_that_is_taken(kept, tmp_path, ledger_url):
     own = replace(only_postgres(tmp_path, "second"), source=ledger_url, evergreen=ledger_url)
-    command.restore(own, kept[1], SILENT)
+    command.restore(own, str(kept[1]), SILENT)
     assert ledger.champion(own.promoter_url, "churn").version == 2
     shutil.rmtree(own.home)
     with pytest.raises(EvergreenError, match="database 'evergreen' beside EVERGREEN_URL is not empty"):
-        command.restore(own, kept[1], SILENT)
+        command.restore(own, str(kept[1]), SILENT)
     assert not own.home.exists()
 
 
@@ -147,13 +147,13 @@ def test_the_whole_stack_comes_back_and_its_champion_scores_as_before(stack: Set
     publish.reconcile(settings.promoter_url, settings.mlflow_tracking_uri, "restored")
     rows = bundles.held_out_rows()
     before = onnx_model.load(release.bundle, version.manifest).score(rows)
-    command.backup(settings, tmp_path / "kept", print)
+    command.backup(settings, str(tmp_path / "kept"), print)
     (tmp_path / "second").mkdir()
     write_env_file(tmp_path / "second")
     second = Settings.load_from(tmp_path / "second", {})
     workspace.git(second.folder, "init", "--quiet")
     shutil.rmtree(second.home, ignore_errors=True)
-    command.restore(second, tmp_path / "kept", print)
+    command.restore(second, str(tmp_path / "kept"), print)
     try:
         local_stack.up(second, print)
         champion = ledger.champion(second.scorer_url, "restored")

@@ -16,7 +16,8 @@ from bench.figure import Figure
 from examples.telecom.load import load_demo
 from pipelines.config import params
 from pipelines.config.errors import EvergreenError
-from pipelines.config.settings import NAMES, Settings
+from pipelines.config.setting_names import NAMES
+from pipelines.config.settings import Settings
 from pipelines.data import split
 from pipelines.data.extract import Queries, pin
 from pipelines.training import backtest

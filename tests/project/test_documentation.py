@@ -18,7 +18,7 @@ from flows import events
 from flows.execution.workspace import git
 from pipelines import features
 from pipelines.config import params, stage
-from pipelines.config.settings import NAMES
+from pipelines.config.setting_names import NAMES
 from pipelines.data import split
 from pipelines.validation import expectations
 from tools import reference

@@ -51,7 +51,6 @@ WAITING = (
     "cli/load",
     "pipelines/validation",
     "pipelines/data",
-    "pipelines/stages",
     "pipelines/registry",
 )
 # names of variables and parameters that do not say what they hold

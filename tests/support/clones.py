@@ -22,7 +22,8 @@ from flows.execution import dvc, workspace
 from flows.execution.workspace import git
 from infra.stack import deployments
 from pipelines.config import params
-from pipelines.config.settings import NAMES, Settings
+from pipelines.config.setting_names import NAMES
+from pipelines.config.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 FOREIGN = (*NAMES, "PREFECT_", "MLFLOW_", "EVERGREEN_", "PYTHONPATH", "PYTEST_", "GIT_", "DVC_")

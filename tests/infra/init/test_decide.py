@@ -118,7 +118,7 @@ def test_the_positive_is_known_or_said(values, positive, chosen):
 @pytest.mark.parametrize(
     ("values", "positive", "said"),
     [
-        ([("1", 80), ("2", 60)], None, "say which one is foretold by --positive"),
+        ([("1", 80), ("2", 60)], None, "say which one is predicted by --positive"),
         ([("good", 80), ("bad", 60)], "ugly", "has the values 'good' and 'bad'"),
         ([("a", 80), ("b", 60), ("c", 9)], None, "more than two values. Supported is a yes or no"),
         ([("a", 80), ("b", 60), ("c", 9)], "a", "more than two values. Supported is a yes or no"),
