@@ -199,6 +199,8 @@ def _prefect(settings: Settings) -> Program:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": _for_asyncpg(database_url(settings, "prefect")),
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),  # else it writes into the installed package
             **({"PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth} if settings.prefect_auth else {}),
+            # a browser does not know the name of a container
+            **({"PREFECT_SERVER_UI_API_URL": "/api"} if settings.listen != LOCAL else {}),
         },
         needs=lambda: postgres_server.answers(database_url(settings, "prefect")),
         ready=lambda _start: pools.succeeds(f"{settings.prefect_api_url}/health"),

@@ -33,6 +33,15 @@ def test_every_container_runs_a_program_that_there_is(tmp_path: Path) -> None:
     assert len(run) == len(ours()) + 1 and set(run) == known  # one container runs two of them
 
 
+def test_prefects_pages_ask_the_address_that_they_came_from(tmp_path: Path) -> None:
+    """And not that of PREFECT_API_URL, which is a name among containers."""
+    given = {"EVERGREEN_LISTEN": "0.0.0.0", "EVERGREEN_URL": "postgresql://evergreen:word@postgres/evergreen"}
+    prefect = programs.in_containers(Settings.load_from(tmp_path, given | {"PREFECT_API_URL": "http://prefect:4200/api"}))[
+        "prefect"
+    ]
+    assert prefect().variables()["PREFECT_SERVER_UI_API_URL"] == "/api"
+
+
 def test_what_the_compose_file_asks_for_is_in_the_example_and_the_reverse() -> None:
     passed = {key for service in SERVICES.values() for key, value in service["environment"].items() if value is None}
     asked = passed | set(re.findall(r"\$\{([A-Z_]+)", COMPOSE + (FOLDER / "Caddyfile").read_text("utf-8")))
