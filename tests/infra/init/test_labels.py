@@ -71,7 +71,7 @@ def test_every_row_that_is_left_out_is_counted_by_its_reason(clone):
     assert account["read"] == manifest["rows"]
     assert account["left_out"].keys() == {"no id", "no day in day", "no label in churn", "label not due by the pin"}
     assert account["left_out"]["no id"] == 20 and account["left_out"]["no day in day"] == 40
-    assert extract_stage.told(account).startswith("2,000 rows in the source; left out: 2")
+    assert extract_stage.summary(account).startswith("2,000 rows in the source; left out: 2")
 
 
 def test_a_table_without_dates_counts_labels_that_are_not_there(clone):
