@@ -28,7 +28,7 @@ def main(*, rows: Path, manifest: Path, left_out: Path, expectations: Path, verd
         checks += [line_of(item, answer, advice, params.data.target) for item, answer in zip(judged.left, answers, strict=True)]
     checks += check_account(judged.total, account)
     page = data_docs(shown(results)) if results else ""
-    conclude(checks, judged.total, judged.rows.num_rows if judged.rows else 0, page, verdict, docs, account)
+    conclude(checks, judged.total, judged.rows.num_rows if judged.rows is not None else 0, page, verdict, docs, account)
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def conclude(
     else:
         (docs / OWNER_PAGE).unlink(missing_ok=True)  # of an earlier run: not about these rows
     said = [f"{total:,} rows, all counted; the newest snapshot by itself as well."]
-    if sampled < total:
+    if 0 < sampled < total:  # 0 where a column that is needed is missing, and none was drawn
         said.append(f"Quantiles and the most frequent value are of a sample of {sampled:,}, drawn evenly over the file.")
     if not account:
         said.append("Rows that the query leaves out are not counted: the dataset has no left_out.sql.")

@@ -117,9 +117,8 @@ def test_a_backup_goes_into_the_bucket_and_comes_back_from_it(
         command.backup(near.settings, place, print)
     champion = ledger.champion(near.settings.evergreen_url, near.model)
     local_stack.down(near.settings, print)
-    second = stack_settings(tmp_path)
     workspace.git(tmp_path, "clone", "--quiet", str(near.folder), "clone")
-    second = Settings.load_from(shutil.move(second.folder / ".env", tmp_path / "clone" / ".env").parent, {})
+    second = stack_settings(tmp_path / "clone")
     command.restore(second, place, print)
     try:
         local_stack.up(second, print)

@@ -270,6 +270,12 @@ def test_a_sample_is_stated(run):
     assert "a sample of 1,000" in Path("docs/index.html").read_text()
 
 
+def test_no_sample_is_spoken_of_where_none_was_drawn(run):
+    with pytest.raises(EvergreenError, match="churned"):
+        run(good(churned=None))
+    assert "sample" not in Path("docs/index.html").read_text()
+
+
 def test_great_expectations_page_says_what_was_counted(run):
     """Also of the newest snapshot alone, which its engine does not look at."""
     young = good(age=[5.0 if row % 2 else 30.0 for row in range(ROWS)])
