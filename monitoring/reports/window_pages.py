@@ -11,6 +11,7 @@ import pandas as pd
 from monitoring.histograms import PREDICTION
 from monitoring.reports import bias, classification, drift
 from monitoring.reports.columns import Columns
+from monitoring.reports.marks import mark
 from monitoring.reports.window import Details, trail_of, verdict_of
 from pipelines import sanitize
 
@@ -61,7 +62,7 @@ def render_window(
         sample = rows.mature.sample(min(len(rows.mature), report_rows), random_state=seed)
         what = f"rows of window {sanitize.text(details.window.key)} with a mature label"
         if audit is not None:
-            made["bias.html"] = bias.page(f"{_who(details)}: bias", audit, sample, what=what, **_frame(details))
+            made["bias.html"] = bias.page(f"{_who(details)}: bias", audit, sample, what=what, **_frame(details, audit))
         if sample["label"].nunique() == 2:  # nothing can be told apart otherwise
             made["classification.html"] = classification.page(
                 f"{_who(details)}: classification",
@@ -95,10 +96,17 @@ def drift_page(details: Details, rows: Rows, columns: Columns, report_rows: int,
     )
 
 
-def _frame(details: Details) -> dict[str, Any]:
-    """What each of them begins with: the way back, and the window's verdict."""
+def _frame(details: Details, audit: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What each of them begins with: the way back, and the window's verdict; before it, the harm that only later labels show."""
     first, (window, _) = trail_of(details)
-    return {"trail": [first, (window, "index.html")], "verdict": verdict_of(details)}
+    verdict, harmed = verdict_of(details), audit["verdict"]["harmed"] if audit else []
+    known_before = any(finding.kind == "bias" and finding.window == details.window.key for finding in details.findings)
+    if harmed and not known_before:
+        who = ", ".join(sanitize.text(f"{harm['attribute']} {harm['group']} ({harm['measure']})") for harm in harmed)
+        decided = f"Decided on {details.window.judged_on}, before these labels: {verdict['why']}"
+        why = f"The labels known by now show a significant disparity: {who}."
+        verdict |= {"marks": [mark("review")], "why": why, "because": [decided, *verdict["because"]]}
+    return {"trail": [first, (window, "index.html")], "verdict": verdict}
 
 
 def _who(details: Details) -> str:

@@ -85,11 +85,17 @@ def test_each_page_says_its_sample_and_leads_back_to_the_window(pages):
 
 
 def test_each_page_begins_with_the_windows_verdict_and_evidently_has_none_of_its_own(pages):
-    for name in ("drift.html", "bias.html", "classification.html"):
+    for name in ("drift.html", "classification.html"):
         assert 0 < pages[name].index("● info</span> It moved.") - pages[name].index("<body") < 1500, name
     for words in ("Dataset Drift is", "Drift is detected for"):
         assert words not in pages["drift.html"]
     assert drift.COLUMNS in pages["drift.html"]
+
+
+def test_a_disparity_that_only_later_labels_show_comes_before_what_was_decided_without_them(pages):
+    begun = pages["bias.html"].partition("</h1>")[2]
+    shown = begun.index("◆ review</span> The labels known by now show a significant disparity: gender")
+    assert 0 < shown < begun.index("Decided on 2025-10-01, before these labels: It moved.") < 1500
 
 
 def test_the_scores_are_among_the_columns_that_drift(pages):
