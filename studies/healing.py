@@ -26,6 +26,7 @@ from pipelines.config import params
 from pipelines.config.params import Params
 from pipelines.data import postgres
 from pipelines.promotion import gate
+from pipelines.promotion.gate import Bundle
 from pipelines.statistics import metrics
 from studies import offline
 
@@ -34,6 +35,8 @@ RETRAINED = (14, 17, 18)  # ends of months: the last before the change; the firs
 NEW = (18, 19, 20, 21)  # ends of months whose snapshots show how good a champion is
 WORLDS = {"changed": frozenset({"concept_shift"}), "quiet": frozenset[str]()}
 CLOSE = 0.02  # ROC-AUC below the true probabilities'
+
+Versions = dict[int, tuple[pa.Table, offline.Made, Bundle]]  # month -> its rows, and what was made of them
 
 
 def settings(candidates: dict[str, str], trials: int) -> dict[str, Any]:
@@ -61,8 +64,12 @@ def live(url: str, config: Params, month: int, history: int) -> pa.Table:
         return batches.read_all()
 
 
-def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One company, retrained month after month: what the gate said, and each champion on the months that follow."""
+def follow(url: str, values: dict[str, Any], folder: Path, made_before: Versions) -> dict[str, Any]:
+    """One company, retrained month after month: what the gate said, and each champion on the months that follow.
+
+    Args:
+        made_before: versions of the other world; before the worlds part, their rows are the same, and so are the versions.
+    """
     from pipelines import onnx_model
 
     config = Params.model_validate(values)
@@ -73,8 +80,10 @@ def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
     champion, said = None, []
     for month in RETRAINED:
         rows = live(url, config, month, config.data.history_days)
-        made = offline.retrain(rows, values, folder / str(month))
-        challenger, since = made.write_bundle(str(company.month_end(month))), made.since
+        if month not in made_before or not made_before[month][0].equals(rows):
+            made = offline.retrain(rows, values, folder / str(month))
+            made_before[month] = rows, made, made.write_bundle(str(company.month_end(month)))
+        _, made, challenger = made_before[month]
         if champion is None:
             verdict, finding = None, "first"
         else:
@@ -84,7 +93,7 @@ def follow(url: str, values: dict[str, Any], folder: Path) -> dict[str, Any]:
             champion = challenger
         scores = onnx_model.load(champion.folder).score(new)
         auc = float(metrics.roc_auc(new["churned"].to_numpy(), scores, np.ones((1, new.num_rows)))[0])
-        step = {"month": month, "finding": finding, "auc": auc, "challenger": made.challenger, "since": since}
+        step = {"month": month, "finding": finding, "auc": auc, "challenger": made.challenger, "since": made.since}
         said.append(step)
     return {"oracle": load.oracle_auc(url, rows=asked), "retrained": said}
 
@@ -129,10 +138,11 @@ def run(seeds: Iterable[int], customers: int, folder: Path, values: dict[str, An
                 kept = folder / f"{seed}.json"
                 if not kept.exists():
                     found: dict[str, Any] = {"seed": seed}
+                    made_before: Versions = {}
                     for world, shifts in WORLDS.items():
                         begins = company.SHIFT_BEGINS | {"concept_shift": CHANGED}
                         load.load_demo(url, customers=customers, seed=seed, shifts=shifts, begins=begins, say=lambda _: None)
-                        found[world] = follow(url, values, Path(scratch) / world)
+                        found[world] = follow(url, values, Path(scratch) / world, made_before)
                     kept.write_text(json.dumps(found), encoding="utf-8")
                     say(f"seed {seed}: {json.dumps(found)}")
                 results.append(json.loads(kept.read_text(encoding="utf-8")))
