@@ -86,7 +86,8 @@ def _fault(form: str, about: str, message: str, rows: int, sure: float, **eviden
     """A fault, or information where it is not sure enough."""
     sure = round(float(min(max(sure, 0.0), 0.99)), 2)
     kind: Kind = "data_incident" if sure >= SURE else "info"
-    return Finding(kind, about, f"{message} ({sure:.0%} sure)", rows, sure, SURE, {"form": form, "sure": sure, **evidence})
+    sentence = f"{message} That is {sure:.0%} sure."
+    return Finding(kind, about, sentence, rows, sure, SURE, {"form": form, "sure": sure, **evidence})
 
 
 def _never(windows: int) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from monitoring.reports import render
 from monitoring.reports.columns import MISSING, OTHER, Columns
 from pipelines import sanitize
-from pipelines.page import Table, name
+from pipelines.page import Table, name, number
 
 BINS = 12
 FEWEST = 30  # rows behind a rate
@@ -79,7 +79,7 @@ def number_line(title: str, column: pd.Series) -> list[str]:
     if present.empty:
         return [title, "100.0%", "0", *[""] * 5]
     points = [present.mean(), present.std(ddof=0), *present.quantile([0.01, 0.5, 0.99])]
-    return [title, f"{column.isna().mean():.1%}", f"{present.nunique():,}", *(f"{value:,.4g}" for value in points)]
+    return [title, f"{column.isna().mean():.1%}", f"{present.nunique():,}", *(number(value, ",.4g") for value in points)]
 
 
 def text_line(title: str, column: pd.Series) -> list[str]:
@@ -120,12 +120,12 @@ def _number_bins(column: pd.Series) -> Iterable[tuple[str, NDArray[np.bool_]]]:
     present = values[~np.isnan(values)]
     unique = np.unique(present)
     if len(unique) <= BINS:
-        yield from ((short_number(value), values == value) for value in unique)
+        yield from ((number(value), values == value) for value in unique)
     else:
         edges = bin_edges(present)
         place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
         for index, edge in enumerate(edges[:-1]):
-            yield short_number(edge), (place == index) & ~np.isnan(values)
+            yield number(edge), (place == index) & ~np.isnan(values)
     if len(present) < len(values):
         yield MISSING, np.isnan(values)
 
@@ -140,10 +140,6 @@ def bin_edges(present: NDArray[np.float64]) -> NDArray[np.float64]:
         width = max(1.0, np.ceil((high - low + 1) / BINS))
         return np.arange(np.floor(low), high + width + 1e-9, width)
     return np.linspace(low, high, BINS + 1)
-
-
-def short_number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _text_bins(column: pd.Series) -> Iterable[tuple[str, NDArray[np.bool_]]]:

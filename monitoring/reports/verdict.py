@@ -61,7 +61,10 @@ def view(model: str, version: int, verdict: Verdict) -> dict[str, Any]:
         "headline": verdict.headline,
         "review": verdict.review if "answer" in verdict.review else None,
         "next": with_commands(next_step(verdict)),
-        "comparisons": [drawing(comparison, verdict.rules) for comparison in verdict.comparisons],
+        "comparisons": [
+            drawing(comparison, verdict.rules, _where(place) if "rows_over_all" in verdict.evidence else "")
+            for place, comparison in enumerate(verdict.comparisons)
+        ],
         "about": _about(verdict) if verdict.comparisons else "",
         "checks": Table(
             ("check", "answer", "observed", "limit", "why it is asked", "next step"),
@@ -82,7 +85,12 @@ def next_step(verdict: Verdict) -> str:
     return advice or next((check.next_step for check in verdict.checks if check.passed is False), "Nothing.")
 
 
-def drawing(comparison: Comparison, rules: Mapping[str, Any]) -> dict[str, Any]:
+def _where(place: int) -> str:
+    """Of which rows a comparison is, where the first is of others than the rest."""
+    return ", all snapshots" if place else ", newest snapshots"
+
+
+def drawing(comparison: Comparison, rules: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """A comparison: its name, its interval against what it is to lie above, and the same in words.
 
     Worse is on the left. Places are in percent, so that the picture is as wide as the screen.
@@ -93,7 +101,7 @@ def drawing(comparison: Comparison, rules: Mapping[str, Any]) -> dict[str, Any]:
         else f"{comparison.name} ({comparison.unit})"
         if comparison.unit
         else comparison.name
-    )
+    ) + where
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return {"title": title, "words": "It could not be computed.", "ends": None}
     bounds = {"no difference": 0.0}
@@ -131,7 +139,11 @@ def _about(verdict: Verdict) -> str:
     )
     judged = f"{evidence['rows']:,} rows of {evidence['entities']:,} entities, {evidence['positives']:,} positive"
     if "rows_over_all" in evidence:
-        judged = f"the newest snapshots, {judged}; all but the first comparison on all {evidence['rows_over_all']:,} rows"
+        count, drawn_from = evidence["rows_over_all"], evidence.get("rows_judgeable")
+        drawn = f", drawn from {drawn_from:,} by what they counted in its training" if drawn_from else ""
+        judged = (
+            f"the newest snapshots, {judged}; all but the first comparison on {'' if drawn else 'all '}{count:,} rows{drawn}"
+        )
     sentence = (
         f"Challenger less champion, positive where the challenger is better, on {judged}. Each row is judged by models that "
         f"have not seen its entity. This was {again}."

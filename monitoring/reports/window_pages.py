@@ -97,7 +97,7 @@ def drift_page(details: Details, rows: Rows, columns: Columns, report_rows: int,
 
 
 def _frame(details: Details, audit: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What each of them begins with: the way back, and the window's verdict; before it, the harm that only later labels show."""
+    """What each of them begins with: the way back, and the window's verdict, after harm that only later labels show."""
     first, (window, _) = trail_of(details)
     verdict, harmed = verdict_of(details), audit["verdict"]["harmed"] if audit else []
     known_before = any(finding.kind == "bias" and finding.window == details.window.key for finding in details.findings)

@@ -59,12 +59,14 @@ def challenger_verdict(
     groups: Mapping[str, Mapping[str, Any]],
     latencies: Sequence[Latency] = (),
     reuse: int = 1,
+    judgeable: int = 0,
 ) -> Verdict:
     """A gain on the newest snapshots, and nothing lost over all rows.
 
     Args:
         now: the two versions on the newest snapshots.
-        over_all: on all rows; None where these are the same.
+        over_all: on rows drawn from all; None where these are the same.
+        judgeable: how many rows these were drawn from; 0 where all were taken.
         groups: what was compared by group -> what was found, as `harm.summarise` returns it.
         reuse: how many decisions these rows have served, this one included.
 
@@ -79,7 +81,7 @@ def challenger_verdict(
         "entities": len(np.unique(now.entities)),
         "positives": int((labels == 1).sum()),
     }
-    evidence |= {"rows_over_all": len(everywhere.labels)} if over_all else {}
+    evidence |= {"rows_over_all": len(everywhere.labels), "rows_judgeable": judgeable} if over_all else {}
     if not 0 < evidence["positives"] < evidence["rows"]:
         return _one_class_verdict(evidence)
     eligible = floors.challenger_floors(everywhere.labels, everywhere.challenger.scores, promotion)

@@ -138,6 +138,7 @@ def _judge(
         groups={APART: challenger.harm, AGAINST_CHAMPION: harm},
         latencies=latency.measure(challenging, current, judged) if judged.num_rows else (),
         reuse=reuse,
+        judgeable=0 if over_all.all() else judged.num_rows,
     )
 
 

@@ -11,7 +11,7 @@ from pipelines.promotion.verdict import Check
 APART, AGAINST_CHAMPION = "against everybody else", "against the champion"
 SHOWN_GROUPS = 6  # of each reason
 LONGEST_NAME = 60
-WAIT = "Nothing: the next retraining will have more rows."
+WAIT = "Nothing: more rows of these groups will tell."
 LOOK = "Look at the group on the bias report: give the query columns that tell its members apart, or more rows of them. "
 PROMOTE = "Whoever accepts the harm raises the limit with a reason, or promotes by hand."
 TIDY = "Take these lines out of audit.accepted, or name the group as the bias report does: `attribute: group`."

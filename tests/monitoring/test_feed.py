@@ -82,7 +82,7 @@ def test_a_quiet_window_has_no_fault():
 def test_a_fault_is_found_by_its_form_and_says_how_sure_it_is(table, about, said):
     found = check(table)
     assert about in {one.about for one in found}
-    assert any(said in one.message and "% sure)" in one.message for one in found if one.about == about), found
+    assert any(said in one.message and "% sure." in one.message for one in found if one.about == about), found
     assert {one.kind for one in found} == {"data_incident"}
     assert all(one.evidence["sure"] >= feed.SURE and one.evidence["form"] for one in found)
 

@@ -178,6 +178,7 @@ def frame(**columns):
 def test_statistics_of_numbers_and_texts():
     numbers = audit.pd.Series([1.0, 2.0, 3.0, np.nan])
     assert data_page.number_line("n", numbers)[:6] == ["n", "25.0%", "3", "2", "0.8165", "1.02"]
+    assert data_page.number_line("n", -numbers)[3] == "−2"  # a cell that begins with a hyphen becomes inert text
     texts = audit.pd.Series(["a", "a", "b", "(other)", "(missing)"], dtype=object)
     assert data_page.text_line("t", texts) == ["t", "20.0%", "2", "a", "40.0%", "20.0%"]
     assert data_page.number_line("n", audit.pd.Series([np.nan] * 3))[:3] == ["n", "100.0%", "0"]

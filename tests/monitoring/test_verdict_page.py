@@ -61,6 +61,10 @@ def test_it_says_which_comparison_is_of_the_newest_snapshots():
     assert "newest snapshots" not in view()["about"]
     about = view(replace(VERDICT, evidence=EVIDENCE | {"rows_over_all": 400_000}))["about"]
     assert "on the newest snapshots, 33,477 rows" in about and "all but the first comparison on all 400,000 rows" in about
+    drawn = view(replace(VERDICT, evidence=EVIDENCE | {"rows_over_all": 400_000, "rows_judgeable": 900_000}))
+    assert "on 400,000 rows, drawn from 900,000 by what they counted in its training" in drawn["about"]
+    titles = [comparison["title"] for comparison in drawn["comparisons"]]
+    assert titles[0].endswith(", newest snapshots") and all(title.endswith(", all snapshots") for title in titles[1:])
 
 
 def test_a_persons_answer_stands_on_the_page():
