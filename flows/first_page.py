@@ -108,6 +108,11 @@ def window_view(settings: Settings, verdict: Verdict, measured: list[Performance
     links |= {title: f"{base}/{name}" for name, title in PAGES.items() if (folder / name).exists()}
     links |= {"version": f"{verdict.model}/v{verdict.version}/index.html"}
     why, because = _why(verdict)
+    links |= {
+        f"bias of {key}": f"{verdict.model}/windows/{key}/bias.html"
+        for key, _ in because
+        if (window_folder(settings, verdict.model, key) / "bias.html").exists()
+    }
     seen_from = verdict.figures.get("seen_from") or {}  # of a loss: its first window, and since when a retraining can see it
     return timeline.Window(
         key=verdict.window_key,

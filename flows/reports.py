@@ -122,6 +122,8 @@ def _details(
     metric = verdict.figures["metric"]
     shown = first_page.window_view(settings, verdict, measured, metric)
     links = {f"version {verdict.version}": f"../../v{verdict.version}/index.html"} | _other_links(settings, verdict, subject)
+    windows = f"{verdict.model}/windows/"
+    links |= {title: address.replace(windows, "../") for title, address in shown.links.items() if title.startswith("bias of ")}
     nothing = float("nan")
     statistics = {
         name: {key: nothing if value is None else value for key, value in shares.items()}

@@ -62,7 +62,7 @@ def view(model: str, version: int, verdict: Verdict) -> dict[str, Any]:
         "review": verdict.review if "answer" in verdict.review else None,
         "next": with_commands(next_step(verdict)),
         "comparisons": [
-            drawing(comparison, verdict.rules, _where(place) if "rows_over_all" in verdict.evidence else "")
+            drawing(comparison, verdict.rules, _snapshots(place) if "rows_over_all" in verdict.evidence else "")
             for place, comparison in enumerate(verdict.comparisons)
         ],
         "about": _about(verdict) if verdict.comparisons else "",
@@ -85,12 +85,12 @@ def next_step(verdict: Verdict) -> str:
     return advice or next((check.next_step for check in verdict.checks if check.passed is False), "Nothing.")
 
 
-def _where(place: int) -> str:
+def _snapshots(place: int) -> str:
     """Of which rows a comparison is, where the first is of others than the rest."""
     return ", all snapshots" if place else ", newest snapshots"
 
 
-def drawing(comparison: Comparison, rules: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def drawing(comparison: Comparison, rules: Mapping[str, Any], snapshots: str = "") -> dict[str, Any]:
     """A comparison: its name, its interval against what it is to lie above, and the same in words.
 
     Worse is on the left. Places are in percent, so that the picture is as wide as the screen.
@@ -101,7 +101,7 @@ def drawing(comparison: Comparison, rules: Mapping[str, Any], where: str = "") -
         else f"{comparison.name} ({comparison.unit})"
         if comparison.unit
         else comparison.name
-    ) + where
+    ) + snapshots
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return {"title": title, "words": "It could not be computed.", "ends": None}
     bounds = {"no difference": 0.0}
