@@ -11,6 +11,7 @@ from flows.facts import Facts
 from monitoring.reference import newest_metrics
 from pipelines.config.errors import EvergreenError
 from pipelines.config.settings import Settings
+from pipelines.evaluation.evaluate import HEADLINES
 from pipelines.registry import ledger, tenures
 
 NOT_PARAMS = ("data.as_of", "data.fingerprint")  # they are the data's
@@ -71,7 +72,8 @@ def _figures(both: Sequence[Facts]) -> Iterator[str]:
     all_of = [side.version.metrics for side in both]
     names = [name for name in dict.fromkeys([*all_of[0], *all_of[1]]) if not name.endswith((".low", ".high"))]
     yield f"{'':<26}" + "".join(f"{side.version!s:<30}" for side in both)
-    for name in sorted(names, key=lambda name: not name.startswith("newest.")):
+    order = {name: place for place, name in enumerate([*(f"newest.{name}" for name in HEADLINES), *HEADLINES])}
+    for name in sorted(names, key=lambda name: order.get(name, len(order))):
         yield f"{name:<26}" + "".join(f"{_figure(metrics, name):<30}" for metrics in all_of)
 
 

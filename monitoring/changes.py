@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from monitoring.histograms import Histograms
 
 Floats = NDArray[np.float64]
-CHANNELS = ("distribution", "order", "missing", "correlation")
 ALL = ":all"  # stands for all columns together
 FLOORS = {"missing": 1.0}  # a change of a few missing rows is none, and its logarithm would swing widely
 FLOOR = 0.2
@@ -21,7 +20,7 @@ FLOOR = 0.2
 class Changes:
     """Changes between all pairs of windows.
 
-    channels: (column, one of CHANNELS) of each.
+    channels: (column, channel) of each.
     apart: shape (channels, windows, windows), symmetric and positive; 1 is what two independent samples would show.
     """
 

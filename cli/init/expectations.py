@@ -21,7 +21,7 @@ from pipelines.config.params import Params
 from pipelines.data import postgres
 from pipelines.data.postgres import bind_text, identifier
 from pipelines.validation import suite, validate
-from pipelines.validation.expectations import OFFERED, Expectation, sample
+from pipelines.validation.expectations import SUPPORTED, Expectation, sample
 
 PARTS = {  # of the file, by the kind of fault that is found
     "rows": "how many rows come: fewer are a load that was cut off",
@@ -125,7 +125,7 @@ def written(described: str, proposed: Sequence[Expectation], learnt_from: str, t
 
 
 def _part(item: Expectation, target: str) -> str:
-    return "labels" if target in item.columns else OFFERED[item.type].kind
+    return "labels" if target in item.columns else SUPPORTED[item.type].kind
 
 
 def _line(item: Expectation) -> str:

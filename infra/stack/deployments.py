@@ -1,4 +1,4 @@
-"""Put a clone's flows up as Prefect deployments, through infra/prefect.yaml."""
+"""Put a clone's flows up as Prefect deployments, through infra/prefect.yaml and infra/prefect-image.yaml."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None], *, take_o
             take them; with its words.
     """
     blocks = notifications.find_blocks(settings)  # before anything is changed
-    content = _of_pools(settings.folder / "infra" / "prefect.yaml", settings.pools)
+    pools.make(settings)
+    content = _content(settings)
     names = [name.replace(MODEL, model) for name in _names(content)]
     others = ownership.others(settings, names)
     left = [] if take_over else ownership.left_to_others(names, others)
     for name in others:
         say(f"{name} {'stays with' if name in left else 'is taken over from'} {others[name]}")
     commit = git(settings.folder, "rev-parse", "HEAD")
-    pools.make(settings)
     variables = os.environ | {
         "EVERGREEN_CLONE": str(settings.folder),
         "EVERGREEN_COMMIT": commit,
+        "EVERGREEN_IMAGE": settings.image,
         "EVERGREEN_MODEL": model,
         "EVERGREEN_PYTHON": shlex.quote(sys.executable),
         "PREFECT_API_URL": settings.prefect_api_url,
@@ -65,6 +66,19 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None], *, take_o
         notifications.put_up(settings, model, blocks, model_names)
         if blocks:
             say(f"decisions about {model} and failures go to {', '.join(blocks)}")
+
+
+def _content(settings: Settings) -> Any:
+    """The deployments of this machine's pools: of those that run images by prefect-image.yaml, of the others by prefect.yaml."""
+    of_images = [pool for pool in settings.pools if pools.type_of(settings, pool) not in {"", "process"}]
+    if of_images and not settings.image:
+        raise EvergreenError(f"The work pool {', '.join(of_images)} runs images: name yours as EVERGREEN_IMAGE in .env.")
+    folder = settings.folder / "infra"
+    content = _of_pools(folder / "prefect.yaml", [pool for pool in settings.pools if pool not in of_images])
+    if of_images:
+        images = _of_pools(folder / "prefect-image.yaml", of_images)
+        content["deployments"] += [deployment | {"pull": images["pull"]} for deployment in images["deployments"]]
+    return content
 
 
 def _of_pools(template: Path, pools: Collection[str]) -> Any:

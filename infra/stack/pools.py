@@ -45,8 +45,17 @@ def exists(settings: Settings, pool: str) -> bool:
     Raises:
         EvergreenError: Prefect refuses our password.
     """
+    return bool(type_of(settings, pool))
+
+
+def type_of(settings: Settings, pool: str) -> str:
+    """Of which type a pool is, such as `process` or `kubernetes`; "" where Prefect does not have it.
+
+    Raises:
+        EvergreenError: Prefect refuses our password.
+    """
     answer = _ask_prefect(settings, "get", f"work_pools/{pool}")
-    return answer is not None and answer.is_success
+    return answer.json()["type"] if answer is not None and answer.is_success else ""
 
 
 def heartbeat_age(settings: Settings, pool: str, since: float = 0.0) -> float | None:

@@ -57,6 +57,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
         "the clone's path",
         "where git on another machine finds this clone, such as `ssh://first/home/me/evergreen`",
     ),
+    "EVERGREEN_IMAGE": ("none", "the image of work pools that run images, such as `registry.example.com/evergreen:cuda`"),
     "EVERGREEN_NOTIFY": (
         "nobody",
         "the Prefect notification blocks that are notified, such as `slack-webhook/team,custom-webhook/ops`",

@@ -63,6 +63,7 @@ class Settings:
         "gpu",
     )  # whose stages this machine does: what it deploys and, with a local stack, has workers for
     repository: str = ""  # where git on another machine finds this clone
+    image: str = ""  # what runs in work pools that run images
     notify: tuple[str, ...] = ()  # Prefect notification blocks that are told, each as block-type-slug/name
 
     @classmethod
@@ -103,6 +104,7 @@ class Settings:
             artifacts=given.get("EVERGREEN_ARTIFACTS", str(home / "mlflow" / "artifacts")),
             pools=tuple(name.strip() for name in given.get("EVERGREEN_POOLS", ",".join(cls.pools)).split(",")),
             repository=given.get("EVERGREEN_REPOSITORY", str(folder)),
+            image=given.get("EVERGREEN_IMAGE", ""),
             notify=_blocks(given.get("EVERGREEN_NOTIFY", "")),
         )
 
@@ -223,6 +225,7 @@ class Settings:
         user, _, password = self.given_mlflow_auth.partition(":")
         variables |= {
             "EVERGREEN_NOTIFY": ",".join(self.notify),
+            "EVERGREEN_IMAGE": self.image,
             "PREFECT_API_AUTH_STRING": self.given_prefect_auth,
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,

@@ -36,8 +36,8 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """An expectation on offer. kind: of fault that it finds (checks.KINDS). needs: the kind of its columns. of_all: a sample
+class SupportedExpectation:
+    """A supported expectation. kind: of fault that it finds (checks.KINDS). needs: the kind of its columns. of_all: a sample
     would judge it wrongly. ours: the names of its kwargs, where Great Expectations does not have it."""
 
     kind: str
@@ -48,32 +48,32 @@ class Offer:
 
 # Those whose results are counts and numbers. The others of Great Expectations (distinct values, most common value, unexpected
 # rows) would print cells of the data on their pages.
-OFFERED: dict[str, Offer] = {
-    "expect_column_values_to_be_between": Offer("range", NUMBER),
-    "expect_column_min_to_be_between": Offer("range", NUMBER),
-    "expect_column_max_to_be_between": Offer("range", NUMBER),
-    "expect_column_mean_to_be_between": Offer("level", NUMBER),
-    "expect_column_median_to_be_between": Offer("unit", NUMBER),
+SUPPORTED: dict[str, SupportedExpectation] = {
+    "expect_column_values_to_be_between": SupportedExpectation("range", NUMBER),
+    "expect_column_min_to_be_between": SupportedExpectation("range", NUMBER),
+    "expect_column_max_to_be_between": SupportedExpectation("range", NUMBER),
+    "expect_column_mean_to_be_between": SupportedExpectation("level", NUMBER),
+    "expect_column_median_to_be_between": SupportedExpectation("unit", NUMBER),
     # Great Expectations 1.24 has it too, and cannot write its result down: "bool is not JSON serializable"
-    "expect_column_quantile_values_to_be_between": Offer("unit", NUMBER, ours=("column", "quantile_ranges")),
-    "expect_column_stdev_to_be_between": Offer("level", NUMBER),
-    "expect_column_sum_to_be_between": Offer("level", NUMBER, of_all=True),
-    "expect_column_pair_values_a_to_be_greater_than_b": Offer("rule", NUMBER),
-    "expect_column_value_lengths_to_be_between": Offer("text", TEXT),
-    "expect_column_values_to_match_regex": Offer("text", TEXT),
-    "expect_column_values_to_not_match_regex": Offer("encoding", TEXT),
-    "expect_column_values_to_be_in_set": Offer("categories"),
-    "expect_column_values_to_not_be_in_set": Offer("categories"),
-    "expect_column_values_to_not_be_null": Offer("nulls"),
-    "expect_column_values_to_be_null": Offer("nulls"),
-    "expect_column_proportion_of_non_null_values_to_be_between": Offer("nulls"),
-    "expect_column_values_to_be_unique": Offer("duplicates", of_all=True),
-    "expect_column_unique_value_count_to_be_between": Offer("constant", of_all=True),
-    "expect_column_proportion_of_unique_values_to_be_between": Offer("constant", of_all=True),
-    "expect_column_largest_share_to_be_at_most": Offer("constant", ours=("column", "max_value")),
-    "expect_column_type_to_be": Offer("type", of_all=True, ours=("column", "type_")),
-    "expect_column_newest_to_be_recent": Offer("stale", of_all=True, ours=("column", "max_days")),
-    "expect_table_row_count_to_be_between": Offer("rows"),
+    "expect_column_quantile_values_to_be_between": SupportedExpectation("unit", NUMBER, ours=("column", "quantile_ranges")),
+    "expect_column_stdev_to_be_between": SupportedExpectation("level", NUMBER),
+    "expect_column_sum_to_be_between": SupportedExpectation("level", NUMBER, of_all=True),
+    "expect_column_pair_values_a_to_be_greater_than_b": SupportedExpectation("rule", NUMBER),
+    "expect_column_value_lengths_to_be_between": SupportedExpectation("text", TEXT),
+    "expect_column_values_to_match_regex": SupportedExpectation("text", TEXT),
+    "expect_column_values_to_not_match_regex": SupportedExpectation("encoding", TEXT),
+    "expect_column_values_to_be_in_set": SupportedExpectation("categories"),
+    "expect_column_values_to_not_be_in_set": SupportedExpectation("categories"),
+    "expect_column_values_to_not_be_null": SupportedExpectation("nulls"),
+    "expect_column_values_to_be_null": SupportedExpectation("nulls"),
+    "expect_column_proportion_of_non_null_values_to_be_between": SupportedExpectation("nulls"),
+    "expect_column_values_to_be_unique": SupportedExpectation("duplicates", of_all=True),
+    "expect_column_unique_value_count_to_be_between": SupportedExpectation("constant", of_all=True),
+    "expect_column_proportion_of_unique_values_to_be_between": SupportedExpectation("constant", of_all=True),
+    "expect_column_largest_share_to_be_at_most": SupportedExpectation("constant", ours=("column", "max_value")),
+    "expect_column_type_to_be": SupportedExpectation("type", of_all=True, ours=("column", "type_")),
+    "expect_column_newest_to_be_recent": SupportedExpectation("stale", of_all=True, ours=("column", "max_days")),
+    "expect_table_row_count_to_be_between": SupportedExpectation("rows"),
 }
 COLUMN_KEYS = ("column", "column_A", "column_B")
 NEEDED = ("regex", "value_set")  # kwargs of which Great Expectations has defaults that judge nothing
@@ -98,7 +98,7 @@ class Expectation(Section):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        if OFFERED[self.type].of_all:
+        if SUPPORTED[self.type].of_all:
             return (ALL,)
         return (ALL, NEWEST) if self.of == "both" else (self.of,)
 
@@ -115,7 +115,7 @@ class Expectations(Section):
 
 def line_of(item: Expectation, result: Result, advice: str, target: str = "", kind_found: str = "") -> Check:
     """The line of the verdict. Whatever is wrong with the target's column is wrong with the labels."""
-    found = kind_found or OFFERED[item.type].kind
+    found = kind_found or SUPPORTED[item.type].kind
     what = "labels" if target in item.columns else found
     column = ", ".join(item.columns) or None
     return Check(item.type, column, item.expected, result.observed, result.success, item.severity, advice, what)
@@ -151,15 +151,15 @@ def read_expectations(path: Path) -> list[Expectation]:
 
 def _faults(entry: Expectation, refused: dict[tuple[Any, ...], str]) -> Iterator[str]:
     """What is wrong with an entry's type or kwargs, in words. refused: what is known of kwargs of the same kinds."""
-    if entry.type not in OFFERED:
-        near = difflib.get_close_matches(entry.type, OFFERED, 3) or list(OFFERED)
+    if entry.type not in SUPPORTED:
+        near = difflib.get_close_matches(entry.type, SUPPORTED, 3) or list(SUPPORTED)
         yield f"has the unknown type {entry.type!r}. Offered: {', '.join(near)}."
         return
     name = f"({', '.join([entry.type, *entry.columns])})"
     if not entry.columns and "table" not in entry.type:
         yield f"{name} names no column: give kwargs a column."
         return
-    if ours := OFFERED[entry.type].ours:
+    if ours := SUPPORTED[entry.type].ours:
         if strange := sorted(set(entry.kwargs) ^ set(ours)):
             yield f"{name} takes {', '.join(ours)}: {', '.join(strange)}?"
         return

@@ -40,7 +40,7 @@ from pipelines.validation.checks import (
     survey,
 )
 from pipelines.validation.expectations import (
-    OFFERED,
+    SUPPORTED,
     Expectation,
     Result,
     line_of,
@@ -100,8 +100,8 @@ def judge_rows(
     checks += [_age(item, newest, data, advice) for item in fitting if item.type == "expect_column_newest_to_be_recent"]
     checks += [_type(item, facts, advice) for item in fitting if item.type == "expect_column_type_to_be"]
     counted = [(item, results[number]) for number, item in enumerate(fitting) if number in results]
-    counted = [(item, result) for item, result in counted if not OFFERED[item.type].ours]
-    left = [item for number, item in enumerate(fitting) if number not in results and not OFFERED[item.type].ours]
+    counted = [(item, result) for item, result in counted if not SUPPORTED[item.type].ours]
+    left = [item for number, item in enumerate(fitting) if number not in results and not SUPPORTED[item.type].ours]
     return Judged(checks + unfit, total, counted, left, drawn)
 
 
@@ -112,7 +112,7 @@ def sort_out(
     which a sample would judge wrongly."""
     fitting, unfit = [], []
     for item in owned:
-        lost, needed = absent(item.columns, facts), OFFERED[item.type].needs
+        lost, needed = absent(item.columns, facts), SUPPORTED[item.type].needs
         wrong = [name for name in item.columns if needed and name in facts and kind(facts[name].type) != needed]
         if lost:
             unfit.append(
@@ -121,7 +121,7 @@ def sort_out(
         elif wrong:
             found = ", ".join(f"{kind(facts[name].type) or 'another type'} ({facts[name].type})" for name in wrong)
             unfit.append(Check(item.type, ", ".join(wrong), str(needed), found, False, item.severity, advice, "type"))
-        elif sampled and OFFERED[item.type].of_all and item.type not in counting.COUNTED and not OFFERED[item.type].ours:
+        elif sampled and SUPPORTED[item.type].of_all and item.type not in counting.COUNTED and not SUPPORTED[item.type].ours:
             more = "Raise validate.max_rows_checked above the number of rows, or take this expectation out."
             found = "a sample"
             unfit.append(Check(item.type, item.columns[0], "all rows to be judged", found, False, item.severity, more, "rows"))

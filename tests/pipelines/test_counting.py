@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.validation.counting import COUNTED, SAMPLED, Counts
-from pipelines.validation.expectations import OFFERED, Expectation, Result, ask_great_expectations
+from pipelines.validation.expectations import SUPPORTED, Expectation, Result, ask_great_expectations
 
 NEWEST = dt.date(2025, 3, 31)
 SHARES = (0.05, 0.3, 0.6, 0.9)
@@ -72,7 +72,7 @@ def asked(random: np.random.Generator) -> list[Expectation]:
 
 
 def test_every_offer_is_judged_as_great_expectations_judges_it() -> None:
-    both = {name for name, offer in OFFERED.items() if not offer.ours} & {*COUNTED, *SAMPLED}
+    both = {name for name, supported in SUPPORTED.items() if not supported.ours} & {*COUNTED, *SAMPLED}
     outcomes: dict[str, set[bool]] = {}
     for seed in range(2):
         rows, items = drawn(seed), [one for number in range(4) for one in asked(np.random.default_rng([seed, number]))]
