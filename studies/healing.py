@@ -154,13 +154,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs=2, default=(1, 20), help="the first and the last one")
     parser.add_argument("--customers", type=int, default=12_000)
     parser.add_argument("--trials", type=int, default=0, help="of tuning, a candidate")
+    parser.add_argument("--candidates", nargs="+", default=["linear", "lightgbm"])
     parser.add_argument("--folder", type=Path, required=True, help="where results are kept, to go on from")
     options = parser.parse_args()
 
     def say(line: str) -> None:
         print(line, flush=True)
 
-    values = settings({"linear": "cpu", "lightgbm": "cpu"}, options.trials)
+    values = settings(dict.fromkeys(options.candidates, "cpu"), options.trials)
     print(page(run(range(options.seeds[0], options.seeds[1] + 1), options.customers, options.folder, values, say)))
 
 

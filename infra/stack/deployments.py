@@ -69,7 +69,7 @@ def deploy(settings: Settings, model: str, say: Callable[[str], None], *, take_o
 
 
 def _content(settings: Settings) -> Any:
-    """The deployments of this machine's pools: of those that run images by prefect-image.yaml, of the others by prefect.yaml."""
+    """The deployments of this machine's pools: by prefect-image.yaml of those that run images, else by prefect.yaml."""
     of_images = [pool for pool in settings.pools if pools.type_of(settings, pool) not in {"", "process"}]
     if of_images and not settings.image:
         raise EvergreenError(f"The work pool {', '.join(of_images)} runs images: name yours as EVERGREEN_IMAGE in .env.")

@@ -178,7 +178,9 @@ def test_a_pool_of_images_is_given_the_images_code_and_no_path(tmp_path: Path, m
     own = Settings.load_from(ROOT, {"EVERGREEN_HOME": str(tmp_path)})
     with pytest.raises(Exception, match="gpu runs images: name yours as EVERGREEN_IMAGE"):
         deployments._content(own)
-    content = deployments._content(Settings.load_from(ROOT, {"EVERGREEN_HOME": str(tmp_path), "EVERGREEN_IMAGE": "evergreen:1"}))
+    content = deployments._content(
+        Settings.load_from(ROOT, {"EVERGREEN_HOME": str(tmp_path), "EVERGREEN_IMAGE": "evergreen:1"})
+    )
     assert [name for name in deployments._names(content) if name.startswith("stage/")] == ["stage/cpu", "stage/gpu"]
     stage = content["deployments"][-1]
     assert list(stage["pull"][0]) == ["prefect.deployments.steps.run_shell_script"]
