@@ -35,6 +35,14 @@ NOT_PASSED_ON = (
     "EVERGREEN_NOTIFY",
 )
 FRESH_SECONDS = 30.0  # a worker is heard every 5 s
+# Prefect takes runs out of its database, with their logs, that ended so long ago (seconds: 90 days), and events after a week
+RETENTION = {
+    name: os.environ.get(name, default)
+    for name, default in {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "7776000",
+    }.items()
+}
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -198,6 +206,7 @@ def _prefect(settings: Settings) -> Program:
         variables=lambda: {
             "PREFECT_HOME": str(folder),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": _for_asyncpg(database_url(settings, "prefect")),
+            **RETENTION,
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),  # else it writes into the installed package
             **({"PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth} if settings.prefect_auth else {}),
             # a browser does not know the name of a container

@@ -319,6 +319,12 @@ def test_a_live_worker_polls_each_pool(stack: Settings) -> None:
     assert httpx.get(f"{stack.prefect_api_url}/work_pools/gpu").json()["concurrency_limit"] == 1
 
 
+def test_prefects_database_does_not_grow_without_end(stack: Settings) -> None:
+    vacuum = httpx.get(f"{stack.prefect_api_url}/admin/settings").json()["server"]["services"]["db_vacuum"]
+    assert set(vacuum["enabled"]) == {"events", "flow_runs"}
+    assert vacuum["retention_period"] == "P90D"
+
+
 def test_every_page_of_the_site_is_sandboxed(stack: Settings) -> None:
     for path, status in {"/": 200, "/missing.html": 404}.items():
         page = httpx.get(f"{stack.site_url}{path}")
