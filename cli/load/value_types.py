@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.errors import EvergreenError
@@ -31,11 +32,12 @@ LOOSE = r"[+-]?[0-9]*[.,]?[0-9]+([eE][+-]?[0-9]{1,3})?"  # what a person takes f
 SHOWS_POINT = r"[.]([0-9]{1,2}|[0-9]{4,})$|^-?(0|[0-9]{4,})[.]"
 SHOWS_COMMA = r",([0-9]{1,2}|[0-9]{4,})$|^-?(0|[0-9]{4,}),|[.].*,"
 EXACT_DIGITS = 15  # of a number, which a double keeps whatever they are
+LARGE_EXPONENT = "[eE][+-]?[0-9]{3}"  # of a number that may be beyond a double's range
 DAY, CLOCK = r"([1-9][0-9]|0[1-9])[0-9]{2}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
 TIMES = {
     "date": DAY,
     "timestamp": rf"{DAY}([ T]{CLOCK})?",
-    "timestamptz": rf"{DAY}[ T]{CLOCK}(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)",
+    "timestamptz": rf"{DAY}[ T]{CLOCK}(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)",  # Postgres takes less than 16 hours
 }
 NO_OFFSET = r"(Z|[+-]00(:?00)?)$"
 OTHER_DATE = r"[0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})( .*)?"
@@ -124,6 +126,7 @@ class Column:
     values: int = 0
     words: dict[str, int] = field(default_factory=dict)  # that stand for NULL
     zero_dates: int = 0
+    days_alone: int = 0  # dates without a time
     padded: bool = False
     offsets: bool = False
     like_numbers: bool = True
@@ -160,6 +163,8 @@ class Column:
         if TIMES.keys() & self.possible.keys() and _any(bare, rf"^({ZERO_DATE})$"):
             dates = bare.filter(pc.invert(pc.match_substring_regex(bare, rf"^({ZERO_DATE})$")))
             self.zero_dates += len(bare) - len(dates)
+        if "timestamp" in self.possible:
+            self.days_alone += pc.sum(pc.equal(pc.utf8_length(dates), len("2024-12-31")), min_count=0).as_py()
         for kind in tuple(self.possible):
             if not _all(dates if kind in TIMES else bare, self.possible[kind]) or not self._are_days(kind, dates):
                 del self.possible[kind]
@@ -300,9 +305,10 @@ def _of_column(column: Column, of: Type, named: bool) -> Iterator[str]:
         yield f"{about}: {column.zero_dates:,} dates of zeros (0000-00-00) are NULL."
     if of.postgres == "timestamptz" and column.offsets:
         yield f"{about}: times are kept as moments and print in UTC; the offsets they were written with are not kept."
-    numeric = of.postgres in ("bigint", "double precision", "numeric")
-    if numeric and column.padded:
-        yield f"{about}: blanks around its numbers are not kept."
+    if of.postgres == "timestamp" and column.days_alone:
+        yield f"{about}: {column.days_alone:,} dates without a time are kept as midnight."
+    if of.postgres != "text" and column.padded:
+        yield f"{about}: blanks around its values are not kept."
     numbers = column.comma if of.comma else column.point
     if of.postgres == "double precision" and not named and numbers.styles == {"exponents"}:
         yield f"{about}: numbers with exponents; they print back without."
@@ -321,13 +327,16 @@ def _survive(cells: pa.Array) -> bool:
     """Whether doubles keep all digits of these numbers, written with a point."""
     import pyarrow.compute as pc
 
-    long = cells.filter(pc.greater(pc.utf8_length(cells), EXACT_DIGITS))
-    return all(map(_prints_back, long.filter(pc.invert(pc.match_substring_regex(long, "[eE]"))).to_pylist()))
+    doubtful = pc.or_(pc.greater(pc.utf8_length(cells), EXACT_DIGITS), pc.match_substring_regex(cells, LARGE_EXPONENT))
+    return all(map(_prints_back, cells.filter(doubtful).to_pylist()))
 
 
 def _prints_back(text: str) -> bool:
-    decimals = len(text.partition(".")[2])
-    number = float(text)
+    """Whether a double has this very value, or prints so with as many decimals."""
+    mantissa, exponent, _ = text.lower().partition("e")
+    number, decimals = float(text), len(mantissa.partition(".")[2])
+    if exponent:
+        return Decimal(text) in (Decimal(repr(number)), Decimal(f"{number:.{decimals}e}"))
     return text in (repr(number), f"{number:.{decimals}f}")
 
 

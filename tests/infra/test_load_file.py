@@ -94,6 +94,11 @@ def test_what_is_wrong_is_said(company_url, tmp_path, name, table, said):
         (["1", "2.5", "1e+05"], "double precision"),  # R writes it, and a sentence says so
         (["1", "2.5", "1e5"], "text"),  # codes look like that too
         (["1e5", "2e7"], "text"),
+        (["0.5", "1.2345678901234568e-05"], "double precision"),
+        (["0.5", "1.23456789012345671e-05"], "text"),  # a double would lose the last digit
+        (["5.000000000000000000e-01", "1.000000000000000056e-01"], "double precision"),  # numpy's savetxt
+        (["1e+308", "1e+309"], "text"),  # beyond a double, as is the next
+        (["1e-400", "0.5"], "text"),
         (["+3000000001"], "text"),
         (["1.10", "1.1", "1.2"], "text"),  # versions
         (["5", "5.0", "2.5"], "text"),
@@ -115,6 +120,8 @@ def test_what_is_wrong_is_said(company_url, tmp_path, name, table, said):
         (["9999-12-31 00:00"], "timestamp"),
         (["2024-02-29T10:00:00Z"], "timestamptz"),
         (["2024-02-29 10:00:00+00"], "timestamptz"),
+        (["2024-02-29 10:00:00+15:59"], "timestamptz"),
+        (["2024-02-29 10:00:00+16:00"], "text"),  # Postgres takes no such offset
         (["1", " "], "text"),
         (["", ""], "text"),
         (["NA", ""], "text"),
@@ -285,13 +292,25 @@ def test_what_is_stored_otherwise_is_told_by_column(company_url, tmp_path):
     ]  # fmt: skip
     for line in (
         "Column 'n': NULL where it says NA (1 times).",
-        "Column 'n': blanks around its numbers are not kept.",
+        "Column 'n': blanks around its values are not kept.",
         r"Column 'word': NULL where it says \N (1 times).",
         "Column 'day': 1 dates of zeros (0000-00-00) are NULL.",
         "Column 'at': 1 dates of zeros (0000-00-00) are NULL.",
         "Column 'moment': times are kept as moments and print in UTC; the offsets they were written with are not kept.",
     ):
         assert line in told
+
+
+def test_blanks_around_days_and_days_without_a_time_are_told(company_url, tmp_path):
+    (tmp_path / "t.csv").write_text("day,at,yes\n 2024-01-31,2024-01-31,true \n2024-02-01,2024-02-01 10:00,false\n")
+    told = []
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", told.append)
+    assert types(company_url, "t") == {"day": "date", "at": "timestamp without time zone", "yes": "boolean"}
+    assert told[:-1] == [
+        "Column 'day': blanks around its values are not kept.",
+        "Column 'at': 1 dates without a time are kept as midnight.",
+        "Column 'yes': blanks around its values are not kept.",
+    ]
 
 
 def test_a_person_may_say_what_a_file_is(company_url, tmp_path):
