@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ FORCED = {  # --types: what each value must look like
     "boolean": f"(?i){BOOLEAN}|t|f|yes|no|y|n|1|0",
     **TIMES,
 }
+WHOLE_BITS = {"smallint": 15, "integer": 31, "bigint": 63}
+ENDS = {"double precision": (5e-324, 1.7976931348623157e308), "real": (1.4e-45, 3.4028235e38)}  # but for 0
 DECIMALS = ("numeric", "double precision", "real")
 SHOWN = 10  # sentences of a kind; the rest is a count
 
@@ -240,10 +243,31 @@ def stored(cells: pa.Array, kind: Type) -> pa.Array:
 
 def unfit(cells: pa.Array, lines: pa.Array, kind: str) -> tuple[int, str] | None:
     """Line and text of the first value that is none of a type that was named by --types."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     keep = pc.fill_null(pc.invert(pc.match_substring_regex(cells, rf"^ *({FORCED[kind]}) *$")), False)
+    if not pc.any(keep).as_py():
+        keep = pa.array([text is not None and not _is_within(text.strip(), kind) for text in cells.to_pylist()], pa.bool_())
     return None if not pc.any(keep).as_py() else (lines.filter(keep)[0].as_py(), cells.filter(keep)[0].as_py()[:40])
+
+
+def _is_within(text: str, kind: str) -> bool:
+    """Whether a value that is written as one of a type is one: no 30th of February, and nothing beyond the type's ends."""
+    if kind in WHOLE_BITS:
+        return -(2 ** WHOLE_BITS[kind]) <= int(text) < 2 ** WHOLE_BITS[kind]
+    if kind in ENDS:
+        smallest, largest = ENDS[kind]
+        return smallest <= abs(float(text)) <= largest or not Decimal(text)
+    return kind not in TIMES or _is_moment(text)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def to_point(cells: pa.Array) -> pa.Array:

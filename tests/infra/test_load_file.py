@@ -322,6 +322,29 @@ def test_a_person_may_say_what_a_file_is(company_url, tmp_path):
         load_file.named_types(["zip"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("smallint", "-32768", "40000"),
+        ("integer", "+2147483647", "3000000000"),
+        ("bigint", "-9223372036854775808", "9999999999999999999"),
+        ("real", "0.0", "1e39"),
+        ("double precision", "1e308", "1e400"),
+        ("double precision", "0e400", "1e-400"),
+        ("date", "2024-02-29", "2023-02-29"),
+        ("timestamp", " 2024-02-29 10:00:00.5 ", "2024-01-01 25:00"),
+        ("timestamptz", "2024-02-29T10:00Z", "2024-01-01 10:61:00+02"),
+    ],
+)
+def test_a_value_beyond_a_named_type_is_told_by_its_line(company_url, tmp_path, kind, good, bad):
+    options = load_file.Options(types={"a": kind})
+    (tmp_path / "t.csv").write_text(f"id,a\n1,{good}\n2,\n")
+    assert load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=options) == 2
+    (tmp_path / "t.csv").write_text(f"id,a\n1,{good}\n2,{bad}\n")
+    with pytest.raises(EvergreenError, match=rf"t\.csv, line 3: {re.escape(repr(bad))} in column 'a' is no {kind}, which"):
+        load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=options, replace=True)
+
+
 def test_one_mistake_of_a_parquet_files_name_or_options(company_url, tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "table.csv")  # known by its bytes
     assert load_file.load(company_url, tmp_path / "table.csv", "crm.t") == 1
