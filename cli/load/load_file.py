@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 BATCH_VALUES = 500_000  # of a text file: they are Python objects for a moment
 LONGEST_NAME = 63  # bytes: Postgres cuts a longer one
+OF_POSTGRES = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")  # columns that every table has already
 MARK = "evergreen data load: "  # how the comment on a table begins that a load made; the file's name follows
 
 
@@ -103,12 +104,13 @@ def named_types(entries: Sequence[str]) -> dict[str, str]:
 
 
 def column_names(header: Sequence[str]) -> list[str]:
-    """Names that Postgres keeps as they are, each once: a blank one gets its place, a long one is cut, a second a number."""
+    """Names that Postgres keeps as they are, each once: a blank one gets its place, a long one is cut, a second a number, as
+    does one that is Postgres's own."""
     found: list[str] = []
     for place, name in enumerate(header, start=1):
         whole = name.replace("\0", "").strip() or f"column {place}"
         candidate, number = _cut(whole), 2
-        while candidate in found:
+        while candidate in found or candidate in OF_POSTGRES:
             candidate, number = _cut(whole, f"_{number}"), number + 1
         found.append(candidate)
     return found
@@ -209,17 +211,18 @@ def _delimited(
 ) -> tuple[list[str], list[str], Iterator[pa.RecordBatch]]:
     """Read once, into `staged`, while the types are found out; then from there."""
     found = delimited.layout(file, options.encoding, options.delimiter)
-    value_types.check_forced(options.types, found.header)
-    account, columns = delimited.Account(), [value_types.Column(name) for name in found.header]
+    names = column_names(found.header)
+    forced = value_types.forced_types(options.types, found.header, names)
+    account, columns = delimited.Account(), [value_types.Column(name) for name in names]
     _stage(file, found, account, columns, staged)
     delimited.check_account(file, account, found)
-    kinds, sentences = value_types.decide(columns, found.delimiter, options.types)
+    kinds, sentences = value_types.decide(columns, found.delimiter, forced)
     for sentence in [*_layout_sentences(file, found, options), *sentences, *delimited.swallowed(account)]:
         say(sentence)
     say(f"{file.name} has {delimited.explained(account, found)}")
     if not account.rows:
         return list(found.header), [], iter(())
-    return list(found.header), [kind.postgres for kind in kinds], _typed(file, staged, found.header, kinds, options.types)
+    return list(found.header), [kind.postgres for kind in kinds], _typed(file, staged, names, kinds, forced)
 
 
 def _layout_sentences(file: Path, found: delimited.Layout, options: Options) -> Iterator[str]:
@@ -265,7 +268,7 @@ def _chunks(records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[list[int
 
 
 def _typed(
-    file: Path, staged: Path, header: Sequence[str], kinds: Sequence[value_types.Type], named: Mapping[str, str]
+    file: Path, staged: Path, names: Sequence[str], kinds: Sequence[value_types.Type], forced: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """The staged rows as Postgres is to read them.
 
@@ -278,10 +281,10 @@ def _typed(
         for number in range(opened.num_record_batches):
             *cells, lines = opened.get_batch(number).columns
             stored = [value_types.stored(values, kind) for values, kind in zip(cells, kinds, strict=True)]
-            for name, values in zip(header, stored, strict=True):
-                if name in named and (odd := value_types.unfit(values, lines, named[name])):
+            for name, values in zip(names, stored, strict=True):
+                if name in forced and (odd := value_types.unfit(values, lines, forced[name])):
                     raise EvergreenError(
-                        f"{file}, line {odd[0]}: {odd[1]!r} in column {name!r} is no {named[name]}, which --types asks for. "
+                        f"{file}, line {odd[0]}: {odd[1]!r} in column {name!r} is no {forced[name]}, which --types asks for. "
                         f"{delimited.NOTHING}"
                     )
             yield pa.RecordBatch.from_arrays(stored, names=[f"c{place}" for place in range(len(stored))])

@@ -216,17 +216,23 @@ def decide(columns: Sequence[Column], delimiter: str, forced: Mapping[str, str])
     return types, list(_sentences(columns, types, undecided, commas, points, forced))
 
 
-def check_forced(columns: Mapping[str, str], header: Sequence[str]) -> None:
-    """--types names columns of the file, and types that are on offer.
+def forced_types(types: Mapping[str, str], header: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """--types by the names of the table; a column may also be called as the file's header has it.
 
     Raises:
-        EvergreenError: it does not.
+        EvergreenError: there is no such column, or the type is none that is offered.
     """
-    for name, kind in columns.items():
-        if name not in header:
-            raise EvergreenError(f"--types {name}={kind}: the file has no column {name!r}. It has: {', '.join(header[:20])}.")
+    found = {}
+    for said, kind in types.items():
+        meant = [name for name in names if name == said] or [
+            name for before, name in zip(header, names, strict=True) if before == said
+        ]
+        if not meant:
+            raise EvergreenError(f"--types {said}={kind}: the file has no column {said!r}. It has: {_listed(names)}.")
         if kind not in FORCED:
-            raise EvergreenError(f"--types {name}={kind}: offered are {', '.join(FORCED)}.")
+            raise EvergreenError(f"--types {said}={kind}: offered are {', '.join(FORCED)}.")
+        found |= dict.fromkeys(meant, kind)
+    return found
 
 
 def stored(cells: pa.Array, kind: Type) -> pa.Array:

@@ -218,7 +218,7 @@ OPEN = 'id,churn,note\n1,0,ok\n2,1,"pipe 5 inch\n3,0,ok\n4,1,ok\n'
         (b"ARROW1\0\0", {}, "is an Arrow file"),
         ("a,b\nx,2\n", {"types": {"a": "bigint"}}, "line 2: 'x' in column 'a' is no bigint"),
         ("a,b\n01/02/2024,2\n", {"types": {"a": "date"}}, "line 2: '01/02/2024' in column 'a' is no date"),
-        ("a,b\nx,2\n", {"types": {"c": "bigint"}}, "has no column 'c'. It has: a, b"),
+        ("a,b\nx,2\n", {"types": {"c": "bigint"}}, "has no column 'c'. It has: 'a', 'b'"),
         ("a,b\nx,2\n", {"types": {"a": "int"}}, "offered are text, bigint"),
     ],
 )  # fmt: skip
@@ -345,6 +345,14 @@ def test_a_value_beyond_a_named_type_is_told_by_its_line(company_url, tmp_path, 
         load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=options, replace=True)
 
 
+@pytest.mark.parametrize("said", [("zip", "column 2", "n", "n_2"), (" zip", "", "n", "n_2")])
+def test_types_are_named_by_the_columns_of_the_table_or_of_the_file(company_url, tmp_path, said):
+    (tmp_path / "t.csv").write_text(" zip,,n,n\n1,2,3,4\n")
+    kinds = dict(zip(said, ("text", "numeric", "integer", "real"), strict=True))
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=load_file.Options(types=kinds))
+    assert types(company_url, "t") == {"zip": "text", "column 2": "numeric", "n": "integer", "n_2": "real"}
+
+
 def test_one_mistake_of_a_parquet_files_name_or_options(company_url, tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "table.csv")  # known by its bytes
     assert load_file.load(company_url, tmp_path / "table.csv", "crm.t") == 1
@@ -390,7 +398,7 @@ def test_encodings_and_delimiters_are_found_out(company_url, tmp_path, text, enc
 
 def test_names_survive_as_they_are_or_are_told(company_url, tmp_path):
     long = "long " * 14
-    header = ["Order", "order", "", "50% of :x", long + "one", long + "two", "ключ", "Order"]
+    header = ["Order", "order", "", "50% of :x", long + "one", long + "two", "ключ", "Order", "xmin"]
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, range(len(header))])
     told = []
@@ -398,8 +406,8 @@ def test_names_survive_as_they_are_or_are_told(company_url, tmp_path):
     found = [name for (name,) in rows(company_url, ORDERED)]
     assert found[:4] == ["Order", "order", "column 3", "50% of :x"]
     assert found[4:6] == [(long + "one")[:63], (long + "two")[:61] + "_2"]
-    assert found[6:] == ["ключ", "Order_2"]
-    assert len([line for line in told if "is called" in line]) == 4
+    assert found[6:] == ["ключ", "Order_2", "xmin_2"]
+    assert len([line for line in told if "is called" in line]) == 5
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=8))
