@@ -217,7 +217,7 @@ def _delimited(
     _stage(file, found, account, columns, staged)
     delimited.check_account(file, account, found)
     kinds, sentences = value_types.decide(columns, found.delimiter, forced)
-    for sentence in [*_layout_sentences(file, found, options), *sentences, *delimited.swallowed(account)]:
+    for sentence in [*_layout_sentences(file, found, options), *sentences, *delimited.doubts(account, found)]:
         say(sentence)
     say(f"{file.name} has {delimited.explained(account, found)}")
     if not account.rows:

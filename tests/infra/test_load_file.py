@@ -206,6 +206,11 @@ OPEN = 'id,churn,note\n1,0,ok\n2,1,"pipe 5 inch\n3,0,ok\n4,1,ok\n'
         (b"a,b\n1,\xff\n", {"encoding": "utf-8"}, "line 2: bytes that are no utf-8"),
         ("a,b\n1,2\n", {"encoding": "utf-16"}, "is no utf-16: name its encoding"),
         ("a,b\n1,2\n", {"encoding": "klingon"}, "'klingon' is not known"),
+        ("a,b\n1,2\n", {"encoding": "base64"}, "'base64' is not known"),
+        (b"a,b\n1,\xc3\xa9\n2,\xc3", {}, "line 3: bytes that are no UTF-8, as 1 other lines"),
+        ("a,b\n1," + "x" * (2**24 + 1) + "\n", {}, "line 2: field larger than field limit"),
+        ("a," + "x" * (2**24 + 1) + "\n1,2\n", {}, "line 1: field larger than field limit"),
+        ('"a\n' + "1\n" * 300, {}, "line 1: a quote opens there that is never closed"),
         ("a,b\n1,2\n", {"delimiter": "ab"}, "one character is needed"),
         ("id,市\n1,東京\n".encode("shift_jis"), {}, "line 1: neither UTF-8 nor Windows-1252. .*--encoding"),
         ("id,город\n1,Москва\n".encode("cp1251"), {}, "neither UTF-8 nor Windows-1252"),
@@ -253,6 +258,36 @@ def test_a_value_that_swallows_rows_gets_a_word_and_every_line_is_accounted_for(
     types_of(tmp_path / "t.csv", told)
     assert "Line 2: the value of 'note' runs over lines, 2 of which look like rows of their own. Is a quote open there?" in told
     assert told[-1] == "t.csv has 8 lines: 1 of the header, 3 rows, 3 within values, 1 blank."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# by hand, on Monday\na,b\n1,2\n", "Line 1 begins with # and was read as the header."),
+        ("1,Anna,2024-01-01\n2,Bob,2024-01-02\n", "The header, line 1, holds '1', '2024-01-01'."),
+        ("\ufeffa,b\n1,2\n\ufeffa,b\n3,4\na,b\n5,6\n", "2 rows are the header once more, the first in line 3."),
+        ("#,name\n1,x\n", None),
+    ],
+)
+def test_a_header_that_may_be_none_gets_a_word(tmp_path, text, said):
+    (tmp_path / "t.csv").write_text(text)
+    told = []
+    types_of(tmp_path / "t.csv", told)
+    assert [line.partition(" If ")[0] for line in told[:-1]] == [said] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [("\ufeff\ufeffa,b\n1,2\n".encode(), {}), ("a,b\n1,2\n".encode("utf-16"), {"encoding": "utf-16-le"})],
+)
+def test_no_byte_order_mark_stays_in_a_name(tmp_path, content, options):
+    (tmp_path / "t.csv").write_bytes(content)
+    assert types_of(tmp_path / "t.csv", **options) == {"a": "bigint", "b": "bigint"}
+
+
+def test_a_long_name_is_a_name(tmp_path):
+    (tmp_path / "t.csv").write_text("a," + "x" * 200_000 + "\n1,2\n")
+    assert list(types_of(tmp_path / "t.csv").values()) == ["bigint", "bigint"]
 
 
 def test_lines_that_nobody_accounts_for_are_an_error(tmp_path):
