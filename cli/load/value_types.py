@@ -200,11 +200,13 @@ class Type:
 
 def decide(columns: Sequence[Column], delimiter: str, forced: Mapping[str, str]) -> tuple[list[Type], list[str]]:
     """The type of each column, and what is to be said about them. How decimals are parted is the file's own, not a column's."""
-    commas = [] if delimiter in ",|" else [one.name for one in columns if one.comma.fits and one.comma.shown]
+    shown = [one.name for one in columns if one.comma.fits and one.comma.shown]
     points = [one.name for one in columns if one.point.fits and one.point.shown]
+    commas = shown if delimiter not in ",|" else []
+    doubtful = bool(shown) and not points  # where "1,2" may be a list, it still makes 1.234 doubtful
     types, undecided = [], []
     for column in columns:
-        chosen = None if column.name in forced else _number(column, delimiter, bool(commas), bool(points))
+        chosen = None if column.name in forced else _number(column, delimiter, bool(commas), bool(points), doubtful)
         if column.name in forced:
             kind = forced[column.name]
             types.append(Type(kind, bool(commas) and kind in DECIMALS and column.comma.fits and column.comma.signs))
@@ -282,7 +284,7 @@ def to_point(cells: pa.Array) -> pa.Array:
     return pc.replace_substring(pc.replace_substring(cells, ".", ""), ",", ".")
 
 
-def _number(column: Column, delimiter: str, commas: bool, points: bool) -> Type | None:
+def _number(column: Column, delimiter: str, commas: bool, points: bool, doubtful: bool) -> Type | None:
     """The type of a column's values; None where nobody can tell what a sign in its numbers parts."""
     if not column.values:
         return Type("text")
@@ -292,7 +294,7 @@ def _number(column: Column, delimiter: str, commas: bool, points: bool) -> Type 
     comma = column.comma.type if column.comma.fits and column.comma.signs and delimiter not in ",|" else None
     if column.comma.fits and column.comma.shown and comma:
         return Type(comma, comma=True)
-    if point and (column.point.shown or not column.point.signs or delimiter in ",|" or points):
+    if point and (column.point.shown or not column.point.signs or points or (delimiter in ",|" and not doubtful)):
         return Type(point) if not (commas and points and column.comma.fits and not column.point.shown) else None
     if comma and commas and not points:
         return Type(comma, comma=True)
