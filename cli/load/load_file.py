@@ -304,11 +304,37 @@ def _parquet(file: Path, say: Callable[[str], None]) -> tuple[list[str], list[st
         say(f"Times in {', '.join(fine[:10])} are kept to the microsecond, as Postgres has them.")
     batches = (
         pa.RecordBatch.from_arrays(
-            [cells.cast(of) for cells, of in zip(batch.columns, schema.types, strict=True)], schema=schema
+            [_storable(file, cells.cast(of.type), of.name) for cells, of in zip(batch.columns, schema, strict=True)],
+            schema=schema,
         )
         for batch in opened.iter_batches(BATCH_ROWS)
     )
     return schema.names, types, batches
+
+
+def _storable(file: Path, cells: pa.Array, name: str) -> pa.Array:
+    """The values of a Parquet column.
+
+    Raises:
+        EvergreenError: Postgres keeps one of them in no column of its type.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    odd = ""
+    if types.is_string(cells.type) or types.is_large_string(cells.type):
+        try:
+            cells.validate(full=True)
+        except pa.ArrowInvalid:
+            odd = "bytes that are no UTF-8"
+        else:
+            odd = "a NUL character" if pc.any(pc.match_substring(cells, "\0")).as_py() else ""
+    elif types.is_date(cells.type) or types.is_timestamp(cells.type):
+        odd = "a date before the year 1" if pc.any(pc.less(pc.year(cells), 1)).as_py() else ""
+    if odd:
+        raise EvergreenError(f"{file}: column {name!r} holds {odd}. Correct that, or leave the column out. {delimited.NOTHING}")
+    return cells
 
 
 def _csv(batch: pa.RecordBatch) -> bytes:
@@ -321,9 +347,11 @@ def _csv(batch: pa.RecordBatch) -> bytes:
 
 def _plain(arrow: pa.DataType) -> pa.DataType:
     """The type that a value is written as: of a dictionary, that of its values."""
+    import pyarrow as pa
     import pyarrow.types as types
 
-    return arrow.value_type if types.is_dictionary(arrow) else arrow
+    arrow = arrow.value_type if types.is_dictionary(arrow) else arrow
+    return pa.string() if types.is_string_view(arrow) else arrow
 
 
 def _type(field: pa.Field) -> str:
@@ -346,7 +374,6 @@ def _type(field: pa.Field) -> str:
         (types.is_timestamp, "timestamptz" if getattr(arrow, "tz", None) else "timestamp"),
         (types.is_string, "text"),
         (types.is_large_string, "text"),
-        (types.is_string_view, "text"),
         (types.is_null, "text"),
     ]
     found = next((name for test, name in kinds if test(arrow)), None)

@@ -1,8 +1,10 @@
 """A file becomes a table with the types of its values, or nothing changes."""
 
+import bz2
 import csv
 import datetime
 import gzip
+import lzma
 import re
 import shutil
 import tarfile
@@ -49,6 +51,35 @@ def test_a_parquet_file_keeps_null_integers(company_url, tmp_path):
     pq.write_table(pa.table({"n": pa.array([1, None], pa.int32()), "order": [True, None]}), tmp_path / "t.parquet")
     load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
     assert rows(company_url, 'select n, "order" from crm.t') == [(1, True), (None, None)]
+
+
+def test_a_view_of_texts_is_text(company_url, tmp_path):
+    pq.write_table(pa.table({"a": pa.array(["x", None], pa.string_view())}), tmp_path / "t.parquet")
+    load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
+    assert rows(company_url, "select a from crm.t") == [("x",), (None,)]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (pa.array(["x", "y\0z"]), "a NUL character"),
+        (pa.array([b"x", b"\xc3("]).view(pa.string()), "bytes that are no UTF-8"),
+        (pa.array([0, -800_000], pa.date32()), "a date before the year 1"),
+        (pa.array([0, -63_000_000_000], pa.timestamp("s", "UTC")), "a date before the year 1"),
+    ],
+)
+def test_a_value_of_parquet_that_postgres_cannot_keep_is_told_by_its_column(company_url, tmp_path, values, said):
+    pq.write_table(pa.table({"n": [1, 2], "a b": values}), tmp_path / "t.parquet")
+    with pytest.raises(EvergreenError, match=rf"t\.parquet: column 'a b' holds {said}\..* Nothing was loaded\.$"):
+        load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
+
+
+@pytest.mark.parametrize("columns", [1500, 1601])
+def test_a_table_too_wide_for_postgres_is_told_why(company_url, tmp_path, columns):
+    header, numbers = (",".join(text) for text in ((f"c{n}" for n in range(columns)), ["123456789"] * columns))
+    (tmp_path / "t.csv").write_text(f"{header}\n{numbers}\n")
+    with pytest.raises(EvergreenError, match="at most 1,600 columns, and about 1,000 that are full of numbers"):
+        load_file.load(company_url, tmp_path / "t.csv", "crm.t")
 
 
 def test_a_file_that_cannot_be_read_leaves_the_table(company_url, tmp_path):
@@ -247,9 +278,14 @@ def test_a_workbook_an_archive_and_a_folder_get_a_sentence_each(tmp_path):
     with tarfile.open(tmp_path / "files.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "a.csv")
     (tmp_path / "broken.csv.gz").write_bytes(b"not compressed")
+    (tmp_path / "gzip.csv").write_bytes(gzip.compress(b"a\n1\n"))
+    (tmp_path / "bzip.csv").write_bytes(bz2.compress(b"a\n1\n"))
+    (tmp_path / "a.csv.xz").write_bytes(lzma.compress(b"a\n1\n"))
+    zipfile.ZipFile(tmp_path / "none.zip", "w").close()
     for name, said in {
         "folder": "is a folder", "book.xlsx": "is a workbook", "files.zip": "archive of 1 file", "files.tar.gz": "an archive",
-        "broken.csv.gz": "cannot be decompressed",
+        "broken.csv.gz": "cannot be decompressed", "gzip.csv": "rename it to end in .gz", "bzip.csv": "end in .bz2",
+        "a.csv.xz": "compressed as xz", "none.zip": "archive of 0 file", "long" * 100: "file name too long",
     }.items():  # fmt: skip
         with pytest.raises(EvergreenError, match=said):
             file_kinds.is_parquet(tmp_path / name)
