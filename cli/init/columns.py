@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from cli.init.names import quoted, tidy
-from cli.init.profile import NUMBER, Column
+from cli.init.profile import DATE, NUMBER, Column
 from pipelines.data.postgres import identifier, literal
 
 ID_WORDS = {"id", "uuid", "guid", "key", "nr", "no", "number", "code", "index", "unnamed", "row", "serial", "account"}
@@ -81,8 +81,14 @@ def clean(column: Column, day: str | None = None, *, sampled: bool = False) -> t
     if column.is_number_as_text:
         return _guarded(text, name, sampled), "number"
     if column.is_date_as_text:
-        return _days(f"{_bracketed(text)}::date", day), "number"
+        return _days(day_of_text(column, sampled=sampled), day), "number"
     return text, "text"
+
+
+def day_of_text(column: Column, *, sampled: bool = False) -> str:
+    """A date that is written as a text; sampled: as of `clean`."""
+    day = f"{_bracketed(text_or_null(column))}::date"
+    return f"(case when trim({identifier(column.name)}) ~ {literal(DATE)} then {day} end)" if sampled else day
 
 
 def text_or_null(column: Column) -> str:
@@ -173,9 +179,12 @@ def grows(feature: Feature) -> bool:
     return EPOCH in feature.expression
 
 
-def advice(column: Column, feature: Feature) -> Iterator[Advice]:
-    """What a person should look at in a column that is read."""
+def advice(column: Column, feature: Feature, *, sampled: bool = False) -> Iterator[Advice]:
+    """What a person should look at in a column that is read; sampled: as of `clean`."""
     about = quoted(column.name)
+    if sampled and (column.is_number_as_text or column.is_date_as_text):
+        kind = "number" if column.is_number_as_text else "date"
+        yield Advice(about, f"texts, each a {kind} in the rows looked at: in the others, one that is none is read as NULL.")
     if feature.kind == "text" and column.distinct > MANY_CATEGORIES:
         yield Advice(
             about,
@@ -194,12 +203,12 @@ def advice(column: Column, feature: Feature) -> Iterator[Advice]:
     if column.kind in ("date", "timestamp") or column.is_date_as_text:
         told = "days since 2000, which only grow" if grows(feature) else "days before the row's own day"
         yield Advice(about, f"a date, read as {told}: known by then?")
-    yield from _nothing_known(column)
+    yield from nothing_known(column)
     if 0 < column.known < 0.05 * column.rows:
         yield Advice(about, f"{column.rows - column.known:,} of {column.rows:,} rows have no value: worth its place?")
 
 
-def _nothing_known(column: Column) -> Iterator[Advice]:
+def nothing_known(column: Column) -> Iterator[Advice]:
     """Values that are read as NULL, by how they are written: one of them may mean something."""
     said = {word: rows for word, rows in column.spellings.items() if word}
     if said:

@@ -44,7 +44,7 @@ def decide(name: str, relation: Relation, found: Survey, options: Options) -> Pl
         personal=tuple(by_source[source] for source in options.personal),
         exclude=tuple(dict.fromkeys(by_source[source] for source in (*options.protected, *options.exclude))),
         available_after=tuple(map(names.tidy, options.available_after)),
-        advice=about,
+        advice=(*columns.nothing_known(found.profile.column(options.target)), *about),
         reserved=found.profile.reserved,
         time=time,
         horizon_days=options.horizon,
@@ -111,7 +111,7 @@ def _features(
             left_out.append(LeftOut(column.name, reason))
         else:
             features.append(feature)
-            about += columns.advice(column, feature)
+            about += columns.advice(column, feature, sampled=found.profile.sampled)
         if column.digest and column.name not in options.available_after:
             seen.setdefault(column.digest, column.name)
     return tuple(features), tuple(left_out), tuple(about)

@@ -58,6 +58,11 @@ def to_check(plan: Plan, survey: Survey, advice: Sequence[Advice]) -> Iterator[s
         yield f"{quoted(plan.time.source)}: {survey.clock.absent:,} rows have no day, and are left out."
     if survey.key and plan.key.source and survey.key[0] < survey.profile.rows:
         yield f"{quoted(plan.key.source)}: {survey.profile.rows - survey.key[0]:,} rows have no key, and are left out."
+    if survey.alike:
+        yield (
+            f"{quoted(plan.entity.source)}: {survey.alike:,} of its values are another one but for blanks or case. If these "
+            "are the same, make them one by --sql: they may stand on both sides of the split."
+        )
     for one in advice:
         yield f"{one.about}: {one.message}"
     if plan.left_out:

@@ -41,7 +41,8 @@ class Options:
 @dataclass(frozen=True)
 class Survey:
     """What there is. day: the expression of a row's own day; value: that of the target, with its `values`. key: of what
-    names a row, the rows, keys (with the day) and entities; unique: the columns that have a value of their own in every row."""
+    names a row, the rows, keys (with the day) and entities; unique: the columns that have a value of their own in every row;
+    alike: entities that are another one but for blanks and case."""
 
     profile: Profile
     value: str
@@ -50,6 +51,7 @@ class Survey:
     clock: Clock | None = None
     key: tuple[int, int, int] | None = None
     unique: tuple[str, ...] = ()
+    alike: int = 0
 
 
 def resolve(options: Options, found: Sequence[str]) -> Options:
@@ -124,7 +126,18 @@ def survey(
     clock = profile.clock(reader, relation, day) if day else None
     if clock and clock.last is None:
         raise EvergreenError(f"--time {quoted(options.time)}: no row has a day.")
-    return Survey(found, value, values, day, clock, key, unique), options
+    whose = options.group or entity
+    alike = _alike(reader, relation, found.column(whose)) if whose else 0
+    return Survey(found, value, values, day, clock, key, unique, alike), options
+
+
+def _alike(reader: Reader, relation: Relation, column: Column) -> int:
+    """How many entities differ from another one in blanks or case alone."""
+    if not column.is_free_text:
+        return 0
+    name = _key(column)
+    _, entities, folded = profile.keys(reader, relation, [f"lower(trim({name}))", name])
+    return entities - folded
 
 
 def _key(column: Column) -> str:
@@ -144,13 +157,14 @@ def _day(reader: Reader, relation: Relation, column: Column, most: int) -> str:
             f"--time {quoted(column.name)} is of type {column.type}: a date or a timestamp is needed. Make one of it by --sql, "
             "such as `select *, to_date(month || '-01', 'YYYY-MM-DD') as day from ...`."
         )
-    (column,) = profile.profile(reader, relation, [column], None, most).columns
+    found = profile.profile(reader, relation, [column], None, most)
+    (column,) = found.columns
     if not column.is_date_as_text:
         raise EvergreenError(
             f"--time {quoted(column.name)} is text, and {column.known - column.dates:,} of {column.known:,} rows are not "
             "written as 2024-12-31. Make a date of it by --sql, such as `select *, to_date(day, 'DD/MM/YYYY') as on from ...`."
         )
-    return f"({columns.text_or_null(column)})::date"
+    return columns.day_of_text(column, sampled=found.sampled)
 
 
 def _target(reader: Reader, relation: Relation, column: Column) -> tuple[str, target.Values]:

@@ -60,7 +60,9 @@ def choose(column: Column, values: Values, expression: str, positive: str | None
             "Make it one by --sql, such as `select *, plan = 'gold' as is_gold from crm.customers`."
         )
     if len(known) < 2:
-        raise EvergreenError(f"{about} has {len(known)} value(s) in {sum(known.values()):,} rows: two are needed.")
+        read = [word for word in column.spellings if word]
+        nothing = f" Read as nothing known: {', '.join(read)}. If that is a value, name the column by --keep." if read else ""
+        raise EvergreenError(f"{about} has {len(known)} value(s) in {sum(known.values()):,} rows: two are needed.{nothing}")
     chosen = _chosen(list(known), positive, about)
     (other,) = set(known) - {chosen}
     if min(known.values()) < LEAST:

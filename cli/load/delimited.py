@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ HEAD_LINES = 200  # that the delimiter is found out from
 LONGEST_VALUE = 2**24  # characters: a longer one is a quote that was never closed
 FALLBACK = "cp1252"  # what Windows writes where it does not write UTF-8
 MARK = "\udfff"  # stands for bytes that are no text in the file's encoding; no decoded text holds it
+BYTE_ORDER_MARK = "\ufeff"  # a second one, or one in an encoding that was named
 FEW = 5  # sentences of a kind
 NOTHING = "Nothing was loaded."
 
@@ -51,6 +53,7 @@ class Account:
     within: int = 0  # lines that are a part of a value
     blank: int = 0
     swallowed: list[tuple[int, str, int]] = field(default_factory=list)  # line, column, lines that look like rows
+    repeated: list[int] = field(default_factory=list)  # lines that are the header once more
 
 
 def layout(file: Path, encoding: str | None = None, delimiter: str | None = None) -> Layout:
@@ -69,9 +72,13 @@ def layout(file: Path, encoding: str | None = None, delimiter: str | None = None
     elif head[at].lstrip()[0] in "{[" and _is_json(head[at]):
         raise EvergreenError(f"{file} holds JSON, and no table: write its records as CSV or Parquet. {NOTHING}")
     at = _after_comments(head, at)
-    delimiter = _sign(delimiter) if delimiter else _delimiter(head[at:])
-    reader = csv.reader(head[at:], delimiter=delimiter)
-    header = tuple(next((row for row in reader if row), []))
+    with _long_values():
+        delimiter = _sign(delimiter) if delimiter else _delimiter(head[at:])
+        reader = csv.reader(head[at:], delimiter=delimiter, strict=True)
+        try:
+            header = tuple(next((row for row in reader if row), []))
+        except csv.Error as error:
+            raise EvergreenError(_broken(file, head[at:], at + 1, delimiter, error)) from None
     if not header:
         raise EvergreenError(f"{file} has no header: only comments and blank lines in its first {len(head)} lines. {NOTHING}")
     if any(map(_is_number, header)) and all(_is_number(name) or not name.strip() for name in header):
@@ -98,8 +105,7 @@ def records(file: Path, found: Layout, account: Account) -> Iterator[tuple[int, 
                 taken.append(line)
                 yield line
 
-    limit = csv.field_size_limit(LONGEST_VALUE)
-    try:
+    with _long_values():
         reader = csv.reader(counted(), delimiter=found.delimiter, strict=True)
         while True:
             taken.clear()
@@ -117,10 +123,20 @@ def records(file: Path, found: Layout, account: Account) -> Iterator[tuple[int, 
             if len(row) != len(found.header):
                 raise EvergreenError(_ragged(file, found, len(row), first))
             account.rows += 1
+            if row[-1] == found.header[-1] and (row[0].lstrip(BYTE_ORDER_MARK), *row[1:]) == found.header:
+                account.repeated.append(first)
             if len(taken) > 1:
                 account.within += len(taken) - 1
                 account.swallowed += _swallowed(row, found, first)
             yield first, row
+
+
+@contextmanager
+def _long_values() -> Iterator[None]:
+    """Python's reader takes values of up to LONGEST_VALUE."""
+    limit = csv.field_size_limit(LONGEST_VALUE)
+    try:
+        yield
     finally:
         csv.field_size_limit(limit)
 
@@ -137,6 +153,8 @@ def lines(file: Path, encoding: str) -> Iterator[str]:
         text = io.TextIOWrapper(raw, encoding=decoding, errors="evergreen.mark", newline="")
         try:
             for number, line in enumerate(text, start=1):
+                if number == 1:
+                    line = line.lstrip(BYTE_ORDER_MARK)
                 if MARK in line:
                     raise EvergreenError(
                         f"{file}, line {number}: bytes that are no {encoding}. Repair that line, or name the file's encoding "
@@ -168,8 +186,20 @@ def explained(account: Account, found: Layout) -> str:
     return f"{account.lines:,} lines: {', '.join(parts)}."
 
 
-def swallowed(account: Account) -> Iterator[str]:
-    """One sentence a value that holds lines which look like rows, of the first few."""
+def doubts(account: Account, found: Layout) -> Iterator[str]:
+    """What a person should look at: a header that may be none, and values that hold lines which look like rows."""
+    if re.match(r"#\s*\w", found.header[0]):
+        yield f"Line {found.header_line} begins with # and was read as the header. If it is a comment, delete it first."
+    if values := [name for name in found.header if _is_number(name) or _is_date(name)]:
+        yield (
+            f"The header, line {found.header_line}, holds {', '.join(map(repr, values[:FEW]))}. If it is the first row, put a "
+            "line with the columns' names above it and load again."
+        )
+    if account.repeated:
+        yield (
+            f"{len(account.repeated):,} rows are the header once more, the first in line {account.repeated[0]:,}. If the file "
+            "is several in one, delete those lines and load again."
+        )
     for line, name, count in account.swallowed[:FEW]:
         yield (
             f"Line {line:,}: the value of {name!r} runs over lines, {count:,} of which look like rows of their own. "
@@ -247,15 +277,14 @@ def _delimiter(head: Sequence[str]) -> str:
     """The one that parts all of the first records into equally many values, and the most; else the header's most frequent."""
 
     def fit(sign: str) -> tuple[bool, int, int]:
-        rows = [row for row in csv.reader(head, delimiter=sign) if row]
+        try:
+            rows = [row for row in csv.reader(head, delimiter=sign) if row]
+        except csv.Error:  # too long a value: whoever reads the rows will name its line
+            return False, 0, -DELIMITERS.index(sign)
         widths = {len(row) for row in (rows[:-1] if len(head) == HEAD_LINES else rows)}
         return len(widths) == 1 and widths != {1}, len(rows[0]), -DELIMITERS.index(sign)
 
-    limit = csv.field_size_limit(LONGEST_VALUE)
-    try:
-        return max(DELIMITERS, key=fit)
-    finally:
-        csv.field_size_limit(limit)
+    return max(DELIMITERS, key=fit)
 
 
 def _sign(delimiter: str) -> str:
@@ -267,6 +296,7 @@ def _sign(delimiter: str) -> str:
 
 def _known(encoding: str) -> str:
     try:
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses base64 and the like, which codecs knows too
         return codecs.lookup(encoding).name
     except LookupError:
         raise EvergreenError(
@@ -296,7 +326,7 @@ def _encoding(file: Path) -> str:
                     foreign += line
     if not broken:
         return "utf-8"
-    if texts > len(broken):
+    if texts >= len(broken):
         raise EvergreenError(
             f"{file}, line {broken[0]}: bytes that are no UTF-8, as {texts:,} other lines with letters beyond ASCII are"
             f"{f', and {len(broken) - 1:,} more such lines' if broken[1:] else ''}. Repair them. {NOTHING}"
@@ -331,3 +361,7 @@ def _is_json(line: str) -> bool:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"\s*[+-]?[0-9]+([.,][0-9]+)?\s*", text) is not None
+
+
+def _is_date(text: str) -> bool:
+    return re.fullmatch(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}.*", text) is not None

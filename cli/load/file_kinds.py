@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from cli.load import delimited
 from pipelines.config.errors import EvergreenError
 
 PARQUET, ZIP, OLE, ARROW = b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"ARROW1"
+EMPTY_ZIP = b"PK\x05\x06"
+READ = {rb"\x1f\x8b": ".gz", rb"BZh[1-9]1AY&": ".bz2", rb"\x28\xb5\x2f\xfd": ".zst"}  # by a file's ending alone
+UNREAD = {b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR"}
 TAR_AT, TAR = 257, b"ustar"
 WORKBOOKS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")  # Excel's, and that of OpenDocument
 
@@ -19,16 +23,24 @@ def is_parquet(file: Path) -> bool:
     Raises:
         EvergreenError: it is missing, a folder, a workbook, an archive, or of another binary format: a sentence each.
     """
-    if file.is_dir():
-        raise EvergreenError(f"{file} is a folder: load its files one by one. {delimited.NOTHING}")
     try:
+        if file.is_dir():
+            raise EvergreenError(f"{file} is a folder: load its files one by one. {delimited.NOTHING}")
         with file.open("rb") as raw:
             head = raw.read(8)
     except FileNotFoundError:
         raise EvergreenError(f"{file} is missing.") from None
-    except PermissionError:
-        raise EvergreenError(f"{file} cannot be read: permission denied.") from None
-    if head.startswith(ZIP):
+    except OSError as error:
+        raise EvergreenError(f"{file} cannot be read: {(error.strerror or 'no file').lower()}.") from None
+    for start, kind in UNREAD.items():
+        if head.startswith(start):
+            raise EvergreenError(
+                f"{file} is compressed as {kind}: unpack it, and load the file that is inside. {delimited.NOTHING}"
+            )
+    for start, ending in READ.items():
+        if re.match(start, head) and file.suffix != ending:
+            raise EvergreenError(f"{file} is compressed: rename it to end in {ending}. {delimited.NOTHING}")
+    if head.startswith((ZIP, EMPTY_ZIP)):
         raise EvergreenError(_of_zip(file))
     if head.startswith(OLE):
         raise EvergreenError(_workbook(file))

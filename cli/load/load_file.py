@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 BATCH_VALUES = 500_000  # of a text file: they are Python objects for a moment
 LONGEST_NAME = 63  # bytes: Postgres cuts a longer one
+OF_POSTGRES = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")  # columns that every table has already
 MARK = "evergreen data load: "  # how the comment on a table begins that a load made; the file's name follows
 
 
@@ -103,12 +104,13 @@ def named_types(entries: Sequence[str]) -> dict[str, str]:
 
 
 def column_names(header: Sequence[str]) -> list[str]:
-    """Names that Postgres keeps as they are, each once: a blank one gets its place, a long one is cut, a second a number."""
+    """Names that Postgres keeps as they are, each once: a blank one gets its place, a long one is cut, a second a number, as
+    does one that is Postgres's own."""
     found: list[str] = []
     for place, name in enumerate(header, start=1):
         whole = name.replace("\0", "").strip() or f"column {place}"
         candidate, number = _cut(whole), 2
-        while candidate in found:
+        while candidate in found or candidate in OF_POSTGRES:
             candidate, number = _cut(whole, f"_{number}"), number + 1
         found.append(candidate)
     return found
@@ -209,17 +211,18 @@ def _delimited(
 ) -> tuple[list[str], list[str], Iterator[pa.RecordBatch]]:
     """Read once, into `staged`, while the types are found out; then from there."""
     found = delimited.layout(file, options.encoding, options.delimiter)
-    value_types.check_forced(options.types, found.header)
-    account, columns = delimited.Account(), [value_types.Column(name) for name in found.header]
+    names = column_names(found.header)
+    forced = value_types.forced_types(options.types, found.header, names)
+    account, columns = delimited.Account(), [value_types.Column(name) for name in names]
     _stage(file, found, account, columns, staged)
     delimited.check_account(file, account, found)
-    kinds, sentences = value_types.decide(columns, found.delimiter, options.types)
-    for sentence in [*_layout_sentences(file, found, options), *sentences, *delimited.swallowed(account)]:
+    kinds, sentences = value_types.decide(columns, found.delimiter, forced)
+    for sentence in [*_layout_sentences(file, found, options), *sentences, *delimited.doubts(account, found)]:
         say(sentence)
     say(f"{file.name} has {delimited.explained(account, found)}")
     if not account.rows:
         return list(found.header), [], iter(())
-    return list(found.header), [kind.postgres for kind in kinds], _typed(file, staged, found.header, kinds, options.types)
+    return list(found.header), [kind.postgres for kind in kinds], _typed(file, staged, names, kinds, forced)
 
 
 def _layout_sentences(file: Path, found: delimited.Layout, options: Options) -> Iterator[str]:
@@ -265,7 +268,7 @@ def _chunks(records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[list[int
 
 
 def _typed(
-    file: Path, staged: Path, header: Sequence[str], kinds: Sequence[value_types.Type], named: Mapping[str, str]
+    file: Path, staged: Path, names: Sequence[str], kinds: Sequence[value_types.Type], forced: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """The staged rows as Postgres is to read them.
 
@@ -278,10 +281,10 @@ def _typed(
         for number in range(opened.num_record_batches):
             *cells, lines = opened.get_batch(number).columns
             stored = [value_types.stored(values, kind) for values, kind in zip(cells, kinds, strict=True)]
-            for name, values in zip(header, stored, strict=True):
-                if name in named and (odd := value_types.unfit(values, lines, named[name])):
+            for name, values in zip(names, stored, strict=True):
+                if name in forced and (odd := value_types.unfit(values, lines, forced[name])):
                     raise EvergreenError(
-                        f"{file}, line {odd[0]}: {odd[1]!r} in column {name!r} is no {named[name]}, which --types asks for. "
+                        f"{file}, line {odd[0]}: {odd[1]!r} in column {name!r} is no {forced[name]}, which --types asks for. "
                         f"{delimited.NOTHING}"
                     )
             yield pa.RecordBatch.from_arrays(stored, names=[f"c{place}" for place in range(len(stored))])
@@ -301,11 +304,37 @@ def _parquet(file: Path, say: Callable[[str], None]) -> tuple[list[str], list[st
         say(f"Times in {', '.join(fine[:10])} are kept to the microsecond, as Postgres has them.")
     batches = (
         pa.RecordBatch.from_arrays(
-            [cells.cast(of) for cells, of in zip(batch.columns, schema.types, strict=True)], schema=schema
+            [_storable(file, cells.cast(of.type), of.name) for cells, of in zip(batch.columns, schema, strict=True)],
+            schema=schema,
         )
         for batch in opened.iter_batches(BATCH_ROWS)
     )
     return schema.names, types, batches
+
+
+def _storable(file: Path, cells: pa.Array, name: str) -> pa.Array:
+    """The values of a Parquet column.
+
+    Raises:
+        EvergreenError: Postgres keeps one of them in no column of its type.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    odd = ""
+    if types.is_string(cells.type) or types.is_large_string(cells.type):
+        try:
+            cells.validate(full=True)
+        except pa.ArrowInvalid:
+            odd = "bytes that are no UTF-8"
+        else:
+            odd = "a NUL character" if pc.any(pc.match_substring(cells, "\0")).as_py() else ""
+    elif types.is_date(cells.type) or types.is_timestamp(cells.type):
+        odd = "a date before the year 1" if pc.any(pc.less(pc.year(cells), 1)).as_py() else ""
+    if odd:
+        raise EvergreenError(f"{file}: column {name!r} holds {odd}. Correct that, or leave the column out. {delimited.NOTHING}")
+    return cells
 
 
 def _csv(batch: pa.RecordBatch) -> bytes:
@@ -318,9 +347,11 @@ def _csv(batch: pa.RecordBatch) -> bytes:
 
 def _plain(arrow: pa.DataType) -> pa.DataType:
     """The type that a value is written as: of a dictionary, that of its values."""
+    import pyarrow as pa
     import pyarrow.types as types
 
-    return arrow.value_type if types.is_dictionary(arrow) else arrow
+    arrow = arrow.value_type if types.is_dictionary(arrow) else arrow
+    return pa.string() if types.is_string_view(arrow) else arrow
 
 
 def _type(field: pa.Field) -> str:
@@ -343,7 +374,6 @@ def _type(field: pa.Field) -> str:
         (types.is_timestamp, "timestamptz" if getattr(arrow, "tz", None) else "timestamp"),
         (types.is_string, "text"),
         (types.is_large_string, "text"),
-        (types.is_string_view, "text"),
         (types.is_null, "text"),
     ]
     found = next((name for test, name in kinds if test(arrow)), None)

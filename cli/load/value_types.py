@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.errors import EvergreenError
@@ -31,11 +33,12 @@ LOOSE = r"[+-]?[0-9]*[.,]?[0-9]+([eE][+-]?[0-9]{1,3})?"  # what a person takes f
 SHOWS_POINT = r"[.]([0-9]{1,2}|[0-9]{4,})$|^-?(0|[0-9]{4,})[.]"
 SHOWS_COMMA = r",([0-9]{1,2}|[0-9]{4,})$|^-?(0|[0-9]{4,}),|[.].*,"
 EXACT_DIGITS = 15  # of a number, which a double keeps whatever they are
+LARGE_EXPONENT = "[eE][+-]?[0-9]{3}"  # of a number that may be beyond a double's range
 DAY, CLOCK = r"([1-9][0-9]|0[1-9])[0-9]{2}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
 TIMES = {
     "date": DAY,
     "timestamp": rf"{DAY}([ T]{CLOCK})?",
-    "timestamptz": rf"{DAY}[ T]{CLOCK}(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)",
+    "timestamptz": rf"{DAY}[ T]{CLOCK}(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)",  # Postgres takes less than 16 hours
 }
 NO_OFFSET = r"(Z|[+-]00(:?00)?)$"
 OTHER_DATE = r"[0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})( .*)?"
@@ -55,6 +58,8 @@ FORCED = {  # --types: what each value must look like
     "boolean": f"(?i){BOOLEAN}|t|f|yes|no|y|n|1|0",
     **TIMES,
 }
+WHOLE_BITS = {"smallint": 15, "integer": 31, "bigint": 63}
+ENDS = {"double precision": (5e-324, 1.7976931348623157e308), "real": (1.4e-45, 3.4028235e38)}  # but for 0
 DECIMALS = ("numeric", "double precision", "real")
 SHOWN = 10  # sentences of a kind; the rest is a count
 
@@ -124,6 +129,7 @@ class Column:
     values: int = 0
     words: dict[str, int] = field(default_factory=dict)  # that stand for NULL
     zero_dates: int = 0
+    days_alone: int = 0  # dates without a time
     padded: bool = False
     offsets: bool = False
     like_numbers: bool = True
@@ -160,6 +166,8 @@ class Column:
         if TIMES.keys() & self.possible.keys() and _any(bare, rf"^({ZERO_DATE})$"):
             dates = bare.filter(pc.invert(pc.match_substring_regex(bare, rf"^({ZERO_DATE})$")))
             self.zero_dates += len(bare) - len(dates)
+        if "timestamp" in self.possible:
+            self.days_alone += pc.sum(pc.equal(pc.utf8_length(dates), len("2024-12-31")), min_count=0).as_py()
         for kind in tuple(self.possible):
             if not _all(dates if kind in TIMES else bare, self.possible[kind]) or not self._are_days(kind, dates):
                 del self.possible[kind]
@@ -192,11 +200,13 @@ class Type:
 
 def decide(columns: Sequence[Column], delimiter: str, forced: Mapping[str, str]) -> tuple[list[Type], list[str]]:
     """The type of each column, and what is to be said about them. How decimals are parted is the file's own, not a column's."""
-    commas = [] if delimiter in ",|" else [one.name for one in columns if one.comma.fits and one.comma.shown]
+    shown = [one.name for one in columns if one.comma.fits and one.comma.shown]
     points = [one.name for one in columns if one.point.fits and one.point.shown]
+    commas = shown if delimiter not in ",|" else []
+    doubtful = bool(shown) and not points  # where "1,2" may be a list, it still makes 1.234 doubtful
     types, undecided = [], []
     for column in columns:
-        chosen = None if column.name in forced else _number(column, delimiter, bool(commas), bool(points))
+        chosen = None if column.name in forced else _number(column, delimiter, bool(commas), bool(points), doubtful)
         if column.name in forced:
             kind = forced[column.name]
             types.append(Type(kind, bool(commas) and kind in DECIMALS and column.comma.fits and column.comma.signs))
@@ -208,17 +218,23 @@ def decide(columns: Sequence[Column], delimiter: str, forced: Mapping[str, str])
     return types, list(_sentences(columns, types, undecided, commas, points, forced))
 
 
-def check_forced(columns: Mapping[str, str], header: Sequence[str]) -> None:
-    """--types names columns of the file, and types that are on offer.
+def forced_types(types: Mapping[str, str], header: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """--types by the names of the table; a column may also be called as the file's header has it.
 
     Raises:
-        EvergreenError: it does not.
+        EvergreenError: there is no such column, or the type is none that is offered.
     """
-    for name, kind in columns.items():
-        if name not in header:
-            raise EvergreenError(f"--types {name}={kind}: the file has no column {name!r}. It has: {', '.join(header[:20])}.")
+    found = {}
+    for said, kind in types.items():
+        meant = [name for name in names if name == said] or [
+            name for before, name in zip(header, names, strict=True) if before == said
+        ]
+        if not meant:
+            raise EvergreenError(f"--types {said}={kind}: the file has no column {said!r}. It has: {_listed(names)}.")
         if kind not in FORCED:
-            raise EvergreenError(f"--types {name}={kind}: offered are {', '.join(FORCED)}.")
+            raise EvergreenError(f"--types {said}={kind}: offered are {', '.join(FORCED)}.")
+        found |= dict.fromkeys(meant, kind)
+    return found
 
 
 def stored(cells: pa.Array, kind: Type) -> pa.Array:
@@ -235,10 +251,31 @@ def stored(cells: pa.Array, kind: Type) -> pa.Array:
 
 def unfit(cells: pa.Array, lines: pa.Array, kind: str) -> tuple[int, str] | None:
     """Line and text of the first value that is none of a type that was named by --types."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     keep = pc.fill_null(pc.invert(pc.match_substring_regex(cells, rf"^ *({FORCED[kind]}) *$")), False)
+    if not pc.any(keep).as_py():
+        keep = pa.array([text is not None and not _is_within(text.strip(), kind) for text in cells.to_pylist()], pa.bool_())
     return None if not pc.any(keep).as_py() else (lines.filter(keep)[0].as_py(), cells.filter(keep)[0].as_py()[:40])
+
+
+def _is_within(text: str, kind: str) -> bool:
+    """Whether a value that is written as one of a type is one: no 30th of February, and nothing beyond the type's ends."""
+    if kind in WHOLE_BITS:
+        return -(2 ** WHOLE_BITS[kind]) <= int(text) < 2 ** WHOLE_BITS[kind]
+    if kind in ENDS:
+        smallest, largest = ENDS[kind]
+        return smallest <= abs(float(text)) <= largest or not Decimal(text)
+    return kind not in TIMES or _is_moment(text)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def to_point(cells: pa.Array) -> pa.Array:
@@ -247,7 +284,7 @@ def to_point(cells: pa.Array) -> pa.Array:
     return pc.replace_substring(pc.replace_substring(cells, ".", ""), ",", ".")
 
 
-def _number(column: Column, delimiter: str, commas: bool, points: bool) -> Type | None:
+def _number(column: Column, delimiter: str, commas: bool, points: bool, doubtful: bool) -> Type | None:
     """The type of a column's values; None where nobody can tell what a sign in its numbers parts."""
     if not column.values:
         return Type("text")
@@ -257,7 +294,7 @@ def _number(column: Column, delimiter: str, commas: bool, points: bool) -> Type 
     comma = column.comma.type if column.comma.fits and column.comma.signs and delimiter not in ",|" else None
     if column.comma.fits and column.comma.shown and comma:
         return Type(comma, comma=True)
-    if point and (column.point.shown or not column.point.signs or delimiter in ",|" or points):
+    if point and (column.point.shown or not column.point.signs or points or (delimiter in ",|" and not doubtful)):
         return Type(point) if not (commas and points and column.comma.fits and not column.point.shown) else None
     if comma and commas and not points:
         return Type(comma, comma=True)
@@ -300,9 +337,10 @@ def _of_column(column: Column, of: Type, named: bool) -> Iterator[str]:
         yield f"{about}: {column.zero_dates:,} dates of zeros (0000-00-00) are NULL."
     if of.postgres == "timestamptz" and column.offsets:
         yield f"{about}: times are kept as moments and print in UTC; the offsets they were written with are not kept."
-    numeric = of.postgres in ("bigint", "double precision", "numeric")
-    if numeric and column.padded:
-        yield f"{about}: blanks around its numbers are not kept."
+    if of.postgres == "timestamp" and column.days_alone:
+        yield f"{about}: {column.days_alone:,} dates without a time are kept as midnight."
+    if of.postgres != "text" and column.padded:
+        yield f"{about}: blanks around its values are not kept."
     numbers = column.comma if of.comma else column.point
     if of.postgres == "double precision" and not named and numbers.styles == {"exponents"}:
         yield f"{about}: numbers with exponents; they print back without."
@@ -321,13 +359,16 @@ def _survive(cells: pa.Array) -> bool:
     """Whether doubles keep all digits of these numbers, written with a point."""
     import pyarrow.compute as pc
 
-    long = cells.filter(pc.greater(pc.utf8_length(cells), EXACT_DIGITS))
-    return all(map(_prints_back, long.filter(pc.invert(pc.match_substring_regex(long, "[eE]"))).to_pylist()))
+    doubtful = pc.or_(pc.greater(pc.utf8_length(cells), EXACT_DIGITS), pc.match_substring_regex(cells, LARGE_EXPONENT))
+    return all(map(_prints_back, cells.filter(doubtful).to_pylist()))
 
 
 def _prints_back(text: str) -> bool:
-    decimals = len(text.partition(".")[2])
-    number = float(text)
+    """Whether a double has this very value, or prints so with as many decimals."""
+    mantissa, exponent, _ = text.lower().partition("e")
+    number, decimals = float(text), len(mantissa.partition(".")[2])
+    if exponent:
+        return Decimal(text) in (Decimal(repr(number)), Decimal(f"{number:.{decimals}e}"))
     return text in (repr(number), f"{number:.{decimals}f}")
 
 

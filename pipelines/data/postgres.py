@@ -343,6 +343,11 @@ ADVICE = [
         "A column has another type than the query takes: compare sql/ with the source's tables.",
     ),
     ({"42501"}, ("permission denied",), "Grant the role of this URL the right, such as SELECT on what the query reads."),
+    (
+        {"54000", "54011"},
+        (),
+        "A table of Postgres has at most 1,600 columns, and about 1,000 that are full of numbers: leave some out.",
+    ),
     ({"2BP01"}, (), "Somebody has built on it: move or drop that first. Nothing was changed."),
     ({"57014"}, (), "The statement ran into its time limit: look for a lock or a missing index."),
     (

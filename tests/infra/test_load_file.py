@@ -1,8 +1,10 @@
 """A file becomes a table with the types of its values, or nothing changes."""
 
+import bz2
 import csv
 import datetime
 import gzip
+import lzma
 import re
 import shutil
 import tarfile
@@ -51,6 +53,35 @@ def test_a_parquet_file_keeps_null_integers(company_url, tmp_path):
     assert rows(company_url, 'select n, "order" from crm.t') == [(1, True), (None, None)]
 
 
+def test_a_view_of_texts_is_text(company_url, tmp_path):
+    pq.write_table(pa.table({"a": pa.array(["x", None], pa.string_view())}), tmp_path / "t.parquet")
+    load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
+    assert rows(company_url, "select a from crm.t") == [("x",), (None,)]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (pa.array(["x", "y\0z"]), "a NUL character"),
+        (pa.array([b"x", b"\xc3("]).view(pa.string()), "bytes that are no UTF-8"),
+        (pa.array([0, -800_000], pa.date32()), "a date before the year 1"),
+        (pa.array([0, -63_000_000_000], pa.timestamp("s", "UTC")), "a date before the year 1"),
+    ],
+)
+def test_a_value_of_parquet_that_postgres_cannot_keep_is_told_by_its_column(company_url, tmp_path, values, said):
+    pq.write_table(pa.table({"n": [1, 2], "a b": values}), tmp_path / "t.parquet")
+    with pytest.raises(EvergreenError, match=rf"t\.parquet: column 'a b' holds {said}\..* Nothing was loaded\.$"):
+        load_file.load(company_url, tmp_path / "t.parquet", "crm.t")
+
+
+@pytest.mark.parametrize("columns", [1500, 1601])
+def test_a_table_too_wide_for_postgres_is_told_why(company_url, tmp_path, columns):
+    header, numbers = (",".join(text) for text in ((f"c{n}" for n in range(columns)), ["123456789"] * columns))
+    (tmp_path / "t.csv").write_text(f"{header}\n{numbers}\n")
+    with pytest.raises(EvergreenError, match="at most 1,600 columns, and about 1,000 that are full of numbers"):
+        load_file.load(company_url, tmp_path / "t.csv", "crm.t")
+
+
 def test_a_file_that_cannot_be_read_leaves_the_table(company_url, tmp_path):
     (tmp_path / "good.csv").write_text("a\n1\n")
     (tmp_path / "bad.csv").write_text("a,b\n1\n")
@@ -94,6 +125,11 @@ def test_what_is_wrong_is_said(company_url, tmp_path, name, table, said):
         (["1", "2.5", "1e+05"], "double precision"),  # R writes it, and a sentence says so
         (["1", "2.5", "1e5"], "text"),  # codes look like that too
         (["1e5", "2e7"], "text"),
+        (["0.5", "1.2345678901234568e-05"], "double precision"),
+        (["0.5", "1.23456789012345671e-05"], "text"),  # a double would lose the last digit
+        (["5.000000000000000000e-01", "1.000000000000000056e-01"], "double precision"),  # numpy's savetxt
+        (["1e+308", "1e+309"], "text"),  # beyond a double, as is the next
+        (["1e-400", "0.5"], "text"),
         (["+3000000001"], "text"),
         (["1.10", "1.1", "1.2"], "text"),  # versions
         (["5", "5.0", "2.5"], "text"),
@@ -115,6 +151,8 @@ def test_what_is_wrong_is_said(company_url, tmp_path, name, table, said):
         (["9999-12-31 00:00"], "timestamp"),
         (["2024-02-29T10:00:00Z"], "timestamptz"),
         (["2024-02-29 10:00:00+00"], "timestamptz"),
+        (["2024-02-29 10:00:00+15:59"], "timestamptz"),
+        (["2024-02-29 10:00:00+16:00"], "text"),  # Postgres takes no such offset
         (["1", " "], "text"),
         (["", ""], "text"),
         (["NA", ""], "text"),
@@ -168,6 +206,9 @@ GERMAN = "kunde;umsatz;rabatt\nK0;1.234;0,5\nK1;17;0,7\n"
         (GERMAN.replace(";", ",").replace("0,5", "5").replace("0,7", "7"), "umsatz", "double precision", [1.234, 17], None),
         ("a;umsatz;b\n0,5;1.234;1.5\n0,7;17;2.5\n", "umsatz", "text", ["1.234", "17"], "the file does not tell which"),
         ('a,umsatz\n1,"1,234"\n2,"17"\n', "umsatz", "text", ["1,234", "17"], "would not come back .*'1,234' in line 2"),
+        ('a,umsatz\n"1.000,50",1.234\n"0,5",17\n', "umsatz", "text", ["1.234", "17"], "the file does not tell which"),
+        ("a|umsatz\n0,5|1.234\n0,7|17\n", "umsatz", "text", ["1.234", "17"], "the file does not tell which"),
+        ('a,b,umsatz\n"0,5",0.5,1.234\n"1,2",1.5,17\n', "umsatz", "double precision", [1.234, 17], None),
         ("a;umsatz\n0,5;1.234.567,89\n0,7;17,00\n", "umsatz", "double precision", [17, 1234567.89], "1.234 being 1234"),
         ("a;umsatz\n0.5;1,234\n0.7;17\n", "umsatz", "text", ["1,234", "17"], "the file does not tell which"),
     ],
@@ -199,6 +240,11 @@ OPEN = 'id,churn,note\n1,0,ok\n2,1,"pipe 5 inch\n3,0,ok\n4,1,ok\n'
         (b"a,b\n1,\xff\n", {"encoding": "utf-8"}, "line 2: bytes that are no utf-8"),
         ("a,b\n1,2\n", {"encoding": "utf-16"}, "is no utf-16: name its encoding"),
         ("a,b\n1,2\n", {"encoding": "klingon"}, "'klingon' is not known"),
+        ("a,b\n1,2\n", {"encoding": "base64"}, "'base64' is not known"),
+        (b"a,b\n1,\xc3\xa9\n2,\xc3", {}, "line 3: bytes that are no UTF-8, as 1 other lines"),
+        ("a,b\n1," + "x" * (2**24 + 1) + "\n", {}, "line 2: field larger than field limit"),
+        ("a," + "x" * (2**24 + 1) + "\n1,2\n", {}, "line 1: field larger than field limit"),
+        ('"a\n' + "1\n" * 300, {}, "line 1: a quote opens there that is never closed"),
         ("a,b\n1,2\n", {"delimiter": "ab"}, "one character is needed"),
         ("id,市\n1,東京\n".encode("shift_jis"), {}, "line 1: neither UTF-8 nor Windows-1252. .*--encoding"),
         ("id,город\n1,Москва\n".encode("cp1251"), {}, "neither UTF-8 nor Windows-1252"),
@@ -211,7 +257,7 @@ OPEN = 'id,churn,note\n1,0,ok\n2,1,"pipe 5 inch\n3,0,ok\n4,1,ok\n'
         (b"ARROW1\0\0", {}, "is an Arrow file"),
         ("a,b\nx,2\n", {"types": {"a": "bigint"}}, "line 2: 'x' in column 'a' is no bigint"),
         ("a,b\n01/02/2024,2\n", {"types": {"a": "date"}}, "line 2: '01/02/2024' in column 'a' is no date"),
-        ("a,b\nx,2\n", {"types": {"c": "bigint"}}, "has no column 'c'. It has: a, b"),
+        ("a,b\nx,2\n", {"types": {"c": "bigint"}}, "has no column 'c'. It has: 'a', 'b'"),
         ("a,b\nx,2\n", {"types": {"a": "int"}}, "offered are text, bigint"),
     ],
 )  # fmt: skip
@@ -232,9 +278,14 @@ def test_a_workbook_an_archive_and_a_folder_get_a_sentence_each(tmp_path):
     with tarfile.open(tmp_path / "files.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "a.csv")
     (tmp_path / "broken.csv.gz").write_bytes(b"not compressed")
+    (tmp_path / "gzip.csv").write_bytes(gzip.compress(b"a\n1\n"))
+    (tmp_path / "bzip.csv").write_bytes(bz2.compress(b"a\n1\n"))
+    (tmp_path / "a.csv.xz").write_bytes(lzma.compress(b"a\n1\n"))
+    zipfile.ZipFile(tmp_path / "none.zip", "w").close()
     for name, said in {
         "folder": "is a folder", "book.xlsx": "is a workbook", "files.zip": "archive of 1 file", "files.tar.gz": "an archive",
-        "broken.csv.gz": "cannot be decompressed",
+        "broken.csv.gz": "cannot be decompressed", "gzip.csv": "rename it to end in .gz", "bzip.csv": "end in .bz2",
+        "a.csv.xz": "compressed as xz", "none.zip": "archive of 0 file", "long" * 100: "file name too long",
     }.items():  # fmt: skip
         with pytest.raises(EvergreenError, match=said):
             file_kinds.is_parquet(tmp_path / name)
@@ -246,6 +297,36 @@ def test_a_value_that_swallows_rows_gets_a_word_and_every_line_is_accounted_for(
     types_of(tmp_path / "t.csv", told)
     assert "Line 2: the value of 'note' runs over lines, 2 of which look like rows of their own. Is a quote open there?" in told
     assert told[-1] == "t.csv has 8 lines: 1 of the header, 3 rows, 3 within values, 1 blank."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# by hand, on Monday\na,b\n1,2\n", "Line 1 begins with # and was read as the header."),
+        ("1,Anna,2024-01-01\n2,Bob,2024-01-02\n", "The header, line 1, holds '1', '2024-01-01'."),
+        ("\ufeffa,b\n1,2\n\ufeffa,b\n3,4\na,b\n5,6\n", "2 rows are the header once more, the first in line 3."),
+        ("#,name\n1,x\n", None),
+    ],
+)
+def test_a_header_that_may_be_none_gets_a_word(tmp_path, text, said):
+    (tmp_path / "t.csv").write_text(text)
+    told = []
+    types_of(tmp_path / "t.csv", told)
+    assert [line.partition(" If ")[0] for line in told[:-1]] == [said] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [("\ufeff\ufeffa,b\n1,2\n".encode(), {}), ("a,b\n1,2\n".encode("utf-16"), {"encoding": "utf-16-le"})],
+)
+def test_no_byte_order_mark_stays_in_a_name(tmp_path, content, options):
+    (tmp_path / "t.csv").write_bytes(content)
+    assert types_of(tmp_path / "t.csv", **options) == {"a": "bigint", "b": "bigint"}
+
+
+def test_a_long_name_is_a_name(tmp_path):
+    (tmp_path / "t.csv").write_text("a," + "x" * 200_000 + "\n1,2\n")
+    assert list(types_of(tmp_path / "t.csv").values()) == ["bigint", "bigint"]
 
 
 def test_lines_that_nobody_accounts_for_are_an_error(tmp_path):
@@ -285,13 +366,25 @@ def test_what_is_stored_otherwise_is_told_by_column(company_url, tmp_path):
     ]  # fmt: skip
     for line in (
         "Column 'n': NULL where it says NA (1 times).",
-        "Column 'n': blanks around its numbers are not kept.",
+        "Column 'n': blanks around its values are not kept.",
         r"Column 'word': NULL where it says \N (1 times).",
         "Column 'day': 1 dates of zeros (0000-00-00) are NULL.",
         "Column 'at': 1 dates of zeros (0000-00-00) are NULL.",
         "Column 'moment': times are kept as moments and print in UTC; the offsets they were written with are not kept.",
     ):
         assert line in told
+
+
+def test_blanks_around_days_and_days_without_a_time_are_told(company_url, tmp_path):
+    (tmp_path / "t.csv").write_text("day,at,yes\n 2024-01-31,2024-01-31,true \n2024-02-01,2024-02-01 10:00,false\n")
+    told = []
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", told.append)
+    assert types(company_url, "t") == {"day": "date", "at": "timestamp without time zone", "yes": "boolean"}
+    assert told[:-1] == [
+        "Column 'day': blanks around its values are not kept.",
+        "Column 'at': 1 dates without a time are kept as midnight.",
+        "Column 'yes': blanks around its values are not kept.",
+    ]
 
 
 def test_a_person_may_say_what_a_file_is(company_url, tmp_path):
@@ -301,6 +394,37 @@ def test_a_person_may_say_what_a_file_is(company_url, tmp_path):
     assert rows(company_url, 'select zip, "市", v from crm.t order by zip') == [("1", "東京", 1.1), ("2", "大阪", 1.1)]
     with pytest.raises(EvergreenError, match="write COLUMN=TYPE"):
         load_file.named_types(["zip"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("smallint", "-32768", "40000"),
+        ("integer", "+2147483647", "3000000000"),
+        ("bigint", "-9223372036854775808", "9999999999999999999"),
+        ("real", "0.0", "1e39"),
+        ("double precision", "1e308", "1e400"),
+        ("double precision", "0e400", "1e-400"),
+        ("date", "2024-02-29", "2023-02-29"),
+        ("timestamp", " 2024-02-29 10:00:00.5 ", "2024-01-01 25:00"),
+        ("timestamptz", "2024-02-29T10:00Z", "2024-01-01 10:61:00+02"),
+    ],
+)
+def test_a_value_beyond_a_named_type_is_told_by_its_line(company_url, tmp_path, kind, good, bad):
+    options = load_file.Options(types={"a": kind})
+    (tmp_path / "t.csv").write_text(f"id,a\n1,{good}\n2,\n")
+    assert load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=options) == 2
+    (tmp_path / "t.csv").write_text(f"id,a\n1,{good}\n2,{bad}\n")
+    with pytest.raises(EvergreenError, match=rf"t\.csv, line 3: {re.escape(repr(bad))} in column 'a' is no {kind}, which"):
+        load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=options, replace=True)
+
+
+@pytest.mark.parametrize("said", [("zip", "column 2", "n", "n_2"), (" zip", "", "n", "n_2")])
+def test_types_are_named_by_the_columns_of_the_table_or_of_the_file(company_url, tmp_path, said):
+    (tmp_path / "t.csv").write_text(" zip,,n,n\n1,2,3,4\n")
+    kinds = dict(zip(said, ("text", "numeric", "integer", "real"), strict=True))
+    load_file.load(company_url, tmp_path / "t.csv", "crm.t", options=load_file.Options(types=kinds))
+    assert types(company_url, "t") == {"zip": "text", "column 2": "numeric", "n": "integer", "n_2": "real"}
 
 
 def test_one_mistake_of_a_parquet_files_name_or_options(company_url, tmp_path):
@@ -348,7 +472,7 @@ def test_encodings_and_delimiters_are_found_out(company_url, tmp_path, text, enc
 
 def test_names_survive_as_they_are_or_are_told(company_url, tmp_path):
     long = "long " * 14
-    header = ["Order", "order", "", "50% of :x", long + "one", long + "two", "ключ", "Order"]
+    header = ["Order", "order", "", "50% of :x", long + "one", long + "two", "ключ", "Order", "xmin"]
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, range(len(header))])
     told = []
@@ -356,8 +480,8 @@ def test_names_survive_as_they_are_or_are_told(company_url, tmp_path):
     found = [name for (name,) in rows(company_url, ORDERED)]
     assert found[:4] == ["Order", "order", "column 3", "50% of :x"]
     assert found[4:6] == [(long + "one")[:63], (long + "two")[:61] + "_2"]
-    assert found[6:] == ["ключ", "Order_2"]
-    assert len([line for line in told if "is called" in line]) == 4
+    assert found[6:] == ["ключ", "Order_2", "xmin_2"]
+    assert len([line for line in told if "is called" in line]) == 5
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=8))

@@ -66,6 +66,10 @@ def test_a_date_is_told_from_the_rows_own_day():
 
 def test_what_only_a_sample_says_may_be_wrong_elsewhere():
     assert clean(column(numbers=100), sampled=True)[0].startswith('case when trim("x") ~ ')
+    assert clean(column(dates=100), sampled=True)[0].startswith('(case when trim("x") ~ ')
+    for found in (column(numbers=100), column(dates=100)):
+        told = [list(columns.advice(found, Feature("x", "x", *clean(found)), sampled=sampled)) for sampled in (False, True)]
+        assert "one that is none is read as NULL" in told[1][0].message and told[1][1:] == told[0]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,11 @@ def test_the_positive_is_known_or_said(values, positive, chosen):
 def test_a_target_that_is_no_yes_or_no_is_refused(values, positive, said):
     with pytest.raises(EvergreenError, match=said):
         choose(column("churn"), values, "churn", positive)
+
+
+def test_a_target_of_which_one_value_reads_as_nothing_names_the_option():
+    with pytest.raises(EvergreenError, match=r"Read as nothing known: missing\. If that is a value, name the column by --keep"):
+        choose(column("churn", spellings={"": 3, "missing": 60}), [("present", 80), (None, 63)], "churn", None)
 
 
 def test_roles_keep_columns_that_would_be_left_out():

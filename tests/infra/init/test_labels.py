@@ -82,6 +82,24 @@ def test_a_table_without_dates_counts_labels_that_are_not_there(clone):
     assert manifest["rows"] == 1080
 
 
+def test_labels_that_are_read_as_nothing_are_listed(clone):
+    clone.load(
+        "id,plan,x,churn", rows(label=lambda number, churns: "unknown" if number % 10 == 0 else "Yes" if churns else "No")
+    )
+    said = clone.init("churn")
+    assert '"churn": read as nothing known: unknown in 120 rows. Are they values (NA for Namibia)? --keep.' in said
+
+
+@pytest.mark.parametrize("other", [lambda key: f"{key} ", str.upper, None])
+def test_keys_that_differ_in_blanks_or_case_alone_are_told(clone, other):
+    lines = [line.split(",", 1) for line in rows()]
+    for number in range(50):
+        lines[2 * number][0] = other(lines[2 * number + 1][0]) if other else lines[2 * number][0]
+    clone.load("id,plan,x,churn", [",".join(line) for line in lines])
+    told = '"id": 50 of its values are another one but for blanks or case.' in clone.init("churn", id="id")
+    assert told == bool(other)
+
+
 def test_a_dataset_without_the_file_says_nothing(clone):
     clone.load("id,plan,x,churn", rows())
     clone.init("churn")
